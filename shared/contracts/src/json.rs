@@ -1,0 +1,23 @@
+//! What is wrong with a text that should be JSON.
+
+/// Where a text stops being the JSON that it should be. Unlike the parser's own error, it repeats
+/// nothing of the text, so it can stand in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{category} error at line {line}, column {column}")]
+pub struct JsonError {
+    category: &'static str,
+    line: usize,
+    column: usize,
+}
+
+impl From<serde_json::Error> for JsonError {
+    fn from(error: serde_json::Error) -> Self {
+        let category = match error.classify() {
+            serde_json::error::Category::Io => "reading",
+            serde_json::error::Category::Syntax => "syntax",
+            serde_json::error::Category::Data => "data",
+            serde_json::error::Category::Eof => "end of text",
+        };
+        Self { category, line: error.line(), column: error.column() }
+    }
+}

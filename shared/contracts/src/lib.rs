@@ -1,0 +1,26 @@
+//! What crosses the service's border, in JSON: the bodies and parameters of the HTTP API, and the
+//! events. Every type here is converted by hand to and from the domain, so that neither can change
+//! by a change of the other.
+
+mod cursor;
+mod expiry;
+mod json;
+mod list;
+mod number;
+mod order;
+mod order_event;
+mod payment_event;
+mod place;
+mod problem;
+mod ticket_event;
+
+pub use cursor::{CursorError, decode_cursor, encode_cursor};
+pub use expiry::{ExpiryMessage, ExpiryMessageError};
+pub use json::JsonError;
+pub use list::{ListParameters, sort_name};
+pub use order::{OrderBody, TicketBody, etag};
+pub use order_event::{PublishedEvent, SOURCE};
+pub use payment_event::{PaymentEvent, PaymentEventError};
+pub use place::parse_place_order;
+pub use problem::{FieldError, ProblemBody};
+pub use ticket_event::{EventError, TicketEvent};

@@ -1,0 +1,201 @@
+//! The events of this service, as it puts them on the bus.
+
+use orders_domain::{Order, OrderEvent, Price, Timestamp};
+use serde::Serialize;
+
+use crate::{number::serialize_price, order::rfc3339};
+
+/// The `source` of every event of this service.
+pub const SOURCE: &str = "orders";
+
+/// An event as EventBridge takes it: a `detail-type` and a `detail`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedEvent {
+    /// The event's type.
+    pub detail_type: &'static str,
+    /// The event's content, a JSON object.
+    pub detail: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Detail<'a> {
+    id: String,
+    version: u64,
+    status: &'static str,
+    user_id: &'a str,
+    expires_at: String,
+    ticket: TicketDetail<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    metadata: Metadata<'a>,
+}
+
+#[derive(Serialize)]
+struct TicketDetail<'a> {
+    id: &'a str,
+    #[serde(serialize_with = "serialize_price")]
+    price: Price,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    event_id: String,
+    occurred_at: String,
+    correlation_id: &'a str,
+    causation_id: String,
+}
+
+impl PublishedEvent {
+    /// The event, with the order as it was after it. `written_at` is when the stream says that the
+    /// change was written, which is known to the second only, and so may seem to be too early.
+    ///
+    /// # Errors
+    /// If it cannot be written as JSON, which nothing in an order causes.
+    pub fn new(
+        event: &OrderEvent,
+        order: &Order,
+        written_at: Timestamp,
+    ) -> Result<Self, serde_json::Error> {
+        let (detail_type, payment_id, reason) = match event {
+            OrderEvent::Created => ("OrderCreated", None, None),
+            OrderEvent::Paid { payment_id } => ("OrderPaid", Some(payment_id), None),
+            OrderEvent::Cancelled => ("OrderCancelled", None, None),
+            OrderEvent::Expired => ("OrderExpired", None, None),
+            OrderEvent::RefundDue(refund) => {
+                ("OrderRefundDue", Some(&refund.payment_id), Some(refund.reason.name()))
+            }
+        };
+        let occurred_at = match event {
+            OrderEvent::Created => order.created_at,
+            OrderEvent::Expired => written_at.max(order.expires_at),
+            OrderEvent::Paid { .. } | OrderEvent::Cancelled | OrderEvent::RefundDue(_) => {
+                written_at.max(order.created_at)
+            }
+        };
+        let version = order.version.number();
+        let detail = Detail {
+            id: order.id.to_string(),
+            version,
+            status: order.status.name(),
+            user_id: order.user_id.as_str(),
+            expires_at: rfc3339(order.expires_at),
+            ticket: TicketDetail { id: order.ticket.id.as_str(), price: order.ticket.price },
+            payment_id: payment_id.map(orders_domain::PaymentId::as_str),
+            reason,
+            metadata: Metadata {
+                event_id: format!("{}:{version}", order.id),
+                occurred_at: rfc3339(occurred_at),
+                correlation_id: order.correlation_id.as_str(),
+                causation_id: causation_id(event, order),
+            },
+        };
+        Ok(Self { detail_type, detail: serde_json::to_string(&detail)? })
+    }
+}
+
+/// What brought the event about: the request that placed the order, the payment, or else the event
+/// before this one.
+fn causation_id(event: &OrderEvent, order: &Order) -> String {
+    match event {
+        OrderEvent::Created => order.correlation_id.to_string(),
+        OrderEvent::Paid { payment_id } => payment_id.to_string(),
+        OrderEvent::RefundDue(refund) => refund.payment_id.to_string(),
+        OrderEvent::Cancelled | OrderEvent::Expired => {
+            format!("{}:{}", order.id, order.version.number().saturating_sub(1))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use orders_domain::{
+        NewOrder, OrderId, OrderVersion, RefundDue, RefundReason, Status, Ticket, TicketVersion,
+    };
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::from_epoch_ms(1_700_000_000_000 + ms).unwrap()
+    }
+
+    fn order(status: Status, version: u64) -> Order {
+        let request = NewOrder {
+            id: OrderId::from_bytes([0; 16]),
+            user_id: "alice".parse().unwrap(),
+            now: at(700),
+            hold: Duration::from_secs(30),
+            correlation_id: "request-1".parse().unwrap(),
+        };
+        let ticket = Ticket {
+            id: "ticket-1".parse().unwrap(),
+            title: "Concert".parse().unwrap(),
+            price: "19.90".parse().unwrap(),
+            version: TicketVersion::new(3),
+        };
+        let order = Order::new(request, ticket);
+        Order { status, version: OrderVersion::new(version), ..order }
+    }
+
+    fn published(event: &OrderEvent, order: &Order, written_at: u64) -> (&'static str, Value) {
+        let event = PublishedEvent::new(event, order, at(written_at)).unwrap();
+        (event.detail_type, serde_json::from_str(&event.detail).unwrap())
+    }
+
+    #[test]
+    fn an_event_says_all_that_the_other_services_need() {
+        let order = order(Status::AwaitingPayment, 0);
+        let (detail_type, detail) = published(&OrderEvent::Created, &order, 0);
+        assert_eq!(detail_type, "OrderCreated");
+        let id = "00000000-0000-0000-0000-000000000000";
+        assert_eq!(
+            detail,
+            json!({
+                "id": id,
+                "version": 0,
+                "status": "awaiting_payment",
+                "userId": "alice",
+                "expiresAt": "2023-11-14T22:13:50.700Z",
+                "ticket": {"id": "ticket-1", "price": 19.9},
+                "metadata": {
+                    "eventId": format!("{id}:0"),
+                    "occurredAt": "2023-11-14T22:13:20.700Z",
+                    "correlationId": "request-1",
+                    "causationId": "request-1",
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn a_payment_is_named_whether_it_bought_the_order_or_is_owed_back() {
+        let payment_id: orders_domain::PaymentId = "p1".parse().unwrap();
+        let paid = order(Status::Paid { payment_id: payment_id.clone() }, 1);
+        let event = OrderEvent::Paid { payment_id: payment_id.clone() };
+        let (detail_type, detail) = published(&event, &paid, 5_000);
+        assert_eq!((detail_type, &detail["paymentId"]), ("OrderPaid", &json!("p1")));
+        assert_eq!(detail["metadata"]["causationId"], "p1");
+
+        let refund = RefundDue { payment_id, reason: RefundReason::OrderCancelled };
+        let event = OrderEvent::RefundDue(refund);
+        let (detail_type, detail) = published(&event, &order(Status::Cancelled, 2), 5_000);
+        assert_eq!((detail_type, &detail["paymentId"]), ("OrderRefundDue", &json!("p1")));
+        assert_eq!(detail["reason"], "order_cancelled");
+        assert_eq!(detail["status"], "cancelled");
+    }
+
+    #[test]
+    fn no_event_seems_to_have_come_too_early() {
+        let (_, detail) = published(&OrderEvent::Expired, &order(Status::Expired, 1), 30_000);
+        assert_eq!(detail["metadata"]["occurredAt"], detail["expiresAt"]);
+        let (_, detail) = published(&OrderEvent::Cancelled, &order(Status::Cancelled, 1), 0);
+        assert_eq!(detail["metadata"]["occurredAt"], "2023-11-14T22:13:20.700Z");
+        assert!(detail["metadata"]["causationId"].as_str().unwrap().ends_with(":0"));
+    }
+}

@@ -1,0 +1,74 @@
+//! The body of `POST /api/orders`.
+
+use orders_domain::TicketId;
+use serde_json::Value;
+
+use crate::FieldError;
+
+/// Reads `{"ticketId": "..."}`. Other fields are ignored.
+///
+/// # Errors
+/// What is wrong with the body, in words for its sender.
+pub fn parse_place_order(body: &[u8]) -> Result<TicketId, FieldError> {
+    const FIELD: &str = "ticketId";
+    let body: Value = serde_json::from_slice(body)
+        .map_err(|error| FieldError::general(format!("the body is not valid JSON: {error}")))?;
+    let Value::Object(fields) = body else {
+        return Err(FieldError::general("the body must be a JSON object"));
+    };
+    match fields.get(FIELD) {
+        None => Err(FieldError::of(FIELD, "is required")),
+        Some(Value::String(id)) => id.parse().map_err(|error| FieldError::of(FIELD, error)),
+        Some(_) => Err(FieldError::of(FIELD, "must be a string")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_ticket_id_is_all_it_takes() {
+        let id = parse_place_order(br#" {"ticketId":"ticket-1","colour":"red"} "#).unwrap();
+        assert_eq!(id.as_str(), "ticket-1");
+    }
+
+    #[test]
+    fn every_bad_body_is_told_what_to_fix() {
+        for (body, field, message) in [
+            (&b""[..], None, "not valid JSON"),
+            (b"{", None, "not valid JSON"),
+            (b"{\"ticketId\":\"\xff\"}", None, "not valid JSON"),
+            (br#"{"ticketId":"\ud800"}"#, None, "not valid JSON"),
+            (br#"["ticket-1"]"#, None, "must be a JSON object"),
+            (b"null", None, "must be a JSON object"),
+            (b"{}", Some("ticketId"), "is required"),
+            (br#"{"ticketid":"ticket-1"}"#, Some("ticketId"), "is required"),
+            (br#"{"ticketId":null}"#, Some("ticketId"), "must be a string"),
+            (br#"{"ticketId":7}"#, Some("ticketId"), "must be a string"),
+            (br#"{"ticketId":["ticket-1"]}"#, Some("ticketId"), "must be a string"),
+            (br#"{"ticketId":""}"#, Some("ticketId"), "must not be empty"),
+            (br#"{"ticketId":"a\u0000b"}"#, Some("ticketId"), "printable ASCII"),
+        ] {
+            let error = parse_place_order(body).unwrap_err();
+            assert_eq!(error.field, field, "{body:?}");
+            assert!(error.message.contains(message), "{body:?}: {}", error.message);
+        }
+    }
+
+    #[test]
+    fn a_deeply_nested_body_is_bad_and_not_a_crash() {
+        assert!(parse_place_order("[".repeat(100_000).as_bytes()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(body: Vec<u8>) {
+            if let Ok(id) = parse_place_order(&body) {
+                prop_assert!(!id.as_str().is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! `TicketCreated` and `TicketUpdated`, as EventBridge delivers them.
+
+use orders_domain::{IdError, PriceError, Ticket, TicketVersion, TitleError, UpdateKind};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::JsonError;
+
+/// An event of the ticket service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TicketEvent {
+    /// Which of the two it is.
+    pub kind: UpdateKind,
+    /// The whole ticket after the change.
+    pub ticket: Ticket,
+}
+
+/// Why a message is not an event of the ticket service. It never will be one, however often it is
+/// received.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// The message is not an EventBridge event with a ticket in it.
+    #[error("not an event with a ticket")]
+    Malformed(#[source] JsonError),
+    /// The event is of another type.
+    #[error("the detail-type is neither TicketCreated nor TicketUpdated")]
+    OtherType,
+    /// The ticket's id is not one.
+    #[error("detail.id is not a ticket id")]
+    Id(#[source] IdError),
+    /// The ticket's title is not one.
+    #[error("detail.title is not a title")]
+    Title(#[source] TitleError),
+    /// The ticket's price is not one.
+    #[error("detail.price is not a price")]
+    Price(#[source] PriceError),
+    /// The ticket's version is too large to be kept exact.
+    #[error("detail.version is above {}", TicketVersion::MAX.number())]
+    Version,
+}
+
+/// The envelope (EventBridge, "AWS service events reference"); fields that are not named are
+/// ignored.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(rename = "detail-type")]
+    detail_type: String,
+    #[serde(borrow)]
+    detail: Detail<'a>,
+}
+
+#[derive(Deserialize)]
+struct Detail<'a> {
+    id: String,
+    title: String,
+    /// Kept as it was written, to be read to the cent.
+    #[serde(borrow)]
+    price: &'a RawValue,
+    version: u64,
+}
+
+impl TicketEvent {
+    /// Reads the event from an EventBridge envelope.
+    ///
+    /// # Errors
+    /// [`EventError`] if it is none.
+    pub fn parse(envelope: &str) -> Result<Self, EventError> {
+        let Envelope { detail_type, detail } =
+            serde_json::from_str(envelope).map_err(|error| EventError::Malformed(error.into()))?;
+        let kind = match detail_type.as_str() {
+            "TicketCreated" => UpdateKind::Created,
+            "TicketUpdated" => UpdateKind::Updated,
+            _ => return Err(EventError::OtherType),
+        };
+        let version = TicketVersion::new(detail.version);
+        if version > TicketVersion::MAX {
+            return Err(EventError::Version);
+        }
+        let ticket = Ticket {
+            id: detail.id.parse().map_err(EventError::Id)?,
+            title: detail.title.parse().map_err(EventError::Title)?,
+            price: detail.price.get().parse().map_err(EventError::Price)?,
+            version,
+        };
+        Ok(Self { kind, ticket })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn event() -> Value {
+        json!({
+            "version": "0",
+            "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718",
+            "detail-type": "TicketCreated",
+            "source": "tickets",
+            "account": "111122223333",
+            "time": "2026-01-02T03:04:05Z",
+            "region": "us-east-1",
+            "resources": [],
+            "detail": {"id": "ticket-1", "title": "Concert", "price": 19.9, "version": 0,
+                       "userId": "seller", "orderId": null},
+        })
+    }
+
+    fn with(pointer: &str, value: Value) -> String {
+        let mut event = event();
+        *event.pointer_mut(pointer).unwrap() = value;
+        event.to_string()
+    }
+
+    #[test]
+    fn a_ticket_is_read_whatever_else_the_event_says() {
+        let event = TicketEvent::parse(&event().to_string()).unwrap();
+        assert_eq!(event.kind, UpdateKind::Created);
+        assert_eq!(event.ticket.id.as_str(), "ticket-1");
+        assert_eq!(event.ticket.title.as_str(), "Concert");
+        assert_eq!(event.ticket.price.minor(), 1_990);
+        assert_eq!(event.ticket.version.number(), 0);
+        let updated = TicketEvent::parse(&with("/detail-type", json!("TicketUpdated"))).unwrap();
+        assert_eq!(updated.kind, UpdateKind::Updated);
+    }
+
+    #[test]
+    fn an_event_that_is_no_ticket_is_refused() {
+        for message in ["", "null", "[]", "{}", "\u{0}", "{\"detail-type\":\"TicketCreated\"}"] {
+            let error = TicketEvent::parse(message).unwrap_err();
+            assert!(matches!(error, EventError::Malformed(_)), "{message}");
+        }
+        for (pointer, value, expected) in [
+            ("/detail-type", json!("TicketDeleted"), "the detail-type is neither"),
+            ("/detail/id", json!(""), "detail.id"),
+            ("/detail/id", json!(7), "not an event"),
+            ("/detail/title", json!(" "), "detail.title"),
+            ("/detail/price", json!("20"), "detail.price"),
+            ("/detail/price", json!(-1), "detail.price"),
+            ("/detail/price", json!(0.001), "detail.price"),
+            ("/detail/price", json!(null), "detail.price"),
+            ("/detail/version", json!(-1), "not an event"),
+            ("/detail/version", json!(1.5), "not an event"),
+            ("/detail/version", json!("1"), "not an event"),
+            ("/detail/version", json!(9_007_199_254_740_992_u64), "detail.version"),
+        ] {
+            let error = TicketEvent::parse(&with(pointer, value.clone())).unwrap_err();
+            assert!(error.to_string().starts_with(expected), "{pointer} {value}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_makes_it_panic(message in ".*") {
+            prop_assert!(TicketEvent::parse(&message).is_err());
+        }
+    }
+}
