@@ -1,0 +1,221 @@
+//! Items of the two tables, to and from the domain.
+
+use std::{collections::HashMap, error::Error};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use orders_domain::{
+    Lock, Order, OrderVersion, Price, RefundDue, RefundReason, Replica, Status, StoreError, Ticket,
+    TicketVersion, Timestamp,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_dynamo::aws_sdk_dynamodb_1::{from_item, to_item};
+
+use crate::{corrupt, invalid_request};
+
+/// An item, by attribute.
+pub(crate) type Item = HashMap<String, AttributeValue>;
+
+type Anything = Box<dyn Error + Send + Sync>;
+
+/// An item whose attributes do not fit together.
+#[derive(Debug, thiserror::Error)]
+enum RowError {
+    #[error("the status is not one that an order has")]
+    Status,
+    #[error("the reason is not one that a refund has")]
+    RefundReason,
+    #[error("the time is beyond the year 9999")]
+    Time,
+    #[error("the lock has an end but no order")]
+    Lock,
+}
+
+/// A row of the orders table. Times are epoch milliseconds, the price is in minor units.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct OrderRow {
+    id: String,
+    user_id: String,
+    ticket: TicketFacts,
+    status: String,
+    version: u64,
+    created_at: u64,
+    expires_at: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    payment_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    refunds_due: Vec<RefundRow>,
+    correlation_id: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TicketFacts {
+    id: String,
+    title: String,
+    price: u64,
+    version: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RefundRow {
+    payment_id: String,
+    reason: String,
+}
+
+/// A row of the tickets table.
+#[derive(Deserialize)]
+pub(crate) struct TicketRow {
+    #[serde(flatten)]
+    facts: TicketFacts,
+    locked_by: Option<String>,
+    locked_until: Option<u64>,
+}
+
+impl OrderRow {
+    pub(crate) fn into_item(self) -> Result<Item, StoreError> {
+        to_item(self).map_err(invalid_request)
+    }
+
+    pub(crate) fn parse(item: Item) -> Result<Order, StoreError> {
+        parse::<Self, Order>(item)
+    }
+}
+
+/// The order in an image of the orders table's stream.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] if there is none.
+pub fn order_of_image(image: serde_dynamo::Item) -> Result<Order, StoreError> {
+    let row: OrderRow = serde_dynamo::from_item(image).map_err(corrupt)?;
+    row.try_into().map_err(StoreError::Corrupt)
+}
+
+impl TicketRow {
+    pub(crate) fn parse(item: Item) -> Result<Replica, StoreError> {
+        parse::<Self, Replica>(item)
+    }
+}
+
+/// The version among some of a ticket's attributes; none if the ticket was not there.
+pub(crate) fn ticket_version(attributes: Item) -> Result<Option<TicketVersion>, StoreError> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: Option<u64>,
+    }
+    let Version { version } = from_item(attributes).map_err(corrupt)?;
+    Ok(version.map(TicketVersion::new))
+}
+
+fn parse<Row, T>(item: Item) -> Result<T, StoreError>
+where
+    Row: DeserializeOwned,
+    T: TryFrom<Row, Error = Anything>,
+{
+    let row: Row = from_item(item).map_err(corrupt)?;
+    row.try_into().map_err(StoreError::Corrupt)
+}
+
+impl From<&Order> for OrderRow {
+    fn from(order: &Order) -> Self {
+        let payment_id = match &order.status {
+            Status::Paid { payment_id } => Some(payment_id.to_string()),
+            Status::AwaitingPayment | Status::Cancelled | Status::Expired => None,
+        };
+        Self {
+            id: order.id.to_string(),
+            user_id: order.user_id.to_string(),
+            ticket: TicketFacts {
+                id: order.ticket.id.to_string(),
+                title: order.ticket.title.to_string(),
+                price: order.ticket.price.minor(),
+                version: order.ticket.version.number(),
+            },
+            status: order.status.name().to_owned(),
+            version: order.version.number(),
+            created_at: order.created_at.epoch_ms(),
+            expires_at: order.expires_at.epoch_ms(),
+            payment_id,
+            refunds_due: order.refunds_due.iter().map(RefundRow::from).collect(),
+            correlation_id: order.correlation_id.to_string(),
+        }
+    }
+}
+
+impl TryFrom<OrderRow> for Order {
+    type Error = Anything;
+
+    fn try_from(row: OrderRow) -> Result<Self, Anything> {
+        Ok(Self {
+            id: row.id.parse()?,
+            user_id: row.user_id.parse()?,
+            ticket: row.ticket.try_into()?,
+            status: status(&row.status, row.payment_id)?,
+            version: OrderVersion::new(row.version),
+            created_at: time(row.created_at)?,
+            expires_at: time(row.expires_at)?,
+            refunds_due: row
+                .refunds_due
+                .into_iter()
+                .map(RefundDue::try_from)
+                .collect::<Result<_, _>>()?,
+            correlation_id: row.correlation_id.parse()?,
+        })
+    }
+}
+
+impl TryFrom<TicketFacts> for Ticket {
+    type Error = Anything;
+
+    fn try_from(facts: TicketFacts) -> Result<Self, Anything> {
+        Ok(Self {
+            id: facts.id.parse()?,
+            title: facts.title.parse()?,
+            price: Price::from_minor(facts.price)?,
+            version: TicketVersion::new(facts.version),
+        })
+    }
+}
+
+impl TryFrom<TicketRow> for Replica {
+    type Error = Anything;
+
+    fn try_from(row: TicketRow) -> Result<Self, Anything> {
+        let lock = match (row.locked_by, row.locked_until) {
+            (None, None) => Lock::Free,
+            (Some(by), Some(until)) => Lock::Held { by: by.parse()?, until: time(until)? },
+            (Some(to), None) => Lock::Sold { to: to.parse()? },
+            (None, Some(_)) => return Err(RowError::Lock.into()),
+        };
+        Ok(Self { ticket: row.facts.try_into()?, lock })
+    }
+}
+
+impl From<&RefundDue> for RefundRow {
+    fn from(refund: &RefundDue) -> Self {
+        Self { payment_id: refund.payment_id.to_string(), reason: refund.reason.name().to_owned() }
+    }
+}
+
+impl TryFrom<RefundRow> for RefundDue {
+    type Error = Anything;
+
+    fn try_from(row: RefundRow) -> Result<Self, Anything> {
+        let reason =
+            [RefundReason::AlreadyPaid, RefundReason::OrderCancelled, RefundReason::TicketTaken]
+                .into_iter()
+                .find(|reason| reason.name() == row.reason)
+                .ok_or(RowError::RefundReason)?;
+        Ok(Self { payment_id: row.payment_id.parse()?, reason })
+    }
+}
+
+fn status(name: &str, payment_id: Option<String>) -> Result<Status, Anything> {
+    let status = match payment_id {
+        Some(id) => vec![Status::Paid { payment_id: id.parse()? }],
+        None => vec![Status::AwaitingPayment, Status::Cancelled, Status::Expired],
+    };
+    Ok(status.into_iter().find(|status| status.name() == name).ok_or(RowError::Status)?)
+}
+
+fn time(ms: u64) -> Result<Timestamp, RowError> {
+    Timestamp::from_epoch_ms(ms).ok_or(RowError::Time)
+}
