@@ -1,0 +1,237 @@
+//! Where the relay puts what has happened: events on the bus, expiries in the scheduler or straight
+//! in their queue, poison in its dead-letter queue.
+
+use std::{error::Error, time::Duration};
+
+use aws_config::SdkConfig;
+use aws_sdk_eventbridge::{self as eventbridge, types::PutEventsRequestEntry};
+use aws_sdk_scheduler::{
+    self as scheduler,
+    operation::{create_schedule::CreateScheduleError, delete_schedule::DeleteScheduleError},
+    types::{
+        ActionAfterCompletion, DeadLetterConfig, FlexibleTimeWindow, FlexibleTimeWindowMode,
+        RetryPolicy, Target,
+    },
+};
+use aws_sdk_sqs as sqs;
+use chrono::DateTime;
+use orders_contracts::{ExpiryMessage, PublishedEvent, SOURCE};
+use orders_domain::{OrderId, Timestamp};
+
+use crate::{
+    config::{ConfigError, required},
+    telemetry::chain,
+};
+
+/// Why something could not be put where it belongs.
+pub type OutboxError = Box<dyn Error + Send + Sync>;
+
+/// Where the relay puts what has happened.
+pub trait Outbox {
+    /// Puts up to [`MAX_EVENTS`] events on the bus. Says of each whether the bus has taken it.
+    fn publish(&self, events: &[PublishedEvent]) -> impl Future<Output = Vec<bool>>;
+
+    /// Has the expiry of an order asked for at this time, some time off.
+    fn schedule_expiry(
+        &self,
+        order_id: OrderId,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<(), OutboxError>>;
+
+    /// Takes that back; nothing to do if it is not there any more.
+    fn unschedule_expiry(&self, order_id: OrderId)
+    -> impl Future<Output = Result<(), OutboxError>>;
+
+    /// Has the expiry of an order asked for after this delay, of at most 15 minutes, rounded down to
+    /// a second.
+    fn send_expiry(
+        &self,
+        order_id: OrderId,
+        delay: Duration,
+    ) -> impl Future<Output = Result<(), OutboxError>>;
+
+    /// Keeps a record that cannot be understood, whole.
+    fn bury(&self, record: &str) -> impl Future<Output = Result<(), OutboxError>>;
+}
+
+/// The most events that the bus takes at once (EventBridge API reference, `PutEvents`).
+pub const MAX_EVENTS: usize = 10;
+
+/// The outbox in AWS.
+#[derive(Clone, Debug)]
+pub struct AwsOutbox {
+    eventbridge: eventbridge::Client,
+    scheduler: scheduler::Client,
+    sqs: sqs::Client,
+    names: OutboxNames,
+}
+
+/// What the outbox works on, each from the variable of its name.
+#[derive(Clone, Debug)]
+struct OutboxNames {
+    event_bus_name: String,
+    expiry_queue_url: String,
+    expiry_queue_arn: String,
+    expiry_dead_letter_queue_arn: String,
+    schedule_group_name: String,
+    scheduler_role_arn: String,
+    poison_queue_url: String,
+}
+
+impl AwsOutbox {
+    /// The outbox that the environment describes.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if it does not.
+    pub fn from_env(sdk: &SdkConfig) -> Result<Self, ConfigError> {
+        let names = OutboxNames {
+            event_bus_name: required("EVENT_BUS_NAME")?,
+            expiry_queue_url: required("EXPIRY_QUEUE_URL")?,
+            expiry_queue_arn: required("EXPIRY_QUEUE_ARN")?,
+            expiry_dead_letter_queue_arn: required("EXPIRY_DEAD_LETTER_QUEUE_ARN")?,
+            schedule_group_name: required("SCHEDULE_GROUP_NAME")?,
+            scheduler_role_arn: required("SCHEDULER_ROLE_ARN")?,
+            poison_queue_url: required("POISON_QUEUE_URL")?,
+        };
+        Ok(Self {
+            eventbridge: eventbridge::Client::new(sdk),
+            scheduler: scheduler::Client::new(sdk),
+            sqs: sqs::Client::new(sdk),
+            names,
+        })
+    }
+
+    fn entry(&self, event: &PublishedEvent) -> PutEventsRequestEntry {
+        PutEventsRequestEntry::builder()
+            .event_bus_name(&self.names.event_bus_name)
+            .source(SOURCE)
+            .detail_type(event.detail_type)
+            .detail(&event.detail)
+            .build()
+    }
+
+    fn target(&self, message: String) -> Result<Target, OutboxError> {
+        // The queue is there, so a delivery fails only for a short while, if at all.
+        let retries = RetryPolicy::builder()
+            .maximum_retry_attempts(10)
+            .maximum_event_age_in_seconds(3_600)
+            .build();
+        let dead_letters =
+            DeadLetterConfig::builder().arn(&self.names.expiry_dead_letter_queue_arn).build();
+        let target = Target::builder()
+            .arn(&self.names.expiry_queue_arn)
+            .role_arn(&self.names.scheduler_role_arn)
+            .input(message)
+            .retry_policy(retries)
+            .dead_letter_config(dead_letters);
+        Ok(target.build()?)
+    }
+}
+
+impl Outbox for AwsOutbox {
+    async fn publish(&self, events: &[PublishedEvent]) -> Vec<bool> {
+        let entries = events.iter().map(|event| self.entry(event)).collect();
+        match self.eventbridge.put_events().set_entries(Some(entries)).send().await {
+            Ok(answer) => {
+                let taken = |index: usize| {
+                    answer.entries().get(index).is_some_and(|entry| entry.event_id().is_some())
+                };
+                for refused in answer.entries().iter().filter(|entry| entry.event_id().is_none()) {
+                    let code = refused.error_code().unwrap_or_default();
+                    tracing::warn!(code, "the bus refuses an event");
+                }
+                (0..events.len()).map(taken).collect()
+            }
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the bus takes no events");
+                vec![false; events.len()]
+            }
+        }
+    }
+
+    async fn schedule_expiry(&self, order_id: OrderId, at: Timestamp) -> Result<(), OutboxError> {
+        let target = self.target(ExpiryMessage { order_id }.to_text()?)?;
+        let window = FlexibleTimeWindow::builder().mode(FlexibleTimeWindowMode::Off).build()?;
+        let created = self
+            .scheduler
+            .create_schedule()
+            .group_name(&self.names.schedule_group_name)
+            .name(order_id.to_string())
+            .schedule_expression(at_expression(at)?)
+            .flexible_time_window(window)
+            .target(target)
+            .action_after_completion(ActionAfterCompletion::Delete)
+            .send()
+            .await;
+        match created {
+            // It is there already, from an earlier delivery of the same record.
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(CreateScheduleError::is_conflict_exception) =>
+            {
+                Ok(())
+            }
+            other => Ok(other.map(drop)?),
+        }
+    }
+
+    async fn unschedule_expiry(&self, order_id: OrderId) -> Result<(), OutboxError> {
+        let deleted = self
+            .scheduler
+            .delete_schedule()
+            .group_name(&self.names.schedule_group_name)
+            .name(order_id.to_string())
+            .send()
+            .await;
+        match deleted {
+            // It has fired and so deleted itself, or this is a repeat.
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(DeleteScheduleError::is_resource_not_found_exception) =>
+            {
+                Ok(())
+            }
+            other => Ok(other.map(drop)?),
+        }
+    }
+
+    async fn send_expiry(&self, order_id: OrderId, delay: Duration) -> Result<(), OutboxError> {
+        self.sqs
+            .send_message()
+            .queue_url(&self.names.expiry_queue_url)
+            .message_body(ExpiryMessage { order_id }.to_text()?)
+            .delay_seconds(i32::try_from(delay.as_secs())?)
+            .send()
+            .await?;
+        Ok(())
+    }
+
+    async fn bury(&self, record: &str) -> Result<(), OutboxError> {
+        self.sqs
+            .send_message()
+            .queue_url(&self.names.poison_queue_url)
+            .message_body(record)
+            .send()
+            .await?;
+        Ok(())
+    }
+}
+
+/// A one-time schedule (EventBridge Scheduler user guide, "Schedule types"), to the second, in UTC.
+fn at_expression(at: Timestamp) -> Result<String, OutboxError> {
+    let time = i64::try_from(at.epoch_ms()).ok().and_then(DateTime::from_timestamp_millis);
+    Ok(format!("at({})", time.ok_or("no such time")?.format("%Y-%m-%dT%H:%M:%S")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schedule_is_written_to_the_second_in_utc() {
+        let at = Timestamp::from_epoch_ms(1_700_000_000_999).unwrap();
+        assert_eq!(at_expression(at).unwrap(), "at(2023-11-14T22:13:20)");
+    }
+}

@@ -1,0 +1,235 @@
+//! Every answer of the HTTP API that is not the one asked for.
+
+use std::{error::Error, time::Duration};
+
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use orders_contracts::{FieldError, ProblemBody};
+use orders_domain::StoreError;
+
+use crate::telemetry::chain;
+
+/// Why a request is not answered as asked.
+#[derive(Debug)]
+pub enum Problem {
+    /// The request is wrong, in at least one way.
+    Invalid(Vec<FieldError>),
+    /// The token does not say who the buyer is.
+    NoCaller,
+    /// The buyer has no such order.
+    NoSuchOrder,
+    /// There is no such ticket.
+    NoSuchTicket,
+    /// Another order holds the ticket.
+    Reserved {
+        /// How long until the hold lapses.
+        free_in: Duration,
+    },
+    /// The ticket has been bought.
+    Sold,
+    /// The order has been paid, so it cannot be cancelled.
+    Paid,
+    /// The body is too large.
+    TooLarge {
+        /// The most bytes it may have.
+        max: usize,
+    },
+    /// The body is not JSON by its `Content-Type`.
+    NotJson,
+    /// The idempotency key was used for another ticket.
+    KeyReused,
+    /// It cannot be said now whether the request was carried out. It is safe to send it again.
+    Unavailable(Box<dyn Error + Send + Sync>),
+    /// The service is broken.
+    Internal(Box<dyn Error + Send + Sync>),
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        if error.retryable() {
+            Self::Unavailable(error.into())
+        } else {
+            Self::Internal(error.into())
+        }
+    }
+}
+
+impl From<FieldError> for Problem {
+    fn from(error: FieldError) -> Self {
+        Self::Invalid(vec![error])
+    }
+}
+
+/// The status, the kind of problem (a URI, RFC 9457) and the kind in words.
+type Kind = (StatusCode, &'static str, &'static str);
+
+impl Problem {
+    /// Answers the problem. Puts what caused it in the log, once, if it is ours.
+    #[must_use]
+    pub fn answer(&self) -> Response<String> {
+        if let Self::Unavailable(cause) = self {
+            tracing::warn!(error = chain(cause.as_ref()), "a request could not be finished");
+        }
+        if let Self::Internal(cause) = self {
+            tracing::error!(error = chain(cause.as_ref()), "a request failed");
+        }
+        let body = self.body();
+        let mut response = Response::new(serde_json::to_string(&body).unwrap_or_default());
+        *response.status_mut() = self.kind().0;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(wait) = self.retry_after() {
+            headers.insert(RETRY_AFTER, whole_seconds(wait).into());
+        }
+        if let Self::NoCaller = self {
+            // RFC 9110, section 11.6.1: a 401 names the scheme to use.
+            let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+
+    fn body(&self) -> ProblemBody {
+        let (status, kind, title) = self.kind();
+        let detail = self.detail();
+        let errors = if let Self::Invalid(errors) = self {
+            errors.clone()
+        } else {
+            vec![FieldError::general(detail.clone())]
+        };
+        ProblemBody { kind, title, status: status.as_u16(), detail, errors }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        if let Self::Reserved { free_in } = self {
+            return Some(*free_in);
+        }
+        matches!(self, Self::Unavailable(_)).then_some(Duration::from_secs(1))
+    }
+
+    fn kind(&self) -> Kind {
+        const BLANK: &str = "about:blank";
+        match self {
+            Self::Invalid(_) => (StatusCode::BAD_REQUEST, BLANK, "Bad Request"),
+            Self::NoCaller => (StatusCode::UNAUTHORIZED, BLANK, "Unauthorized"),
+            Self::NoSuchOrder => (StatusCode::NOT_FOUND, BLANK, "Not Found"),
+            Self::NoSuchTicket => (
+                StatusCode::NOT_FOUND,
+                "urn:problem-type:orders:no-such-ticket",
+                "There is no such ticket",
+            ),
+            Self::Reserved { .. } => (
+                StatusCode::CONFLICT,
+                "urn:problem-type:orders:ticket-reserved",
+                "The ticket is reserved",
+            ),
+            Self::Sold => {
+                (StatusCode::CONFLICT, "urn:problem-type:orders:ticket-sold", "The ticket is sold")
+            }
+            Self::Paid => {
+                (StatusCode::CONFLICT, "urn:problem-type:orders:order-paid", "The order is paid")
+            }
+            Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, BLANK, "Content Too Large"),
+            Self::NotJson => (StatusCode::UNSUPPORTED_MEDIA_TYPE, BLANK, "Unsupported Media Type"),
+            Self::KeyReused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "urn:problem-type:orders:idempotency-key-reused",
+                "The idempotency key was used for another request",
+            ),
+            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, BLANK, "Service Unavailable"),
+            Self::Internal(_) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, BLANK, "Internal Server Error")
+            }
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::Invalid(errors) => {
+                errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; ")
+            }
+            Self::NoCaller => {
+                "the token's sub claim must be one string that names the buyer".into()
+            }
+            Self::NoSuchOrder => "you have no order with this id".into(),
+            Self::NoSuchTicket => "there is no ticket with this id".into(),
+            Self::Reserved { free_in } => format!(
+                "the ticket is held by an order; try again in {} s",
+                whole_seconds(*free_in)
+            ),
+            Self::Sold => "the ticket has been bought".into(),
+            Self::Paid => "the order has been paid and cannot be cancelled".into(),
+            Self::TooLarge { max } => format!("the body must be at most {max} bytes long"),
+            Self::NotJson => "the Content-Type must be application/json".into(),
+            Self::KeyReused => {
+                "this Idempotency-Key has placed an order for another ticket; use a new key".into()
+            }
+            Self::Unavailable(_) => {
+                "it is not known whether this was done; send it again, with the same Idempotency-Key if \
+                 it places an order".into()
+            }
+            Self::Internal(_) => "the service failed; this is not your fault".into(),
+        }
+    }
+}
+
+/// At least 1, and never too early (RFC 9110, section 10.2.3).
+fn whole_seconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn json_of(problem: &Problem) -> Value {
+        serde_json::from_str(problem.answer().body()).unwrap()
+    }
+
+    #[test]
+    fn a_problem_says_what_is_wrong_in_both_the_standard_way_and_the_shops() {
+        let problem = Problem::Invalid(vec![
+            FieldError::of("limit", "must be a whole number"),
+            FieldError::general("and so on"),
+        ]);
+        assert_eq!(
+            json_of(&problem),
+            json!({
+                "type": "about:blank",
+                "title": "Bad Request",
+                "status": 400,
+                "detail": "limit must be a whole number; and so on",
+                "errors": [
+                    {"message": "limit must be a whole number", "field": "limit"},
+                    {"message": "and so on"},
+                ],
+            })
+        );
+        let answer = problem.answer();
+        assert_eq!(answer.headers()[CONTENT_TYPE], "application/problem+json");
+    }
+
+    #[test]
+    fn a_loser_is_told_when_the_hold_lapses_and_never_too_early() {
+        for (free_in_ms, retry_after) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2")] {
+            let free_in = Duration::from_millis(free_in_ms);
+            let answer = Problem::Reserved { free_in }.answer();
+            assert_eq!(answer.headers()[RETRY_AFTER], retry_after);
+        }
+    }
+
+    #[test]
+    fn what_went_wrong_inside_stays_inside() {
+        let secret = || StoreError::Refused("table orders-7f3a".into());
+        let unavailable = StoreError::Unavailable("table orders-7f3a".into());
+        for (problem, status) in [(secret().into(), 500), (Problem::from(unavailable), 503)] {
+            let body = json_of(&problem);
+            assert_eq!(body["status"], status);
+            assert!(!body.to_string().contains("orders-7f3a"));
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Batches of the orders table's stream. Unlike a queue's, a batch has an order, and the first record
+//! that is not done is where the next batch begins.
+
+use std::error::Error as StdError;
+
+use aws_lambda_events::{
+    dynamodb::EventRecord,
+    streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
+};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use orders_domain::{Order, Timestamp};
+use orders_dynamo::order_of_image;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::telemetry;
+
+/// One record of a batch.
+#[derive(Debug)]
+pub struct Record<'a> {
+    /// The record as it came.
+    pub raw: &'a str,
+    /// Its place in the stream; empty if the record has none.
+    pub sequence_number: String,
+    /// What it says, if it is a change of an order.
+    pub change: Result<Change, Box<dyn StdError + Send + Sync>>,
+}
+
+/// One committed write of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The order before it; none if it was placed.
+    pub before: Option<Order>,
+    /// The order after it; none if the row was removed.
+    pub after: Option<Order>,
+    /// When it was written.
+    pub at: Timestamp,
+}
+
+/// Handles batches for as long as the function lives. The handler returns the sequence number of the
+/// first record that is not done.
+///
+/// # Errors
+/// If the Lambda runtime cannot be reached.
+pub async fn run<H>(handler: H) -> Result<(), Error>
+where
+    H: AsyncFn(&[Record<'_>]) -> Option<String>,
+{
+    let handler = &handler;
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
+        let records = read(event.payload.get())?;
+        let not_done = Box::pin(handler(&records)).await;
+        telemetry::flush_metrics();
+        Ok::<_, Error>(response(not_done))
+    }))
+    .await
+}
+
+/// The records of a batch (Lambda developer guide, "Using AWS Lambda with Amazon DynamoDB").
+///
+/// # Errors
+/// If it is no batch at all.
+pub fn read(event: &str) -> Result<Vec<Record<'_>>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Batch<'a> {
+        #[serde(rename = "Records", borrow)]
+        records: Vec<&'a RawValue>,
+    }
+    let batch: Batch<'_> = serde_json::from_str(event)?;
+    Ok(batch.records.into_iter().map(RawValue::get).map(Record::read).collect())
+}
+
+fn response(not_done: Option<String>) -> DynamoDbEventResponse {
+    let mut response = DynamoDbEventResponse::default();
+    if let Some(sequence_number) = not_done {
+        let mut failure = DynamoDbBatchItemFailure::default();
+        failure.item_identifier = Some(sequence_number);
+        response.batch_item_failures.push(failure);
+    }
+    response
+}
+
+impl<'a> Record<'a> {
+    fn read(raw: &'a str) -> Self {
+        match serde_json::from_str::<EventRecord>(raw) {
+            Ok(record) => Self {
+                raw,
+                sequence_number: record.change.sequence_number.clone().unwrap_or_default(),
+                change: Change::of(record),
+            },
+            Err(error) => {
+                Self { raw, sequence_number: sequence_number(raw), change: Err(error.into()) }
+            }
+        }
+    }
+}
+
+/// The sequence number of a record that is otherwise not to be understood.
+fn sequence_number(raw: &str) -> String {
+    let record: serde_json::Value = serde_json::from_str(raw).unwrap_or_default();
+    record["dynamodb"]["SequenceNumber"].as_str().unwrap_or_default().to_owned()
+}
+
+impl Change {
+    fn of(record: EventRecord) -> Result<Self, Box<dyn StdError + Send + Sync>> {
+        let order = |image: serde_dynamo::Item| {
+            (!image.is_empty()).then(|| order_of_image(image)).transpose()
+        };
+        let ms = record.change.approximate_creation_date_time.timestamp_millis();
+        Ok(Self {
+            before: order(record.change.old_image)?,
+            after: order(record.change.new_image)?,
+            at: u64::try_from(ms).ok().and_then(Timestamp::from_epoch_ms).ok_or("no time")?,
+        })
+    }
+}
