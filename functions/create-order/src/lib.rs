@@ -1,0 +1,183 @@
+//! Places an order: locks a ticket for one buyer, for a short hold.
+
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+use orders_contracts::{FieldError, OrderBody, parse_place_order};
+use orders_domain::{
+    Claim, Command, Decision, IdempotencyKey, NewOrder, Order, OrderId, OrderStore, PlaceOutcome,
+    Placement, StoreError, TicketId, Timestamp, Transition, decide,
+};
+use orders_lambda::{
+    clock,
+    http::{Call, json},
+    problem::Problem,
+};
+
+/// How often the ticket is read, while it changes each time before the order is placed.
+const MAX_READS: usize = 5;
+
+/// Answers `POST /api/orders`.
+///
+/// # Errors
+/// The [`Problem`] to answer with instead.
+pub async fn handle(
+    store: &impl OrderStore,
+    hold: Duration,
+    call: Call,
+) -> Result<Response<String>, Problem> {
+    let ticket_id = parse_place_order(call.json_body()?)?;
+    let key = idempotency_key(&call)?;
+    let now = call.now;
+    let id = match &key {
+        Some(key) => OrderId::for_key(&call.caller, key),
+        None => clock::new_order_id(now).map_err(|error| Problem::Internal(error.into()))?,
+    };
+    let request = PlaceOrder {
+        ticket_id,
+        may_be_repeat: key.is_some(),
+        order: NewOrder {
+            id,
+            user_id: call.caller,
+            now,
+            hold,
+            correlation_id: call.correlation_id,
+        },
+    };
+    let order = place_order(store, &request).await.map_err(|error| problem(error, now))?;
+    let location = format!("/api/orders/{}", order.id);
+    json(StatusCode::CREATED, &[("location", location)], &OrderBody::placed(&order, now))
+}
+
+fn idempotency_key(call: &Call) -> Result<Option<IdempotencyKey>, Problem> {
+    const HEADER: &str = "idempotency-key";
+    let key = call.header(HEADER)?.map(str::parse).transpose();
+    Ok(key.map_err(|error| FieldError::of(HEADER, error))?)
+}
+
+fn problem(error: PlaceError, now: Timestamp) -> Problem {
+    match error {
+        PlaceError::NoSuchTicket => Problem::NoSuchTicket,
+        PlaceError::Reserved { until } => {
+            metrics::counter!("ReservedConflicts").increment(1);
+            Problem::Reserved { free_in: now.until(until) }
+        }
+        PlaceError::Sold => Problem::Sold,
+        PlaceError::KeyReused => Problem::KeyReused,
+        PlaceError::Contended => Problem::Unavailable("the ticket kept changing".into()),
+        PlaceError::Store(error) => error.into(),
+    }
+}
+
+/// A buyer's request for a ticket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceOrder {
+    /// The ticket to lock.
+    pub ticket_id: TicketId,
+    /// Whether an earlier sending of the same request may have placed the order.
+    pub may_be_repeat: bool,
+    /// The order to place.
+    pub order: NewOrder,
+}
+
+/// Why no order is placed.
+#[derive(Debug)]
+pub enum PlaceError {
+    /// There is no such ticket.
+    NoSuchTicket,
+    /// Another order holds the ticket.
+    Reserved {
+        /// When the hold lapses.
+        until: Timestamp,
+    },
+    /// The ticket has been bought.
+    Sold,
+    /// The order's id belongs to an order for another ticket.
+    KeyReused,
+    /// The ticket changed each time it had been read.
+    Contended,
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl From<StoreError> for PlaceError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Places the order, or finds it if an earlier sending of the same request has placed it.
+///
+/// A ticket that somebody has is answered from the read alone: a loser costs one read.
+///
+/// # Errors
+/// [`PlaceError`]
+pub async fn place_order(
+    store: &impl OrderStore,
+    request: &PlaceOrder,
+) -> Result<Order, PlaceError> {
+    for _ in 0..MAX_READS {
+        let Some(replica) = store.find_ticket(&request.ticket_id).await? else {
+            return earlier_order(store, request, PlaceError::NoSuchTicket).await;
+        };
+        let takeover = match replica.lock.claim(request.order.now) {
+            Claim::Free => None,
+            Claim::Reserved { until } => {
+                return earlier_order(store, request, PlaceError::Reserved { until }).await;
+            }
+            Claim::Sold => return earlier_order(store, request, PlaceError::Sold).await,
+            Claim::Lapsed(by) if by == request.order.id => {
+                return earlier_order(store, request, PlaceError::Contended).await;
+            }
+            Claim::Lapsed(by) => match expiry(store, by, request.order.now).await? {
+                Some(expiry) => Some(expiry),
+                None => continue,
+            },
+        };
+        let order = Order::new(request.order.clone(), replica.ticket);
+        let placement = Placement { order, takeover };
+        match store.place(&placement).await? {
+            PlaceOutcome::Placed => return Ok(placement.order),
+            PlaceOutcome::Repeat(earlier) => return same_request(earlier, request),
+            PlaceOutcome::Moved => {}
+        }
+    }
+    Err(PlaceError::Contended)
+}
+
+/// A repeat always gets its order back, whatever has become of it and of the ticket since.
+async fn earlier_order(
+    store: &impl OrderStore,
+    request: &PlaceOrder,
+    otherwise: PlaceError,
+) -> Result<Order, PlaceError> {
+    if !request.may_be_repeat {
+        return Err(otherwise);
+    }
+    match store.find(request.order.id).await? {
+        Some(earlier) => same_request(earlier, request),
+        None => Err(otherwise),
+    }
+}
+
+fn same_request(earlier: Order, request: &PlaceOrder) -> Result<Order, PlaceError> {
+    let same = earlier.user_id == request.order.user_id && earlier.ticket.id == request.ticket_id;
+    if same { Ok(earlier) } else { Err(PlaceError::KeyReused) }
+}
+
+/// The expiry of an order whose hold has lapsed; none if the order has changed since its lock was
+/// read.
+async fn expiry(
+    store: &impl OrderStore,
+    id: OrderId,
+    now: Timestamp,
+) -> Result<Option<Transition>, StoreError> {
+    let Some(order) = store.find(id).await? else { return Ok(None) };
+    match decide(&order, &Command::Expire { now }) {
+        Decision::Apply(expiry) => Ok(Some(expiry)),
+        Decision::AlreadyDone | Decision::Refuse(_) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,12 @@
+//! The Lambda function behind `POST /api/orders`.
+
+use orders_lambda::{Error, aws, config, http, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init()?;
+    let sdk = aws::sdk_config().await;
+    let store = aws::store(&sdk)?;
+    let hold = config::hold()?;
+    http::run(|call| create_order::handle(&store, hold, call)).await
+}

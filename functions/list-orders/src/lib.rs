@@ -1,0 +1,41 @@
+//! Lists a buyer's orders, a page at a time.
+
+use http::{Response, StatusCode};
+use orders_contracts::{ListParameters, OrderBody, encode_cursor, sort_name};
+use orders_domain::{ListQuery, OrderStore, Position};
+use orders_lambda::{
+    http::{Call, json},
+    problem::Problem,
+};
+
+/// Answers `GET /api/orders`.
+///
+/// # Errors
+/// The [`Problem`] to answer with instead.
+pub async fn handle(store: &impl OrderStore, call: Call) -> Result<Response<String>, Problem> {
+    let parameters = ListParameters::parse(
+        call.query_parameter("limit"),
+        call.query_parameter("cursor"),
+        call.query_parameter("sort"),
+    )
+    .map_err(Problem::Invalid)?;
+    let query = ListQuery {
+        user_id: call.caller,
+        size: parameters.size,
+        direction: parameters.direction,
+        after: parameters.after,
+    };
+    let page = store.list(&query).await?;
+    let orders: Vec<OrderBody> =
+        page.orders.iter().map(|order| OrderBody::at(order, call.now)).collect();
+    let link = page.next.map(|next| ("link", link_to(parameters, next)));
+    json(StatusCode::OK, link.as_slice(), &orders)
+}
+
+/// The next page (RFC 8288), by the parameters of this one.
+fn link_to(parameters: ListParameters, next: Position) -> String {
+    let limit = parameters.size.get();
+    let sort = sort_name(parameters.direction);
+    let cursor = encode_cursor(next);
+    format!("</api/orders?limit={limit}&sort={sort}&cursor={cursor}>; rel=\"next\"")
+}

@@ -1,0 +1,171 @@
+//! Tells everyone what has happened to orders, and sees to it that their holds lapse.
+//!
+//! The table's stream is the outbox: an event is the change itself, so none can be lost between the
+//! two, and none can be told of a change that was never committed. A record is done when its event
+//! is on the bus and its expiry is set; until then the stream brings it again.
+
+use std::time::Duration;
+
+use orders_contracts::PublishedEvent;
+use orders_domain::{Order, OrderEvent, Timestamp};
+use orders_lambda::{
+    outbox::{MAX_EVENTS, Outbox, OutboxError},
+    stream::{Change, Record},
+    telemetry::chain,
+};
+
+/// `EventBridge` Scheduler fires within a minute after its time ("What is Amazon EventBridge
+/// Scheduler?"), so it is asked to fire this long before the hold lapses. The message then waits in
+/// the queue for the exact second.
+const SCHEDULE_LEAD: Duration = Duration::from_mins(1);
+/// A schedule that is nearer than this might be in the past before it is made.
+const SCHEDULE_MARGIN: Duration = Duration::from_secs(10);
+/// How often events are put on the bus before the record is left for the next batch.
+const MAX_TRIES: usize = 3;
+
+/// Relays a batch, in its order. Returns the sequence number of the first record that is not done:
+/// the stream brings it and all after it again.
+pub async fn relay(outbox: &impl Outbox, now: Timestamp, records: &[Record<'_>]) -> Option<String> {
+    let mut relay = Relay { outbox, now, waiting: Vec::new() };
+    for record in records {
+        if let Err(sequence_number) = relay.take(record).await {
+            return Some(sequence_number);
+        }
+    }
+    relay.flush().await.err()
+}
+
+/// The sequence number of a record that is not done.
+type NotDone = String;
+
+struct Relay<'a, O> {
+    outbox: &'a O,
+    now: Timestamp,
+    waiting: Vec<Happening>,
+}
+
+/// What has happened to one order.
+struct Happening {
+    sequence_number: String,
+    event: OrderEvent,
+    order: Order,
+    written_at: Timestamp,
+    published: PublishedEvent,
+}
+
+impl<O: Outbox> Relay<'_, O> {
+    async fn take(&mut self, record: &Record<'_>) -> Result<(), NotDone> {
+        let happening = match Happening::of(record) {
+            Ok(happening) => happening,
+            Err(error) => {
+                tracing::error!(error = chain(error.as_ref()), "a record is poison");
+                self.flush().await?;
+                return self.bury(record).await;
+            }
+        };
+        if let Some(happening) = happening {
+            // Never two events of one order in one call: of those, the bus might refuse the first.
+            let same_order =
+                self.waiting.iter().any(|waiting| waiting.order.id == happening.order.id);
+            if same_order || self.waiting.len() == MAX_EVENTS {
+                self.flush().await?;
+            }
+            self.waiting.push(happening);
+        }
+        Ok(())
+    }
+
+    async fn bury(&self, record: &Record<'_>) -> Result<(), NotDone> {
+        self.outbox.bury(record.raw).await.map_err(|error| {
+            tracing::error!(error = chain(error.as_ref()), "a record could not be buried");
+            record.sequence_number.clone()
+        })
+    }
+
+    /// Publishes what waits, and sets or removes the expiry of each order that could be published.
+    async fn flush(&mut self) -> Result<(), NotDone> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let published = self.publish(&waiting).await;
+        for (happening, published) in waiting.into_iter().zip(published) {
+            if !published {
+                return Err(happening.sequence_number);
+            }
+            self.count(&happening);
+            if let Err(error) = self.see_to_expiry(&happening).await {
+                tracing::warn!(error = chain(error.as_ref()), "an expiry could not be set");
+                return Err(happening.sequence_number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts events on the bus, and again those that it refuses. Says of each whether it is there.
+    async fn publish(&self, happenings: &[Happening]) -> Vec<bool> {
+        let mut published = vec![false; happenings.len()];
+        for _ in 0..MAX_TRIES {
+            let missing: Vec<usize> = (0..happenings.len()).filter(|at| !published[*at]).collect();
+            if missing.is_empty() {
+                break;
+            }
+            let events: Vec<_> =
+                missing.iter().map(|at| happenings[*at].published.clone()).collect();
+            for (at, taken) in missing.into_iter().zip(self.outbox.publish(&events).await) {
+                published[at] = taken;
+            }
+        }
+        published
+    }
+
+    fn count(&self, happening: &Happening) {
+        let name = match happening.event {
+            OrderEvent::Created => "OrdersPlaced",
+            OrderEvent::Paid { .. } => "OrdersPaid",
+            OrderEvent::Cancelled => "OrdersCancelled",
+            OrderEvent::Expired => "OrdersExpired",
+            OrderEvent::RefundDue(_) => "RefundsDue",
+        };
+        metrics::counter!(name).increment(1);
+        let lag_ms = happening.written_at.until(self.now).as_millis();
+        metrics::histogram!("RelayLag").record(u32::try_from(lag_ms).unwrap_or(u32::MAX));
+    }
+
+    async fn see_to_expiry(&self, happening: &Happening) -> Result<(), OutboxError> {
+        let order = &happening.order;
+        if happening.event == OrderEvent::Created {
+            let left = self.now.until(order.expires_at);
+            if left < SCHEDULE_LEAD + SCHEDULE_MARGIN {
+                return self.outbox.send_expiry(order.id, left).await;
+            }
+            let fires_at = self.now.plus(left.saturating_sub(SCHEDULE_LEAD));
+            return self.outbox.schedule_expiry(order.id, fires_at).await;
+        }
+        if happening.event.settles_expiry() && may_be_scheduled(order) {
+            return self.outbox.unschedule_expiry(order.id).await;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the hold was ever long enough for a schedule.
+fn may_be_scheduled(order: &Order) -> bool {
+    order.created_at.until(order.expires_at) >= SCHEDULE_LEAD + SCHEDULE_MARGIN
+}
+
+impl Happening {
+    /// What the record tells; nothing, if it tells of no change.
+    fn of(record: &Record<'_>) -> Result<Option<Self>, OutboxError> {
+        let Change { before, after, at } = match &record.change {
+            Ok(change) => change,
+            Err(error) => return Err(error.to_string().into()),
+        };
+        let Some(order) = after else { return Ok(None) };
+        let Some(event) = OrderEvent::between(before.as_ref(), order) else { return Ok(None) };
+        let published = PublishedEvent::new(&event, order, *at)?;
+        let sequence_number = record.sequence_number.clone();
+        let written_at = *at;
+        Ok(Some(Self { sequence_number, event, order: order.clone(), written_at, published }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,11 @@
+//! The Lambda function behind the orders table's stream.
+
+use orders_lambda::{Error, aws, clock, outbox::AwsOutbox, stream, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init()?;
+    let sdk = aws::sdk_config().await;
+    let outbox = AwsOutbox::from_env(&sdk)?;
+    stream::run(async |records| order_relay::relay(&outbox, clock::now(), records).await).await
+}

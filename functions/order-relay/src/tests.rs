@@ -1,0 +1,258 @@
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Mutex,
+};
+
+use orders_domain::{Command, Decision, NewOrder, OrderId, Price, Ticket, TicketVersion, decide};
+use serde_json::Value;
+
+use super::*;
+
+const START_MS: u64 = 1_700_000_000_000;
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_epoch_ms(START_MS + seconds * 1_000).unwrap()
+}
+
+fn id(byte: u8) -> OrderId {
+    OrderId::from_bytes([byte; 16])
+}
+
+fn placed(byte: u8, hold_seconds: u64) -> Order {
+    let request = NewOrder {
+        id: id(byte),
+        user_id: "alice".parse().unwrap(),
+        now: at(0),
+        hold: Duration::from_secs(hold_seconds),
+        correlation_id: "request-1".parse().unwrap(),
+    };
+    let ticket = Ticket {
+        id: "t1".parse().unwrap(),
+        title: "Concert".parse().unwrap(),
+        price: Price::from_minor(2_000).unwrap(),
+        version: TicketVersion::new(0),
+    };
+    Order::new(request, ticket)
+}
+
+fn cancelled(order: &Order) -> Order {
+    let Decision::Apply(change) = decide(order, &Command::Cancel) else { panic!("it can be") };
+    change.order().clone()
+}
+
+fn record(number: usize, before: Option<&Order>, after: Option<&Order>) -> Record<'static> {
+    Record {
+        raw: "",
+        sequence_number: number.to_string(),
+        change: Ok(Change { before: before.cloned(), after: after.cloned(), at: at(0) }),
+    }
+}
+
+/// One record for each order, of its being placed.
+fn placements(orders: &[Order]) -> Vec<Record<'static>> {
+    let numbered = orders.iter().enumerate();
+    numbered.map(|(number, order)| record(number, None, Some(order))).collect()
+}
+
+fn poison(number: usize) -> Record<'static> {
+    Record { raw: "poison", sequence_number: number.to_string(), change: Err("garbled".into()) }
+}
+
+/// Remembers what it was given, and refuses what it is told to.
+#[derive(Default)]
+struct FakeOutbox {
+    /// How often the event of this id is still refused.
+    refusals: Mutex<HashMap<String, usize>>,
+    broken: HashSet<&'static str>,
+    calls: Mutex<Vec<usize>>,
+    published: Mutex<Vec<String>>,
+    expiries: Mutex<Vec<String>>,
+    buried: Mutex<Vec<String>>,
+}
+
+impl FakeOutbox {
+    fn refusing(event_id: &str, times: usize) -> Self {
+        let refusals = HashMap::from([(event_id.to_owned(), times)]);
+        Self { refusals: Mutex::new(refusals), ..Self::default() }
+    }
+
+    fn note(&self, kind: &'static str, note: String) -> Result<(), OutboxError> {
+        if self.broken.contains(kind) {
+            return Err("it is broken".into());
+        }
+        self.expiries.lock().unwrap().push(note);
+        Ok(())
+    }
+
+    fn published(&self) -> Vec<String> {
+        self.published.lock().unwrap().clone()
+    }
+
+    fn expiries(&self) -> Vec<String> {
+        self.expiries.lock().unwrap().clone()
+    }
+}
+
+impl Outbox for FakeOutbox {
+    async fn publish(&self, events: &[PublishedEvent]) -> Vec<bool> {
+        self.calls.lock().unwrap().push(events.len());
+        let take = |event: &PublishedEvent| {
+            let detail: Value = serde_json::from_str(&event.detail).unwrap();
+            let event_id = detail["metadata"]["eventId"].as_str().unwrap().to_owned();
+            let mut refusals = self.refusals.lock().unwrap();
+            match refusals.get_mut(&event_id) {
+                Some(times) if *times > 0 => {
+                    *times -= 1;
+                    false
+                }
+                _ => {
+                    self.published.lock().unwrap().push(event_id);
+                    true
+                }
+            }
+        };
+        events.iter().map(take).collect()
+    }
+
+    async fn schedule_expiry(&self, order_id: OrderId, at: Timestamp) -> Result<(), OutboxError> {
+        let second = (at.epoch_ms() - START_MS) / 1_000;
+        self.note("schedule", format!("schedule {order_id} at {second}"))
+    }
+
+    async fn unschedule_expiry(&self, order_id: OrderId) -> Result<(), OutboxError> {
+        self.note("unschedule", format!("unschedule {order_id}"))
+    }
+
+    async fn send_expiry(&self, order_id: OrderId, delay: Duration) -> Result<(), OutboxError> {
+        self.note("send", format!("send {order_id} in {}", delay.as_secs()))
+    }
+
+    async fn bury(&self, record: &str) -> Result<(), OutboxError> {
+        if self.broken.contains("bury") {
+            return Err("it is broken".into());
+        }
+        self.buried.lock().unwrap().push(record.to_owned());
+        Ok(())
+    }
+}
+
+fn event_ids(orders: &[&Order]) -> Vec<String> {
+    orders.iter().map(|order| format!("{}:{}", order.id, order.version.number())).collect()
+}
+
+#[tokio::test]
+async fn every_change_is_published_in_order() {
+    let outbox = FakeOutbox::default();
+    let (one, two) = (placed(1, 30), placed(2, 30));
+    let one_cancelled = cancelled(&one);
+    let records = [
+        record(0, None, Some(&one)),
+        record(1, None, Some(&two)),
+        record(2, Some(&one), Some(&one_cancelled)),
+        // A write that changed nothing, and a row that was removed.
+        record(3, Some(&two), Some(&two)),
+        record(4, Some(&two), None),
+    ];
+    assert_eq!(relay(&outbox, at(0), &records).await, None);
+    assert_eq!(outbox.published(), event_ids(&[&one, &two, &one_cancelled]));
+    assert_eq!(*outbox.calls.lock().unwrap(), [2, 1], "two events of one order never share a call");
+}
+
+#[tokio::test]
+async fn a_call_has_ten_events_at_most() {
+    let outbox = FakeOutbox::default();
+    let orders: Vec<_> = (0..23).map(|byte| placed(byte, 30)).collect();
+    let records = placements(&orders);
+    assert_eq!(relay(&outbox, at(0), &records).await, None);
+    assert_eq!(*outbox.calls.lock().unwrap(), [10, 10, 3]);
+    assert_eq!(outbox.published().len(), 23);
+}
+
+#[tokio::test]
+async fn a_refused_event_is_sent_again_alone() {
+    let orders: Vec<_> = (0..3).map(|byte| placed(byte, 30)).collect();
+    let outbox = FakeOutbox::refusing(&format!("{}:0", id(1)), 2);
+    let records = placements(&orders);
+    assert_eq!(relay(&outbox, at(0), &records).await, None);
+    assert_eq!(*outbox.calls.lock().unwrap(), [3, 1, 1]);
+    assert_eq!(outbox.published(), event_ids(&[&orders[0], &orders[2], &orders[1]]));
+}
+
+#[tokio::test]
+async fn an_event_refused_for_good_is_where_the_next_batch_begins() {
+    let orders: Vec<_> = (0..3).map(|byte| placed(byte, 30)).collect();
+    let later = cancelled(&orders[1]);
+    let outbox = FakeOutbox::refusing(&format!("{}:0", id(1)), usize::MAX);
+    let records = [
+        record(0, None, Some(&orders[0])),
+        record(1, None, Some(&orders[1])),
+        record(2, None, Some(&orders[2])),
+        record(3, Some(&orders[1]), Some(&later)),
+    ];
+    assert_eq!(relay(&outbox, at(0), &records).await.as_deref(), Some("1"));
+    assert!(!outbox.published().contains(&format!("{}:1", id(1))), "never before version 0");
+    assert_eq!(outbox.expiries(), [format!("send {} in 30", id(0))]);
+}
+
+#[tokio::test]
+async fn a_short_hold_is_sent_straight_to_the_queue_and_a_long_one_scheduled_a_minute_early() {
+    for (hold, now, expected) in [
+        (30, 0, "send {} in 30"),
+        (30, 10, "send {} in 20"),
+        (30, 40, "send {} in 0"),
+        (69, 0, "send {} in 69"),
+        (70, 0, "schedule {} at 10"),
+        (3_600, 0, "schedule {} at 3540"),
+        (3_600, 3_540, "send {} in 60"),
+    ] {
+        let outbox = FakeOutbox::default();
+        let order = placed(1, hold);
+        assert_eq!(relay(&outbox, at(now), &[record(0, None, Some(&order))]).await, None);
+        assert_eq!(outbox.expiries(), [expected.replace("{}", &order.id.to_string())]);
+    }
+}
+
+#[tokio::test]
+async fn a_final_order_keeps_no_schedule() {
+    for (hold, expected) in [(30, vec![]), (90, vec![format!("unschedule {}", id(1))])] {
+        let outbox = FakeOutbox::default();
+        let order = placed(1, hold);
+        let after = cancelled(&order);
+        let records = [record(0, Some(&order), Some(&after))];
+        assert_eq!(relay(&outbox, at(0), &records).await, None);
+        assert_eq!(outbox.expiries(), expected);
+    }
+}
+
+#[tokio::test]
+async fn an_expiry_that_cannot_be_set_is_where_the_next_batch_begins() {
+    let (short, long) = (placed(1, 30), placed(2, 90));
+    let after = cancelled(&long);
+    for (broken, records) in [
+        ("send", [record(0, None, Some(&long)), record(1, None, Some(&short))]),
+        ("schedule", [record(0, None, Some(&short)), record(1, None, Some(&long))]),
+        ("unschedule", [record(0, None, Some(&short)), record(1, Some(&long), Some(&after))]),
+    ] {
+        let outbox = FakeOutbox { broken: HashSet::from([broken]), ..FakeOutbox::default() };
+        let not_done = relay(&outbox, at(0), &records).await;
+        assert_eq!(not_done.as_deref(), Some("1"), "{broken}");
+    }
+}
+
+#[tokio::test]
+async fn a_poison_record_is_buried_whole_and_the_others_are_relayed() {
+    let outbox = FakeOutbox::default();
+    let (one, two) = (placed(1, 30), placed(2, 30));
+    let records = [record(0, None, Some(&one)), poison(1), record(2, None, Some(&two))];
+    assert_eq!(relay(&outbox, at(0), &records).await, None);
+    assert_eq!(*outbox.buried.lock().unwrap(), ["poison"]);
+    assert_eq!(outbox.published(), event_ids(&[&one, &two]));
+}
+
+#[tokio::test]
+async fn a_poison_record_that_cannot_be_buried_stays() {
+    let outbox = FakeOutbox { broken: HashSet::from(["bury"]), ..FakeOutbox::default() };
+    let records = [record(0, None, Some(&placed(1, 30))), poison(1)];
+    assert_eq!(relay(&outbox, at(0), &records).await.as_deref(), Some("1"));
+    assert_eq!(outbox.published().len(), 1);
+}

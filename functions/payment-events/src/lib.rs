@@ -1,0 +1,210 @@
+//! Makes sure that every charge buys its order or is asked to be given back, once.
+
+use std::time::Duration;
+
+use orders_contracts::PaymentEvent;
+use orders_domain::{
+    Claim, Command, CommitOutcome, Decision, Order, OrderStore, Status, StoreError, Timestamp,
+    decide,
+};
+use orders_lambda::queue::{Failure, Message, Outcome};
+
+/// How often order and ticket are read, while they change each time before the charge is booked.
+const MAX_READS: usize = 5;
+
+/// How long a payment waits for its order to be there.
+const WAIT_FOR_ORDER: Duration = Duration::from_secs(5);
+
+/// Books one charge.
+///
+/// # Errors
+/// [`Failure::Poison`] for a message that is no payment, [`Failure::Passing`] if the store fails.
+pub async fn handle(
+    store: &impl OrderStore,
+    now: Timestamp,
+    message: Message<'_>,
+) -> Result<Outcome, Failure> {
+    let PaymentEvent { payment_id, order_id } =
+        PaymentEvent::parse(message.body).map_err(|error| Failure::Poison(error.into()))?;
+    for _ in 0..MAX_READS {
+        let Some(order) = store.find(order_id).await? else {
+            tracing::warn!(order = %order_id, "a payment is here before its order");
+            return Ok(Outcome::NotYet { retry_in: WAIT_FOR_ORDER });
+        };
+        let ticket_is_free = match order.status {
+            Status::Expired => match free_ticket(store, &order, now).await? {
+                Some(is_free) => is_free,
+                None => continue,
+            },
+            // The decision does not depend on it.
+            Status::AwaitingPayment | Status::Paid { .. } | Status::Cancelled => false,
+        };
+        let command = Command::Pay { payment_id: payment_id.clone(), ticket_is_free };
+        let transition = match decide(&order, &command) {
+            Decision::Apply(transition) => transition,
+            Decision::AlreadyDone => return Ok(Outcome::Done),
+            Decision::Refuse(refusal) => {
+                return Err(Failure::Passing(format!("a payment is refused: {refusal:?}").into()));
+            }
+        };
+        if store.commit(&transition).await? == CommitOutcome::Committed {
+            return Ok(Outcome::Done);
+        }
+    }
+    Err(Failure::Passing("the order kept changing".into()))
+}
+
+/// Whether an expired order's ticket can be locked again; nothing, if it must be looked at again. A
+/// lapsed hold of another order stands in the way only until that order has expired as well, which
+/// is done here.
+async fn free_ticket(
+    store: &impl OrderStore,
+    order: &Order,
+    now: Timestamp,
+) -> Result<Option<bool>, StoreError> {
+    let Some(replica) = store.find_ticket(&order.ticket.id).await? else { return Ok(Some(false)) };
+    match replica.lock.claim(now) {
+        Claim::Free => Ok(Some(true)),
+        Claim::Reserved { .. } | Claim::Sold => Ok(Some(false)),
+        Claim::Lapsed(by) => {
+            let Some(lapsed) = store.find(by).await? else { return Ok(None) };
+            if let Decision::Apply(expiry) = decide(&lapsed, &Command::Expire { now }) {
+                store.commit(&expiry).await?;
+            }
+            Ok(None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use orders_domain::{
+        Lock, MemoryStore, NewOrder, OrderId, Placement, Price, RefundReason, Ticket, TicketRule,
+        TicketVersion,
+    };
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_epoch_ms(seconds * 1_000).unwrap()
+    }
+
+    /// An order that holds the ticket for 30 seconds.
+    async fn held(store: &MemoryStore, byte: u8, from: u64) -> Order {
+        let ticket = Ticket {
+            id: "t1".parse().unwrap(),
+            title: "Concert".parse().unwrap(),
+            price: Price::from_minor(2_000).unwrap(),
+            version: TicketVersion::new(0),
+        };
+        store.apply_ticket(&ticket, TicketRule::FirstOrNext).await.unwrap();
+        let request = NewOrder {
+            id: OrderId::from_bytes([byte; 16]),
+            user_id: "alice".parse().unwrap(),
+            now: at(from),
+            hold: Duration::from_secs(30),
+            correlation_id: "request-1".parse().unwrap(),
+        };
+        let order = Order::new(request, ticket);
+        let placement = Placement { order: order.clone(), takeover: None };
+        store.place(&placement).await.unwrap();
+        order
+    }
+
+    async fn change(store: &MemoryStore, order: &Order, command: Command) {
+        let Decision::Apply(change) = decide(order, &command) else { panic!("{command:?}") };
+        assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Committed);
+    }
+
+    async fn pay(store: &MemoryStore, order: OrderId, payment: &str, now: u64) -> Outcome {
+        let detail = json!({"id": payment, "orderId": order.to_string()});
+        let body = json!({"detail-type": "PaymentCreated", "detail": detail}).to_string();
+        handle(store, at(now), Message { body: &body, receive_count: 1 }).await.unwrap()
+    }
+
+    async fn stored(store: &MemoryStore, order: &Order) -> Order {
+        store.find(order.id).await.unwrap().unwrap()
+    }
+
+    async fn lock(store: &MemoryStore, order: &Order) -> Lock {
+        store.find_ticket(&order.ticket.id).await.unwrap().unwrap().lock
+    }
+
+    fn reasons(order: &Order) -> Vec<RefundReason> {
+        order.refunds_due.iter().map(|refund| refund.reason).collect()
+    }
+
+    #[tokio::test]
+    async fn a_charge_buys_its_order_once() {
+        let store = MemoryStore::default();
+        let order = held(&store, 1, 0).await;
+        for _ in 0..2 {
+            assert_eq!(pay(&store, order.id, "p1", 10).await, Outcome::Done);
+        }
+        let paid = stored(&store, &order).await;
+        assert_eq!((paid.status.name(), paid.version.number()), ("paid", 1));
+        assert_eq!(lock(&store, &order).await, Lock::Sold { to: order.id });
+        assert_eq!(pay(&store, order.id, "p2", 11).await, Outcome::Done);
+        assert_eq!(reasons(&stored(&store, &order).await), [RefundReason::AlreadyPaid]);
+    }
+
+    #[tokio::test]
+    async fn a_charge_for_a_cancelled_order_is_owed_back() {
+        let store = MemoryStore::default();
+        let order = held(&store, 1, 0).await;
+        change(&store, &order, Command::Cancel).await;
+        for _ in 0..2 {
+            assert_eq!(pay(&store, order.id, "p1", 10).await, Outcome::Done);
+        }
+        assert_eq!(reasons(&stored(&store, &order).await), [RefundReason::OrderCancelled]);
+        assert_eq!(lock(&store, &order).await, Lock::Free);
+    }
+
+    #[tokio::test]
+    async fn a_late_charge_takes_a_free_ticket_again() {
+        let store = MemoryStore::default();
+        let order = held(&store, 1, 0).await;
+        change(&store, &order, Command::Expire { now: at(30) }).await;
+        assert_eq!(pay(&store, order.id, "p1", 31).await, Outcome::Done);
+        assert_eq!(stored(&store, &order).await.status.name(), "paid");
+        assert_eq!(lock(&store, &order).await, Lock::Sold { to: order.id });
+    }
+
+    #[tokio::test]
+    async fn a_late_charge_is_owed_back_while_another_buyer_holds_the_ticket() {
+        let store = MemoryStore::default();
+        let order = held(&store, 1, 0).await;
+        change(&store, &order, Command::Expire { now: at(30) }).await;
+        let other = held(&store, 2, 30).await;
+        assert_eq!(pay(&store, order.id, "p1", 59).await, Outcome::Done);
+        assert_eq!(reasons(&stored(&store, &order).await), [RefundReason::TicketTaken]);
+        assert_eq!(lock(&store, &order).await, Lock::Held { by: other.id, until: at(60) });
+    }
+
+    #[tokio::test]
+    async fn a_late_charge_takes_over_a_hold_that_has_lapsed_too() {
+        let store = MemoryStore::default();
+        let order = held(&store, 1, 0).await;
+        change(&store, &order, Command::Expire { now: at(30) }).await;
+        let other = held(&store, 2, 30).await;
+        assert_eq!(pay(&store, order.id, "p1", 60).await, Outcome::Done);
+        assert_eq!(stored(&store, &order).await.status.name(), "paid");
+        assert_eq!(stored(&store, &other).await.status.name(), "expired");
+        assert_eq!(lock(&store, &order).await, Lock::Sold { to: order.id });
+    }
+
+    #[tokio::test]
+    async fn a_charge_waits_for_an_order_that_is_not_there_yet() {
+        let store = MemoryStore::default();
+        let outcome = pay(&store, OrderId::from_bytes([9; 16]), "p1", 0).await;
+        assert_eq!(outcome, Outcome::NotYet { retry_in: WAIT_FOR_ORDER });
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_no_payment_is_poison() {
+        let message = Message { body: "{}", receive_count: 1 };
+        let outcome = handle(&MemoryStore::default(), at(0), message).await;
+        assert!(matches!(outcome, Err(Failure::Poison(_))));
+    }
+}

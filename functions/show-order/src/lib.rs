@@ -1,0 +1,46 @@
+//! Shows a buyer one of their orders.
+
+use http::{Response, StatusCode};
+use orders_contracts::{OrderBody, etag};
+use orders_domain::OrderStore;
+use orders_lambda::{
+    http::{Call, empty, json, own_order},
+    problem::Problem,
+};
+
+/// Answers `GET /api/orders/{id}`.
+///
+/// # Errors
+/// The [`Problem`] to answer with instead.
+pub async fn handle(store: &impl OrderStore, call: Call) -> Result<Response<String>, Problem> {
+    let order = own_order(store, &call).await?;
+    let tag = etag(&order, call.now);
+    let known = call.header("if-none-match")?.is_some_and(|tags| matches(tags, &tag));
+    let headers = [("etag", tag), ("cache-control", "private, no-cache".to_owned())];
+    if known {
+        return empty(StatusCode::NOT_MODIFIED, &headers);
+    }
+    json(StatusCode::OK, &headers, &OrderBody::at(&order, call.now))
+}
+
+/// Whether `If-None-Match` names the tag, by weak comparison (RFC 9110, section 13.1.2).
+fn matches(tags: &str, tag: &str) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    tags.trim() == "*" || tags.split(',').any(|candidate| opaque(candidate) == opaque(tag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_found_in_a_list_weak_or_strong() {
+        let tag = "W/\"0-awaiting_payment\"";
+        for tags in [tag, "*", "\"0-awaiting_payment\"", "\"x\", W/\"0-awaiting_payment\""] {
+            assert!(matches(tags, tag), "{tags}");
+        }
+        for tags in ["", "\"\"", "W/\"1-paid\"", "0-awaiting_payment"] {
+            assert!(!matches(tags, tag), "{tags}");
+        }
+    }
+}

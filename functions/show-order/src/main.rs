@@ -1,0 +1,11 @@
+//! The Lambda function behind `GET /api/orders/{id}`.
+
+use orders_lambda::{Error, aws, http, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init()?;
+    let sdk = aws::sdk_config().await;
+    let store = aws::store(&sdk)?;
+    http::run(|call| show_order::handle(&store, call)).await
+}

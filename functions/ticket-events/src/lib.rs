@@ -1,0 +1,96 @@
+//! Keeps the ticket replica up to date with the ticket service's events, which come late, twice and
+//! in any order.
+
+use std::time::Duration;
+
+use orders_contracts::TicketEvent;
+use orders_domain::{OrderStore, TicketOutcome, Verdict, rule_for};
+use orders_lambda::queue::{Failure, Message, Outcome};
+
+/// How long an event waits for the events between the replica and itself.
+const WAIT_FOR_GAP: Duration = Duration::from_secs(2);
+
+/// Applies one event, by the version rule.
+///
+/// # Errors
+/// [`Failure::Poison`] for a message that is no ticket event, [`Failure::Passing`] if the store
+/// fails.
+pub async fn handle(store: &impl OrderStore, message: Message<'_>) -> Result<Outcome, Failure> {
+    let TicketEvent { kind, ticket } =
+        TicketEvent::parse(message.body).map_err(|error| Failure::Poison(error.into()))?;
+    let rule = rule_for(kind, message.receive_count);
+    let verdict_on_first_receive = |stored| rule_for(kind, 1).judge(stored, ticket.version);
+    match store.apply_ticket(&ticket, rule).await? {
+        TicketOutcome::Applied { replaced } => {
+            if verdict_on_first_receive(replaced) == Verdict::Gap {
+                let version = ticket.version.number();
+                metrics::counter!("TicketVersionGaps").increment(1);
+                tracing::warn!(ticket = %ticket.id, version, "TicketVersionGap: events are missing");
+            }
+            Ok(Outcome::Done)
+        }
+        TicketOutcome::Refused { stored } => match verdict_on_first_receive(stored) {
+            Verdict::Stale => Ok(Outcome::Done),
+            Verdict::Gap | Verdict::Apply => Ok(Outcome::NotYet { retry_in: WAIT_FOR_GAP }),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use orders_domain::{MemoryStore, TicketId};
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(kind: &str, version: u64) -> String {
+        let detail =
+            json!({"id": "t1", "title": format!("v{version}"), "price": 20, "version": version});
+        json!({"detail-type": kind, "source": "tickets", "detail": detail}).to_string()
+    }
+
+    async fn receive(store: &MemoryStore, kind: &str, version: u64, receive_count: u32) -> Outcome {
+        let body = event(kind, version);
+        handle(store, Message { body: &body, receive_count }).await.unwrap()
+    }
+
+    async fn stored_version(store: &MemoryStore) -> Option<u64> {
+        let id: TicketId = "t1".parse().unwrap();
+        let replica = store.find_ticket(&id).await.unwrap();
+        replica.map(|replica| replica.ticket.version.number())
+    }
+
+    #[tokio::test]
+    async fn events_in_order_are_applied_and_repeats_are_done() {
+        let store = MemoryStore::default();
+        for (kind, version) in [("TicketCreated", 0), ("TicketUpdated", 1), ("TicketUpdated", 1)] {
+            assert_eq!(receive(&store, kind, version, 1).await, Outcome::Done);
+        }
+        assert_eq!(receive(&store, "TicketCreated", 0, 1).await, Outcome::Done);
+        assert_eq!(stored_version(&store).await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn an_event_after_a_gap_waits_twice_and_is_then_applied() {
+        let store = MemoryStore::default();
+        assert_eq!(receive(&store, "TicketCreated", 0, 1).await, Outcome::Done);
+        for receive_count in [1, 2] {
+            let outcome = receive(&store, "TicketUpdated", 5, receive_count).await;
+            assert_eq!(outcome, Outcome::NotYet { retry_in: WAIT_FOR_GAP });
+        }
+        assert_eq!(stored_version(&store).await, Some(0));
+        assert_eq!(receive(&store, "TicketUpdated", 5, 3).await, Outcome::Done);
+        assert_eq!(stored_version(&store).await, Some(5));
+        assert_eq!(receive(&store, "TicketUpdated", 4, 1).await, Outcome::Done);
+        assert_eq!(stored_version(&store).await, Some(5));
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_no_event_is_poison() {
+        let store = MemoryStore::default();
+        for body in ["", "not json", "{}", r#"{"detail-type":"TicketDeleted","detail":{}}"#] {
+            let handled = handle(&store, Message { body, receive_count: 1 }).await;
+            assert!(matches!(handled, Err(Failure::Poison(_))), "{body}");
+        }
+    }
+}

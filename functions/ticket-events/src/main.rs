@@ -1,0 +1,12 @@
+//! The Lambda function behind the queue of ticket events.
+
+use orders_lambda::{Error, aws, queue, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init()?;
+    let sdk = aws::sdk_config().await;
+    let store = aws::store(&sdk)?;
+    let queue = aws::queue(&sdk)?;
+    queue::run(&queue, async |message| ticket_events::handle(&store, message).await).await
+}
