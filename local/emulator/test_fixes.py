@@ -1,0 +1,346 @@
+"""Each fix, twice: what it mends holds with it, and does not hold without it. When a new version of
+the emulator makes the second half fail, the fix can go."""
+
+import http.server
+import io
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import boto3
+from botocore.exceptions import ClientError
+
+HERE = Path(__file__).resolve().parent
+SNAPSHOT_SECONDS = 0.3
+PAIR = ("left", "right")
+
+TEMPLATE = """
+Transform: AWS::Serverless-2016-10-31
+Resources:
+  Api:
+    Type: AWS::Serverless::HttpApi
+    Properties:
+      Auth:
+        DefaultAuthorizer: Buyer
+        Authorizers:
+          Buyer:
+            IdentitySource: $request.header.Authorization
+            JwtConfiguration: { issuer: "http://127.0.0.1:1", audience: [orders] }
+  Show:
+    Type: AWS::Serverless::Function
+    Properties:
+      Runtime: python3.12
+      Handler: index.handler
+      InlineCode: "def handler(event, context): return 'hello'"
+      Events:
+        Request:
+          Type: HttpApi
+          Properties: { ApiId: !Ref Api, Method: GET, Path: "/api/orders/{id}" }
+        Health:
+          Type: HttpApi
+          Properties: { ApiId: !Ref Api, Method: GET, Path: /api/hello, Auth: { Authorizer: NONE } }
+"""
+
+
+class Emulator:
+    """The emulator on a free port; its state is in `folder`."""
+
+    def __init__(self, folder, without=""):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = {
+            **os.environ, "GATEWAY_PORT": str(self.port), "BIND_HOST": "127.0.0.1", "MINISTACK_HOST": "127.0.0.1",
+            "SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0", "PERSIST_STATE": "1", "STATE_DIR": f"{folder}/state",
+            "TMPDIR": folder, "EMULATOR_SNAPSHOT_SECONDS": str(SNAPSHOT_SECONDS), "EMULATOR_WITHOUT_FIX": without,
+        }
+
+    def __enter__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, HERE / "launch.py"], env=self.environment, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        eventually(lambda: self.get("/_ministack/health")[0] == 200)
+        return self
+
+    def __exit__(self, *_):
+        self.crash()
+
+    def crash(self):
+        """Ends it as a crash would, with all that it has started."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+
+    def client(self, service):
+        return boto3.client(
+            service, endpoint_url=self.url, region_name="us-east-1",
+            aws_access_key_id="test", aws_secret_access_key="test")
+
+    def get(self, path, authorization=""):
+        """The status and the body."""
+        request = urllib.request.Request(self.url + path, headers={"Authorization": authorization})
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+
+def eventually(happens, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not happens():
+        if time.monotonic() > deadline:
+            raise AssertionError("it did not happen")
+        time.sleep(0.05)
+
+
+class Fixes(unittest.TestCase):
+    def folder(self):
+        return self.enterContext(tempfile.TemporaryDirectory())
+
+    def deploy(self, emulator):
+        cloudformation = emulator.client("cloudformation")
+        cloudformation.create_stack(StackName="it", TemplateBody=TEMPLATE, Capabilities=["CAPABILITY_IAM"])
+        cloudformation.get_waiter("stack_create_complete").wait(StackName="it", WaiterConfig={"Delay": 1})
+        return emulator.client("apigatewayv2").get_apis()["Items"][0]["ApiId"]
+
+    def test_a_sam_template_has_the_routes_of_its_http_api_events(self):
+        for without, expected in (("", (200, 401)), ("http_api_routes", (404, 404))):
+            with self.subTest(without=without), Emulator(self.folder(), without) as emulator:
+                api = f"/_aws/execute-api/{self.deploy(emulator)}/$default/api"
+                open_route, guarded_route = emulator.get(f"{api}/hello"), emulator.get(f"{api}/orders/1")
+                self.assertEqual((open_route[0], guarded_route[0]), expected)
+
+    def test_a_path_in_an_answer_leads_back_to_the_api(self):
+        for without, expected in (("", (200, "hello")), ("api_at_root", (404, None))):
+            with self.subTest(without=without), Emulator(self.folder(), without) as emulator:
+                self.deploy(emulator)
+                status, body = emulator.get("/api/hello")
+                self.assertEqual((status, body if status == 200 else None), expected)
+
+    def test_a_token_that_is_garbled_is_unauthorized(self):
+        for without, expected in (("", 401), ("bad_tokens", 500)):
+            with self.subTest(without=without), Emulator(self.folder(), without) as emulator:
+                self.deploy(emulator)
+                self.assertEqual(emulator.get("/api/orders/1", "Bearer W10.e30.AAAA")[0], expected)
+
+    def test_what_is_stored_outlives_a_crash(self):
+        for without, expected in (("", True), ("snapshots", False)):
+            with self.subTest(without=without):
+                folder = self.folder()
+                with Emulator(folder, without) as emulator:
+                    emulator.client("sqs").create_queue(QueueName="kept")
+                    tables = emulator.client("dynamodb")
+                    self.make_table(tables, "rows")
+                    tables.put_item(TableName="rows", Item={"id": {"N": "1"}})
+                    time.sleep(4 * SNAPSHOT_SECONDS)
+                    emulator.crash()
+                with Emulator(folder, without) as emulator:
+                    self.assertEqual(self.has_kept(emulator), expected)
+
+    def has_kept(self, emulator):
+        """A queue, and a row's record in its table's stream."""
+        streams = emulator.client("dynamodbstreams")
+        try:
+            emulator.client("sqs").get_queue_url(QueueName="kept")
+            stream = emulator.client("dynamodb").describe_table(TableName="rows")["Table"]["LatestStreamArn"]
+            shard = streams.describe_stream(StreamArn=stream)["StreamDescription"]["Shards"][0]["ShardId"]
+            start = streams.get_shard_iterator(StreamArn=stream, ShardId=shard, ShardIteratorType="TRIM_HORIZON")
+            return len(streams.get_records(ShardIterator=start["ShardIterator"])["Records"]) == 1
+        except ClientError:
+            return False
+
+    def test_a_snapshot_has_a_transaction_whole_or_not_at_all(self):
+        folder = self.folder()
+        with Emulator(folder) as emulator:
+            tables = emulator.client("dynamodb")
+            for name in PAIR:
+                self.make_table(tables, name)
+            stop = threading.Event()
+            writer = threading.Thread(target=self.write_pairs, args=(tables, stop))
+            writer.start()
+            try:
+                snapshots = self.snapshots(Path(folder) / "state/dynamodb.json", count=10)
+            finally:
+                stop.set()
+                writer.join()
+            for left, right in snapshots:
+                self.assertEqual(left, right)
+
+    def snapshots(self, file, count):
+        """What the two tables hold, in so many snapshots that differ."""
+        seen = []
+
+        def look():
+            saved = json.loads(file.read_text())["payload"]["tables"]["data"] if file.exists() else {}
+            pair = [table["items"] for table in saved.values()]
+            if len(pair) == 2 and pair[0] and pair not in seen:
+                seen.append(pair)
+            return len(seen) == count
+
+        eventually(look)
+        return seen
+
+    def write_pairs(self, tables, stop):
+        """Writes the same number to both tables, in one transaction, again and again."""
+        for number in itertools.count():
+            if stop.is_set():
+                return
+            item = {"id": {"N": "1"}, "number": {"N": str(number)}}
+            tables.transact_write_items(
+                TransactItems=[{"Put": {"TableName": name, "Item": item}} for name in PAIR])
+            time.sleep(0.002)
+
+    def make_table(self, tables, name):
+        return tables.create_table(
+            TableName=name, BillingMode="PAY_PER_REQUEST", KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "N"}],
+            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
+        )["TableDescription"]["LatestStreamArn"]
+
+
+    def test_a_schedule_fires_when_it_is_due(self):
+        import importlib
+        from ministack.services import scheduler
+        stock = scheduler._SCHEDULE_TICK_INTERVAL
+        importlib.import_module("schedules_on_time").apply()
+        self.assertLess(scheduler._SCHEDULE_TICK_INTERVAL, 1)
+        self.assertGreaterEqual(stock, 1)
+
+    def test_a_stream_is_delivered_with_partial_failures_halving_and_a_failure_destination(self):
+        for without, expected in (("", True), ("stream_mapping", False)):
+            with self.subTest(without=without), Emulator(self.folder(), without) as emulator:
+                self.assertEqual(self.delivers_with_care(emulator), expected)
+
+    def delivers_with_care(self, emulator):
+        """Puts ten rows, of which the fourth is always reported as failed. True if those before it are
+        handled once, and those after its batch, which goes to the failure destination as a whole."""
+        queues = emulator.client("sqs")
+        handled, failed = (queues.create_queue(QueueName=name)["QueueUrl"] for name in ("handled", "failed"))
+        code = STREAM_HANDLER.replace("HANDLED", handled).replace("ENDPOINT", emulator.url)
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as files:
+            files.writestr("index.py", code)
+        tables = emulator.client("dynamodb")
+        stream = self.make_table(tables, "rows")
+        functions = emulator.client("lambda")
+        functions.create_function(
+            FunctionName="relay", Runtime="python3.12", Handler="index.handler", Role="arn:aws:iam::000000000000:role/r",
+            Code={"ZipFile": archive.getvalue()})
+        for row in range(10):
+            tables.put_item(TableName="rows", Item={"id": {"N": str(row)}})
+        functions.create_event_source_mapping(
+            FunctionName="relay", EventSourceArn=stream, StartingPosition="TRIM_HORIZON", BatchSize=5,
+            FunctionResponseTypes=["ReportBatchItemFailures"], MaximumRetryAttempts=1,
+            DestinationConfig={"OnFailure": {"Destination": "arn:aws:sqs:us-east-1:000000000000:failed"}})
+        try:
+            eventually(lambda: self.count(queues, failed) and self.count(queues, handled) >= 5, seconds=15)
+        except AssertionError:
+            return False
+        return (self.count(queues, failed), self.count(queues, handled)) == (1, 5)
+
+    def count(self, queues, url):
+        attributes = queues.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+        return int(attributes["Attributes"]["ApproximateNumberOfMessages"])
+
+
+# Handles rows by sending them to a queue, and reports row 3 as failed.
+STREAM_HANDLER = """
+import json, urllib.parse, urllib.request
+
+def handler(event, context):
+    for record in event["Records"]:
+        row = record["dynamodb"]["NewImage"]["id"]["N"]
+        if row == "3":
+            return {"batchItemFailures": [{"itemIdentifier": record["dynamodb"]["SequenceNumber"]}]}
+        form = urllib.parse.urlencode({"Action": "SendMessage", "QueueUrl": "HANDLED", "MessageBody": row})
+        urllib.request.urlopen(urllib.request.Request("ENDPOINT", form.encode(), {
+            "Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/sqs/aws4_request"}))
+    return {"batchItemFailures": []}
+"""
+
+
+# These two look into the process, so each runs in one of its own: with the fix if it is named.
+def small_packets_are_sent_at_once():
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            no_delay = self.connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(bool(no_delay)).encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.handle_request, daemon=True).start()
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}") as answer:
+        return json.load(answer)
+
+
+def only_a_few_of_a_function_run_at_once():
+    import turns
+    from ministack.services import lambda_svc
+
+    running, most, lock = 0, 0, threading.Lock()
+
+    def run(function, config):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.05)
+        with lock:
+            running -= 1
+
+    lambda_svc._execute_function_dispatch = run
+    if "turns" in sys.argv:
+        turns.apply()
+    calls = [threading.Thread(target=lambda: lambda_svc._execute_function_dispatch({}, {"FunctionArn": "it"}))
+             for _ in range(turns.AT_ONCE * 4)]
+    for call in calls:
+        call.start()
+    for call in calls:
+        call.join()
+    return most <= turns.AT_ONCE
+
+
+class FixesInside(unittest.TestCase):
+    def look(self, what, fix):
+        command = [sys.executable, __file__, "look", what.__name__, *fix]
+        return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+
+    def test_the_runtime_api_sends_small_packets_at_once(self):
+        self.assertTrue(self.look(small_packets_are_sent_at_once, ["quick_answers"]))
+        self.assertFalse(self.look(small_packets_are_sent_at_once, []))
+
+    def test_only_a_few_of_a_function_run_at_once(self):
+        self.assertTrue(self.look(only_a_few_of_a_function_run_at_once, ["turns"]))
+        self.assertFalse(self.look(only_a_few_of_a_function_run_at_once, []))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["look"]:
+        if "quick_answers" in sys.argv:
+            import quick_answers
+            quick_answers.apply()
+        print(json.dumps(globals()[sys.argv[2]]()))
+    else:
+        unittest.main()

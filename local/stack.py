@@ -1,0 +1,111 @@
+"""The whole service on this machine: builds it, deploys the template into an emulator, keeps it up.
+
+    stack.py run            up until Ctrl-C, with sample tickets and lines to paste
+    stack.py exec COMMAND   up for one command, on free ports, with no past and no future
+    stack.py token SUB...   a token for each buyer (or with the claims of a JSON object)
+    stack.py down           ends a stack that is still up
+    stack.py clean-state    forgets its data
+
+Settings, from the environment: ORDERS_PORT and ORDERS_ISSUER_PORT (0: any that is free),
+ORDERS_STATE (the folder for the data), ORDERS_STACK_FILE (where to describe the stack).
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import processes
+import tools
+from tools import ROOT, Refused, say
+
+
+def main(arguments):
+    command, *rest = arguments or [""]
+    commands = {"run": run, "exec": execute, "token": token, "down": down, "clean-state": clean_state}
+    if command not in commands:
+        raise Refused(__doc__.strip())
+    return commands[command](rest) or 0
+
+
+def run(_):
+    service = _service()
+    ports = int(os.environ.get("ORDERS_PORT", 4566)), int(os.environ.get("ORDERS_ISSUER_PORT", 4567))
+    with service.Stack(_state(), ports, _stack_file()) as stack:
+        stack.put_sample_tickets()
+        print(stack.welcome(), flush=True)
+        stack.wait()
+
+
+def execute(command):
+    if not command:
+        raise Refused("exec needs a command.")
+    service = _service()
+    with tempfile.TemporaryDirectory(prefix="orders-stack-") as folder:
+        state = Path(os.environ.get("ORDERS_STATE", folder))
+        stack_file = Path(os.environ.get("ORDERS_STACK_FILE", state / "stack.json"))
+        found_by = {"ORDERS_STATE": str(state), "ORDERS_STACK_FILE": str(stack_file)}
+        with service.Stack(state, (0, 0), stack_file):
+            return subprocess.run(command, check=False, env={**os.environ, **found_by}).returncode
+
+
+def token(subs):
+    service = _service()
+    subs = subs or [os.environ.get("SUB", "")]
+    if not all(subs):
+        raise Refused("Say for whom: make token SUB=alice")
+    for sub in subs:
+        print(service.token(_state(), sub))
+
+
+def down(_):
+    say("The stack is down." if _end_processes() else "No stack was up.")
+
+
+def clean_state(_):
+    _end_processes()
+    shutil.rmtree(_state(), ignore_errors=True)
+    say("The stack's data is gone.")
+
+
+def _state():
+    return Path(os.environ.get("ORDERS_STATE", ROOT / ".state"))
+
+
+def _stack_file():
+    return Path(os.environ.get("ORDERS_STACK_FILE", ROOT / "local/stack.json"))
+
+
+def _end_processes():
+    """The stack ends its emulator itself; an emulator that has lost its stack is ended here."""
+    ended = False
+    for name, group in (("stack", False), ("emulator", True)):
+        pid = processes.running(_state(), name)
+        if pid:
+            processes.end(pid, group)
+            ended = True
+        processes.forget(_state(), name)
+    if ended:
+        _stack_file().unlink(missing_ok=True)
+    return ended
+
+
+def _service():
+    """The module that needs the emulator's Python; starts this program anew in it, if need be."""
+    tools.check_machine()
+    python = tools.emulator_python()
+    if Path(sys.prefix) != python.parent.parent:
+        os.execv(python, [python, __file__, *sys.argv[1:]])
+    import service
+    return service
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Refused as refused:
+        sys.exit(str(refused))
+    except KeyboardInterrupt:
+        sys.exit(0)

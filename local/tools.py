@@ -1,0 +1,95 @@
+"""Installs what the checkout needs, into the checkout: `.tools/`. Runs on a bare Python."""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / ".tools"
+CARGO_DENY_VERSION = "0.20.2"
+
+OLDEST_PYTHON = (3, 11)
+
+
+class Refused(Exception):
+    """Something on this machine is not as it must be; the message says what to do."""
+
+
+def say(text):
+    """Tells the person; on standard error, so that standard output has just what was asked for."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def check_machine():
+    """Refuses a machine that lacks what the checkout cannot install itself."""
+    if sys.platform != "linux":
+        raise Refused("The stack runs the functions as they are deployed, which takes Linux (or WSL on Windows).")
+    if sys.version_info < OLDEST_PYTHON:
+        raise Refused(f"Python {'.'.join(map(str, OLDEST_PYTHON))} or newer is needed; this is {platform.python_version()}.")
+    if not shutil.which("cargo"):
+        raise Refused("cargo is not on the PATH. Install Rust with rustup, then try again.")
+    try:
+        import ensurepip  # noqa: F401
+        import venv  # noqa: F401
+    except ImportError:
+        raise Refused("Python's venv module is missing. On Debian or Ubuntu: apt install python3-venv.") from None
+
+
+def emulator_python():
+    """The Python that has the emulator."""
+    return _venv("emulator", ROOT / "local/emulator/requirements.txt") / "python"
+
+
+def sam_bin():
+    """The folder that has sam and cargo-lambda."""
+    return _venv("sam", ROOT / "local/sam-requirements.txt")
+
+
+def cargo_deny():
+    """The program that checks licences and sources. No optimised build: it runs for a second."""
+    home = TOOLS / f"cargo-deny-{CARGO_DENY_VERSION}"
+    program = home / "bin/cargo-deny"
+    if not program.exists():
+        say("Building cargo-deny (once, about a minute) ...")
+        run([
+            "cargo", "install", "cargo-deny", "--version", CARGO_DENY_VERSION, "--locked", "--profile", "dev",
+            "--root", home, "--target-dir", TOOLS / "cargo-deny-target", "--quiet",
+        ], "cargo-deny could not be built; the lines above say why.")
+        shutil.rmtree(TOOLS / "cargo-deny-target", ignore_errors=True)
+    return program
+
+
+def run(command, complaint, **kwargs):
+    """Runs a program to its end."""
+    if subprocess.run([str(word) for word in command], check=False, **kwargs).returncode:
+        raise Refused(complaint)
+
+
+def _venv(name, requirements):
+    """A virtual environment with these packages, made anew when their list has changed."""
+    home = TOOLS / name
+    wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
+    stamp = home / "installed"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        say(f"Installing {name} into .tools (once, about half a minute) ...")
+        shutil.rmtree(home, ignore_errors=True)
+        run([sys.executable, "-m", "venv", home], "A Python environment could not be made in .tools.")
+        run([
+            home / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+            "--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", requirements,
+        ], f"{name} could not be installed; the lines above say why.", env={**os.environ, "PIP_ROOT_USER_ACTION": "ignore"})
+        stamp.write_text(wanted)
+    return home / "bin"
+
+
+if __name__ == "__main__":
+    try:
+        check_machine()
+        tool = {"cargo-deny": cargo_deny, "emulator-python": emulator_python}[sys.argv[1]]()
+        run([tool, *sys.argv[2:]], f"{sys.argv[1]} failed.")
+    except Refused as refused:
+        sys.exit(f"{refused}")
