@@ -1,0 +1,123 @@
+//! The life of an order, as its buyer sees it.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+
+use orders_tests::buyers::{Backstage, http_client, new_buyer, new_buyers};
+
+#[tokio::test]
+async fn a_ticket_is_ordered_shown_listed_and_let_go() {
+    let backstage = Backstage::enter().await;
+    let ticket = backstage.new_ticket().await;
+    let [alice, bob] = new_buyers(2).try_into().ok().unwrap();
+
+    let created = alice.order(&ticket).await;
+    assert_eq!(created.status, 201, "{created:?}");
+    let order = created.json();
+    let id = order["id"].as_str().unwrap();
+    assert_eq!(created.header("location"), format!("/api/orders/{id}"));
+    assert_eq!((&order["status"], &order["version"]), (&json!("awaiting_payment"), &json!(0)));
+    let expected = json!({"id": ticket, "title": "Version 0", "price": 0.5, "version": 0});
+    assert_eq!(order["ticket"], expected);
+
+    let refused = bob.order(&ticket).await;
+    assert_eq!(refused.checked_status(), 409);
+    let seconds: u64 = refused.header("retry-after").parse().unwrap();
+    assert!(seconds >= 1 && seconds <= order["expiresIn"].as_u64().unwrap());
+
+    let path = format!("/api/orders/{id}");
+    let shown = alice.get(&path).await;
+    assert_eq!((shown.status.as_u16(), &shown.json()["expiresAt"]), (200, &order["expiresAt"]));
+    let again = alice.request(Method::GET, &path).header("If-None-Match", shown.header("etag"));
+    assert_eq!(alice.send(again).await.status, 304);
+    let listed = alice.get("/api/orders").await;
+    assert_eq!((listed.status.as_u16(), &listed.json()[0]["id"]), (200, &order["id"]));
+
+    for (answer, status) in [
+        (bob.get(&path).await, 404),
+        (bob.cancel(id).await, 404),
+        (alice.get("/api/orders/00000000-0000-4000-8000-000000000000").await, 404),
+        (alice.order("no-such-ticket").await, 404),
+    ] {
+        assert_eq!(answer.checked_status(), status);
+    }
+    assert_eq!(bob.get("/api/orders").await.text, "[]");
+
+    assert_eq!(alice.cancel(id).await.status, 204);
+    assert_eq!(alice.cancel(id).await.status, 204);
+    assert_eq!(alice.get(&path).await.json()["status"], "cancelled");
+    assert_eq!(bob.order(&ticket).await.status, 201, "the ticket is free again at once");
+}
+
+#[tokio::test]
+async fn without_a_good_token_there_is_no_answer() {
+    let alice = new_buyer();
+    let forged = format!("{}x", token_of(&alice.request(Method::GET, "/api/orders")));
+    let url = format!("{}/api/orders", orders_tests::stack::stack().api_url);
+    let none = http_client().get(&url);
+    for request in [none.try_clone().unwrap(), none.bearer_auth(forged)] {
+        assert_eq!(request.send().await.unwrap().status(), 401);
+    }
+}
+
+fn token_of(request: &reqwest::RequestBuilder) -> String {
+    let request = request.try_clone().unwrap().build().unwrap();
+    let header = request.headers()["authorization"].to_str().unwrap();
+    header.strip_prefix("Bearer ").unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn once_the_hold_has_lapsed_another_buyer_gets_the_ticket() {
+    let backstage = Backstage::enter().await;
+    let ticket = backstage.new_ticket().await;
+    let [alice, bob] = new_buyers(2).try_into().ok().unwrap();
+    let order = alice.order(&ticket).await.json();
+    let path = format!("/api/orders/{}", order["id"].as_str().unwrap());
+    loop {
+        let left = alice.get(&path).await.json()["expiresIn"].as_u64().unwrap();
+        if left == 0 {
+            break;
+        }
+        assert_eq!(bob.order(&ticket).await.status, 409);
+        tokio::time::sleep(Duration::from_secs(left)).await;
+    }
+    assert_eq!(alice.get(&path).await.json()["status"], "expired");
+    let taken_over = bob.order(&ticket).await;
+    assert_eq!(taken_over.status, 201);
+    let lapsed = alice.get(&path).await.json();
+    assert_eq!((&lapsed["status"], &lapsed["version"]), (&json!("expired"), &json!(1)));
+    let row = backstage.ticket_row(&ticket).await.unwrap();
+    assert_eq!(row["locked_by"], taken_over.json()["id"]);
+    let id = order["id"].as_str().unwrap();
+    assert_eq!(alice.cancel(id).await.status, 204, "it is final already");
+    assert_eq!(backstage.ticket_row(&ticket).await.unwrap(), row, "and frees nothing");
+}
+
+#[tokio::test]
+async fn a_list_is_read_page_by_page() {
+    let backstage = Backstage::enter().await;
+    let tickets = backstage.new_tickets(5).await;
+    let alice = new_buyer();
+    let mut placed = Vec::new();
+    for ticket in &tickets {
+        placed.push(alice.order(ticket).await.json()["id"].clone());
+    }
+    for (sort, expected) in
+        [("createdAt", placed.clone()), ("-createdAt", placed.iter().rev().cloned().collect())]
+    {
+        let mut seen = Vec::new();
+        let mut path = Some(format!("/api/orders?limit=2&sort={sort}"));
+        while let Some(page_path) = path {
+            let page = alice.get(&page_path).await;
+            assert_eq!(page.status, 200, "{page:?}");
+            seen.extend(page.json().as_array().unwrap().iter().map(|order| order["id"].clone()));
+            path = page.headers.get("link").map(|link| {
+                let target = link.to_str().unwrap().strip_prefix('<').unwrap();
+                target.strip_suffix(">; rel=\"next\"").unwrap().to_owned()
+            });
+        }
+        assert_eq!(seen, expected, "{sort}");
+    }
+}

@@ -1,0 +1,62 @@
+//! Many buyers at once.
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use orders_tests::buyers::{Answer, Backstage, new_buyer, new_buyers};
+
+const BUYERS: usize = 200;
+const ROUNDS: usize = 20;
+
+#[tokio::test]
+async fn of_two_hundred_buyers_of_one_ticket_one_gets_it() {
+    let backstage = Backstage::enter().await;
+    let buyers = new_buyers(BUYERS);
+    for ticket in backstage.new_tickets(ROUNDS).await {
+        let mut requests = JoinSet::new();
+        for buyer in buyers.clone() {
+            let ticket = ticket.clone();
+            requests.spawn(async move { buyer.order(&ticket).await });
+        }
+        let answers = requests.join_all().await;
+        let (winners, losers): (Vec<Answer>, Vec<Answer>) =
+            answers.into_iter().partition(|answer| answer.status == 201);
+        assert_eq!(winners.len(), 1, "{ticket}");
+        for loser in losers {
+            assert_eq!(loser.checked_status(), 409, "{loser:?}");
+        }
+        let winner = winners[0].json();
+        let row = backstage.ticket_row(&ticket).await.unwrap();
+        assert_eq!(row["locked_by"], winner["id"]);
+        let orders = backstage.orders_for(&ticket).await;
+        assert_eq!(orders.len(), 1);
+        assert_eq!(orders[0]["id"], winner["id"]);
+        assert_eq!(orders[0]["expires_at"], row["locked_until"]);
+    }
+}
+
+#[tokio::test]
+async fn one_key_sent_fifty_times_at_once_makes_one_order() {
+    let backstage = Backstage::enter().await;
+    let [ticket, other] = backstage.new_tickets(2).await.try_into().unwrap();
+    let alice = new_buyer();
+    let mut requests = JoinSet::new();
+    for _ in 0..50 {
+        let (alice, ticket) = (alice.clone(), ticket.clone());
+        requests.spawn(async move { alice.order_with_key(&ticket, "one-attempt").await });
+    }
+    let answers = requests.join_all().await;
+    for answer in &answers {
+        assert_eq!(answer.status, 201, "{answer:?}");
+        assert_eq!(answer.text, answers[0].text);
+    }
+    assert_eq!(backstage.orders_for(&ticket).await.len(), 1);
+    let reused = alice.order_with_key(&other, "one-attempt").await;
+    assert_eq!(reused.checked_status(), 422);
+
+    let id = answers[0].json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(alice.cancel(&id).await.status, 204);
+    let repeat = alice.order_with_key(&ticket, "one-attempt").await;
+    assert_eq!(repeat.status, 201);
+    assert_eq!((&repeat.json()["id"], &repeat.json()["status"]), (&json!(id), &json!("cancelled")));
+}

@@ -1,0 +1,78 @@
+//! Holds lapse to the second, whichever way the timer goes.
+
+use aws_sdk_scheduler::Client as Scheduler;
+use chrono::DateTime;
+use orders_tests::{
+    bus::{Heard, Listener},
+    buyers::{Backstage, new_buyer},
+    stack::stack,
+};
+
+use crate::{check_histories, holds::Hold, kinds};
+
+/// Short ones go straight to the queue, long ones by the scheduler.
+const HOLDS_SECONDS: [u64; 5] = [5, 20, 45, 75, 90];
+const ORDERS_PER_HOLD: usize = 40;
+
+#[tokio::test]
+async fn every_hold_lapses_none_early_and_no_schedule_is_left() {
+    let backstage = Backstage::enter().await;
+    let tickets = backstage.new_tickets(HOLDS_SECONDS.len() * ORDERS_PER_HOLD).await;
+    let alice = new_buyer();
+    let hold = Hold::take().await;
+    let listener = Listener::start().await;
+    let mut orders = Vec::new();
+    for (seconds, tickets) in HOLDS_SECONDS.into_iter().zip(tickets.chunks(ORDERS_PER_HOLD)) {
+        hold.set(seconds).await;
+        for ticket in tickets {
+            let placed = alice.order(ticket).await;
+            assert_eq!(placed.status, 201, "{placed:?}");
+            let order = placed.json();
+            assert_eq!(order["expiresIn"], seconds);
+            orders.push(order["id"].as_str().unwrap().to_owned());
+        }
+    }
+    let histories =
+        listener.stop(&orders, |all| all.values().all(|history| history.len() >= 2)).await;
+    check_histories(&histories);
+    let mut late_ms = Vec::new();
+    for history in histories.values() {
+        assert_eq!(kinds(history), ["OrderCreated", "OrderExpired"]);
+        late_ms.push(lateness_ms(&history[1]));
+    }
+    late_ms.sort_unstable();
+    assert!(late_ms[0] >= 0, "an order has expired early: {late_ms:?}");
+    report(&late_ms);
+    assert_eq!(schedules().await, Vec::<String>::new());
+    for ticket in &tickets {
+        let row = backstage.ticket_row(ticket).await.unwrap();
+        assert_eq!(row.get("locked_by"), None, "{row}");
+    }
+    hold.set(30).await;
+}
+
+/// From `expiresAt` until the bus delivered the event.
+fn lateness_ms(expired: &Heard) -> i64 {
+    let expires_at = expired.detail()["expiresAt"].as_str().unwrap();
+    expired.at_ms - DateTime::parse_from_rfc3339(expires_at).unwrap().timestamp_millis()
+}
+
+#[expect(clippy::print_stdout, reason = "the figures are what is asked for, with --nocapture")]
+fn report(late_ms: &[i64]) {
+    let percentile = |percent| late_ms[(late_ms.len() - 1) * percent / 100];
+    println!(
+        "OrderExpired after expiresAt, {} orders: p50 {} ms, p99 {} ms, max {} ms",
+        late_ms.len(),
+        percentile(50),
+        percentile(99),
+        percentile(100)
+    );
+}
+
+async fn schedules() -> Vec<String> {
+    let scheduler = Scheduler::new(&stack().sdk_config().await);
+    let group = stack().output("ScheduleGroupName");
+    let pages = scheduler.list_schedules().group_name(group).into_paginator().items().send();
+    let left = pages.collect::<Result<Vec<_>, _>>().await.unwrap();
+    left.into_iter().filter_map(|schedule| schedule.name).collect()
+}

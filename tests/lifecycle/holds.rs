@@ -1,0 +1,46 @@
+//! How long the deployed service holds a ticket.
+
+use std::collections::HashMap;
+
+use aws_sdk_lambda::{
+    Client as Lambda,
+    types::{Environment, LastUpdateStatus},
+};
+use orders_tests::stack::stack;
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Only one test at a time says how long.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// The setting, while a test has it.
+pub(crate) struct Hold {
+    lambda: Lambda,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Hold {
+    pub(crate) async fn take() -> Self {
+        let turn = TURN.lock().await;
+        Self { lambda: Lambda::new(&stack().sdk_config().await), _turn: turn }
+    }
+
+    /// From now on a ticket is held for this long.
+    pub(crate) async fn set(&self, seconds: u64) {
+        let function = stack().output("CreateOrderFunctionName");
+        let configuration = self.lambda.get_function_configuration().function_name(function);
+        let current = configuration.send().await.unwrap().environment.unwrap();
+        let mut variables: HashMap<_, _> = current.variables.unwrap();
+        variables.insert("HOLD_SECONDS".to_owned(), seconds.to_string());
+        let environment = Environment::builder().set_variables(Some(variables)).build();
+        let update = self.lambda.update_function_configuration().function_name(function);
+        update.environment(environment).send().await.unwrap();
+        loop {
+            let now = self.lambda.get_function_configuration().function_name(function);
+            let status = now.send().await.unwrap().last_update_status;
+            if status.is_none_or(|status| status == LastUpdateStatus::Successful) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    }
+}

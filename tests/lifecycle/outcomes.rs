@@ -1,0 +1,235 @@
+//! Every way an order can end, alone and against another way at the same instant.
+
+use std::time::Duration;
+
+use orders_tests::{
+    bus::Listener,
+    buyers::{Backstage, eventually, new_buyers},
+};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::{check_histories, holds::Hold, kinds};
+
+const ROUNDS: usize = 200;
+
+fn id_of(order: &Value) -> String {
+    order["id"].as_str().unwrap().to_owned()
+}
+
+fn new_payment() -> String {
+    format!("payment-{}", Uuid::new_v4())
+}
+
+#[tokio::test]
+async fn each_way_of_life_is_told_in_full() {
+    let backstage = Backstage::enter().await;
+    let tickets = backstage.new_tickets(4).await;
+    let [alice, bob] = new_buyers(2).try_into().unwrap();
+    let hold = Hold::take().await;
+    hold.set(5).await;
+    let listener = Listener::start().await;
+
+    let paid = id_of(&alice.order(&tickets[0]).await.json());
+    let payment = new_payment();
+    backstage.charge(&payment, &paid).await;
+    let cancelled = id_of(&alice.order(&tickets[1]).await.json());
+    assert_eq!(alice.cancel(&cancelled).await.status, 204);
+    let refunded = new_payment();
+    backstage.charge(&refunded, &cancelled).await;
+    let expired = id_of(&alice.order(&tickets[2]).await.json());
+    let lapsed = id_of(&alice.order(&tickets[3]).await.json());
+    // Bob tries until he gets the ticket, which may be before the timer has fired.
+    let taken_over = loop {
+        let answer = bob.order(&tickets[3]).await;
+        if answer.status == 201 {
+            break id_of(&answer.json());
+        }
+        assert_eq!(answer.checked_status(), 409);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(bob.cancel(&taken_over).await.status, 204);
+    hold.set(30).await;
+    drop(hold);
+
+    let ways = [
+        (&paid, vec!["OrderCreated", "OrderPaid"]),
+        (&cancelled, vec!["OrderCreated", "OrderCancelled", "OrderRefundDue"]),
+        (&expired, vec!["OrderCreated", "OrderExpired"]),
+        (&lapsed, vec!["OrderCreated", "OrderExpired"]),
+        (&taken_over, vec!["OrderCreated", "OrderCancelled"]),
+    ];
+    let orders: Vec<_> = ways.iter().map(|(order, _)| (*order).clone()).collect();
+    let heard = listener
+        .stop(&orders, |all| ways.iter().all(|(order, way)| kinds(&all[*order]).len() >= way.len()))
+        .await;
+    check_histories(&heard);
+    for (order, way) in ways {
+        assert_eq!(kinds(&heard[order]), way);
+    }
+    assert_eq!(heard[&paid][1].detail()["paymentId"], payment);
+    assert_eq!(heard[&cancelled][2].detail()["paymentId"], refunded);
+    assert_eq!(heard[&cancelled][2].detail()["reason"], "order_cancelled");
+}
+
+#[tokio::test]
+async fn the_id_of_a_request_travels_in_its_events() {
+    let backstage = Backstage::enter().await;
+    let ticket = backstage.new_ticket().await;
+    let [alice] = new_buyers(1).try_into().unwrap();
+    let listener = Listener::start().await;
+    let request = alice.request(reqwest::Method::POST, "/api/orders");
+    let request = request.header("X-Correlation-Id", "checkout-42");
+    let order = alice.send(request.json(&json!({ "ticketId": ticket }))).await.json();
+    assert_eq!(alice.cancel(&id_of(&order)).await.status, 204);
+    let heard = listener.stop(&[id_of(&order)], |all| all[&id_of(&order)].len() >= 2).await;
+    for event in &heard[&id_of(&order)] {
+        assert_eq!(event.detail()["metadata"]["correlationId"], "checkout-42");
+    }
+}
+
+#[tokio::test]
+async fn an_expiry_late_and_twice_leaves_the_next_buyers_lock_alone() {
+    let backstage = Backstage::enter().await;
+    let ticket = backstage.new_ticket().await;
+    let [alice, bob] = new_buyers(2).try_into().unwrap();
+    let hold = Hold::take().await;
+    hold.set(5).await;
+    let first = id_of(&alice.order(&ticket).await.json());
+    assert_eq!(alice.cancel(&first).await.status, 204);
+    hold.set(60).await;
+    let second = id_of(&bob.order(&ticket).await.json());
+    // The real message comes after 5 seconds; these are two more.
+    for _ in 0..2 {
+        backstage.send("ExpiryQueueUrl", &json!({ "orderId": first }).to_string()).await;
+    }
+    let bystander = json!({ "orderId": Uuid::new_v4().to_string() }).to_string();
+    backstage.send("ExpiryQueueUrl", &bystander).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let row = backstage.ticket_row(&ticket).await.unwrap();
+    assert_eq!(row["locked_by"], second);
+    assert_eq!(backstage.order_row(&second).await.unwrap()["version"], 0);
+    assert_eq!(backstage.order_row(&first).await.unwrap()["status"], "cancelled");
+    assert_eq!(bob.cancel(&second).await.status, 204);
+    hold.set(30).await;
+}
+
+/// Whether a charge has bought its order or is owed back; nothing, if neither yet.
+fn use_of_charge(row: &Value, payment: &str) -> Option<&'static str> {
+    let bought = row["payment_id"] == payment;
+    let no_refunds = Vec::new();
+    let refunds = row["refunds_due"].as_array().unwrap_or(&no_refunds);
+    let owed = refunds.iter().filter(|refund| refund["payment_id"] == payment).count();
+    match (bought, owed) {
+        (true, 0) => Some("bought"),
+        (false, 1) => Some("owed"),
+        (false, 0) => None,
+        _ => panic!("a charge is counted twice: {row}"),
+    }
+}
+
+#[tokio::test]
+async fn of_a_payment_and_an_expiry_at_the_same_instant_one_comes_first() {
+    let backstage = Backstage::enter().await;
+    let tickets = backstage.new_tickets(ROUNDS).await;
+    let [alice] = new_buyers(1).try_into().unwrap();
+    let hold = Hold::take().await;
+    hold.set(10).await;
+    let listener = Listener::start().await;
+    let mut orders = Vec::new();
+    for ticket in &tickets {
+        orders.push(alice.order(ticket).await.json());
+    }
+    hold.set(30).await;
+    drop(hold);
+    let ids: Vec<_> = orders.iter().map(id_of).collect();
+    let payments: Vec<_> = ids.iter().map(|_| new_payment()).collect();
+    for ((order, id), payment) in orders.iter().zip(&ids).zip(&payments) {
+        let expires_at = order["expiresAt"].as_str().unwrap();
+        let expires_at = chrono::DateTime::parse_from_rfc3339(expires_at).unwrap();
+        let left = expires_at.timestamp_millis() - now_ms();
+        tokio::time::sleep(Duration::from_millis(u64::try_from(left).unwrap_or(0))).await;
+        backstage.charge(payment, id).await;
+    }
+    for (id, payment) in ids.iter().zip(&payments) {
+        eventually(async || {
+            use_of_charge(&backstage.order_row(id).await.unwrap(), payment).is_some()
+        })
+        .await;
+    }
+    let heard = listener
+        .stop(&ids, |all| all.values().all(|history| kinds(history).contains(&"OrderPaid")))
+        .await;
+    check_histories(&heard);
+    for (id, payment) in ids.iter().zip(&payments) {
+        let row = backstage.order_row(id).await.unwrap();
+        // Nobody else wants the ticket: even a late payment gets it.
+        assert_eq!(
+            (&row["status"], use_of_charge(&row, payment)),
+            (&json!("paid"), Some("bought"))
+        );
+        let kinds = kinds(&heard[id]);
+        let in_time = ["OrderCreated", "OrderPaid"].as_slice();
+        let late = ["OrderCreated", "OrderExpired", "OrderPaid"].as_slice();
+        assert!(kinds == in_time || kinds == late, "{kinds:?}");
+    }
+}
+
+fn now_ms() -> i64 {
+    i64::try_from(orders_lambda::clock::now().epoch_ms()).unwrap()
+}
+
+#[tokio::test]
+async fn of_a_payment_and_a_cancellation_at_the_same_instant_one_comes_first() {
+    let backstage = std::sync::Arc::new(Backstage::enter().await);
+    let tickets = backstage.new_tickets(ROUNDS).await;
+    let [alice] = new_buyers(1).try_into().unwrap();
+    let hold = Hold::take().await;
+    hold.set(60).await;
+    let listener = Listener::start().await;
+    let mut rounds = JoinSet::new();
+    for ticket in tickets {
+        let id = id_of(&alice.order(&ticket).await.json());
+        let (alice, backstage, payment) = (alice.clone(), backstage.clone(), new_payment());
+        rounds.spawn(async move {
+            let charge = backstage.charge(&payment, &id);
+            let (cancelled, ()) = tokio::join!(alice.cancel(&id), charge);
+            (id, payment, ticket, cancelled.status.as_u16())
+        });
+    }
+    let rounds = rounds.join_all().await;
+    hold.set(30).await;
+    drop(hold);
+    for (id, payment, _, _) in &rounds {
+        eventually(async || {
+            use_of_charge(&backstage.order_row(id).await.unwrap(), payment).is_some()
+        })
+        .await;
+    }
+    let ids: Vec<_> = rounds.iter().map(|(id, ..)| id.clone()).collect();
+    let told = ["OrderPaid", "OrderRefundDue"];
+    let heard = listener
+        .stop(&ids, |all| {
+            all.values().all(|history| kinds(history).iter().any(|kind| told.contains(kind)))
+        })
+        .await;
+    check_histories(&heard);
+    for (id, payment, ticket, cancelled) in rounds {
+        let row = backstage.order_row(&id).await.unwrap();
+        let lock = backstage.ticket_row(&ticket).await.unwrap()["locked_by"].clone();
+        let outcome = (row["status"].as_str().unwrap(), use_of_charge(&row, &payment));
+        let kinds = kinds(&heard[&id]);
+        match cancelled {
+            204 => {
+                assert_eq!((outcome, lock), (("cancelled", Some("owed")), Value::Null));
+                assert_eq!(kinds, ["OrderCreated", "OrderCancelled", "OrderRefundDue"]);
+            }
+            409 => {
+                assert_eq!((outcome, lock), (("paid", Some("bought")), json!(id)));
+                assert_eq!(kinds, ["OrderCreated", "OrderPaid"]);
+            }
+            other => panic!("{other}"),
+        }
+    }
+}

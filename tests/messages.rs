@@ -1,0 +1,110 @@
+//! Batches of ticket events, as SQS delivers them to the function, on the store in memory.
+
+use std::{error::Error, sync::Mutex, time::Duration};
+
+use aws_lambda_events::sqs::SqsEvent;
+use orders_domain::{MemoryStore, OrderStore, TicketId};
+use orders_lambda::queue::{Message, Visibility, process};
+use orders_tests::gateway::context;
+use serde_json::{Value, json};
+
+/// Remembers which message was hidden for how long.
+#[derive(Default)]
+struct Hidden(Mutex<Vec<(String, Duration)>>);
+
+impl Visibility for Hidden {
+    async fn hide(
+        &self,
+        receipt_handle: &str,
+        time: Duration,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.0.lock().unwrap().push((receipt_handle.to_owned(), time));
+        Ok(())
+    }
+}
+
+fn ticket_event(kind: &str, version: u64) -> String {
+    let mut event: Value =
+        serde_json::from_str(include_str!("fixtures/ticket_created.json")).unwrap();
+    event["detail-type"] = json!(kind);
+    event["detail"]["version"] = json!(version);
+    event.to_string()
+}
+
+/// A batch of messages called `m0`, `m1`, ... with handles `r0`, `r1`, ...
+fn batch(bodies: &[&str]) -> SqsEvent {
+    let mut event: Value = serde_json::from_str(include_str!("fixtures/sqs_batch.json")).unwrap();
+    let record = event["Records"][0].clone();
+    let records = bodies.iter().enumerate().map(|(number, body)| {
+        let mut record = record.clone();
+        record["messageId"] = json!(format!("m{number}"));
+        record["receiptHandle"] = json!(format!("r{number}"));
+        record["body"] = json!(body);
+        record
+    });
+    event["Records"] = records.collect();
+    serde_json::from_value(event).unwrap()
+}
+
+/// The ids of the messages that stay in the queue, and what was hidden.
+async fn deliver(store: &MemoryStore, batch: &SqsEvent) -> (Vec<String>, Vec<(String, Duration)>) {
+    let hidden = Hidden::default();
+    let handler = async |message: Message<'_>| ticket_events::handle(store, message).await;
+    let response = process(batch, &context(), &hidden, &handler).await.unwrap();
+    let stay = response.batch_item_failures.into_iter().map(|failure| failure.item_identifier);
+    (stay.collect(), hidden.0.into_inner().unwrap())
+}
+
+async fn stored_version(store: &MemoryStore) -> Option<u64> {
+    let id: TicketId = "ticket-1".parse().unwrap();
+    let replica = store.find_ticket(&id).await.unwrap();
+    replica.map(|replica| replica.ticket.version.number())
+}
+
+#[tokio::test]
+async fn a_bad_message_stays_alone_and_its_batch_mates_are_applied() {
+    let store = MemoryStore::default();
+    let created = ticket_event("TicketCreated", 0);
+    let updated = ticket_event("TicketUpdated", 1);
+    let (stay, hidden) = deliver(&store, &batch(&[&created, "not json", "", &updated])).await;
+    assert_eq!(stay, ["m1", "m2"]);
+    // They need not wait: they will be no better later.
+    let at_once = |handle: &str| (handle.to_owned(), Duration::ZERO);
+    assert_eq!(hidden, [at_once("r1"), at_once("r2")]);
+    assert_eq!(stored_version(&store).await, Some(1));
+}
+
+#[tokio::test]
+async fn an_event_after_a_gap_stays_for_a_moment() {
+    let store = MemoryStore::default();
+    let created = ticket_event("TicketCreated", 0);
+    let later = ticket_event("TicketUpdated", 2);
+    let (stay, hidden) = deliver(&store, &batch(&[&created, &later, &created])).await;
+    assert_eq!(stay, ["m1"]);
+    assert_eq!(hidden, [("r1".to_owned(), Duration::from_secs(2))]);
+    assert_eq!(stored_version(&store).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_batch_out_of_time_keeps_what_it_has_not_done() {
+    let created = ticket_event("TicketCreated", 0);
+    let mut context = context();
+    context.deadline = 0;
+    let handler = async |_: Message<'_>| std::future::pending().await;
+    let event = batch(&[&created, &created]);
+    let response = process(&event, &context, &Hidden::default(), &handler).await.unwrap();
+    let stay: Vec<_> = response
+        .batch_item_failures
+        .iter()
+        .map(|failure| failure.item_identifier.as_str())
+        .collect();
+    assert_eq!(stay, ["m0", "m1"]);
+}
+
+#[tokio::test]
+async fn a_message_without_an_id_brings_the_whole_batch_again() {
+    let mut event = batch(&["not json"]);
+    event.records[0].message_id = Some(String::new());
+    let handler = async |_: Message<'_>| panic!("it is not handled");
+    assert!(process(&event, &context(), &Hidden::default(), &handler).await.is_err());
+}

@@ -1,0 +1,112 @@
+//! The stores on DynamoDB that the suite runs on.
+
+use std::{env, time::Duration};
+
+use aws_config::SdkConfig;
+use aws_sdk_dynamodb::{
+    Client,
+    types::{
+        AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
+        Projection, ProjectionType, ScalarAttributeType,
+    },
+};
+use dynoxide::Database;
+use orders_dynamo::{DynamoStore, ORDERS_BY_USER, TableNames};
+use orders_tests::stack::{sdk_config, stack};
+use tokio::net::TcpListener;
+
+/// Long enough that no test of the suite gives up on a conflict.
+const CONFLICT_BUDGET: Duration = Duration::from_secs(20);
+
+/// A fresh engine in this process, for as long as the test runs.
+pub(crate) async fn in_process() -> DynamoStore {
+    store_on(&in_process_endpoint().await).await
+}
+
+/// How to reach a fresh engine in this process.
+pub(crate) async fn in_process_endpoint() -> SdkConfig {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(dynoxide::server::serve_on(listener, Database::memory().unwrap()));
+    sdk_config(Some(&url), "us-east-1").await
+}
+
+/// Tables made for the tests where the stack is, or at the endpoint that the environment names. Not
+/// the stack's own: there, the relay and its timers would have a hand in it.
+pub(crate) async fn at_endpoint() -> DynamoStore {
+    let sdk = match env::var("ORDERS_DYNAMODB_ENDPOINT") {
+        Ok(endpoint) => {
+            let url = Some(endpoint.as_str()).filter(|url| *url != "aws");
+            let region = env::var("AWS_REGION").unwrap_or_else(|_| "us-east-1".to_owned());
+            sdk_config(url, &region).await
+        }
+        Err(_) => stack().sdk_config().await,
+    };
+    store_on(&sdk).await
+}
+
+/// A store on tables made for the tests, if they are not there yet.
+pub(crate) async fn store_on(sdk: &SdkConfig) -> DynamoStore {
+    let client = Client::new(sdk);
+    let tables = make_tables(&client).await;
+    DynamoStore::new(client, tables, CONFLICT_BUDGET)
+}
+
+/// Makes the two tables, as the template describes them.
+pub(crate) async fn make_tables(client: &Client) -> TableNames {
+    let tables = TableNames {
+        orders: "orders-conformance-orders".to_owned(),
+        tickets: "orders-conformance-tickets".to_owned(),
+    };
+    let tickets = client
+        .create_table()
+        .table_name(&tables.tickets)
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(attribute("id", ScalarAttributeType::S))
+        .key_schema(key("id", KeyType::Hash));
+    let by_user = GlobalSecondaryIndex::builder()
+        .index_name(ORDERS_BY_USER)
+        .key_schema(key("user_id", KeyType::Hash))
+        .key_schema(key("created_at", KeyType::Range))
+        .projection(Projection::builder().projection_type(ProjectionType::All).build())
+        .build()
+        .unwrap();
+    let orders = client
+        .create_table()
+        .table_name(&tables.orders)
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(attribute("id", ScalarAttributeType::S))
+        .attribute_definitions(attribute("user_id", ScalarAttributeType::S))
+        .attribute_definitions(attribute("created_at", ScalarAttributeType::N))
+        .key_schema(key("id", KeyType::Hash))
+        .global_secondary_indexes(by_user);
+    for request in [tickets, orders] {
+        if let Err(error) = request.send().await {
+            let error = error.into_service_error();
+            assert!(error.is_resource_in_use_exception(), "{error:?}");
+        }
+    }
+    for table in [&tables.tickets, &tables.orders] {
+        wait_until_active(client, table).await;
+    }
+    tables
+}
+
+async fn wait_until_active(client: &Client, table: &str) {
+    loop {
+        let answer = client.describe_table().table_name(table).send().await.unwrap();
+        let status = answer.table.and_then(|table| table.table_status);
+        if status.is_some_and(|status| status.as_str() == "ACTIVE") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn attribute(name: &str, kind: ScalarAttributeType) -> AttributeDefinition {
+    AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().unwrap()
+}
+
+fn key(name: &str, kind: KeyType) -> KeySchemaElement {
+    KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
+}

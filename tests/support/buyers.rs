@@ -1,0 +1,321 @@
+//! Buyers with tokens, and the ticket service.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::{Client as DynamoDb, types::AttributeValue};
+use aws_sdk_eventbridge::{Client as EventBridge, types::PutEventsRequestEntry};
+
+use aws_sdk_sqs::Client as Sqs;
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::stack::{Stack, stack};
+
+/// One who speaks HTTP with a token.
+#[derive(Clone, Debug)]
+pub struct Buyer {
+    /// The token's `sub`.
+    pub sub: String,
+    client: Client,
+    token: String,
+}
+
+/// An answer, read to its end.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: reqwest::header::HeaderMap,
+    /// The body.
+    pub text: String,
+}
+
+impl Answer {
+    async fn read(response: Response) -> Self {
+        let status = response.status();
+        let headers = response.headers().clone();
+        Self { status, headers, text: response.text().await.unwrap() }
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+
+    /// A header that must be there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}")).to_str().unwrap()
+    }
+
+    /// The status, for a 2xx; or after a look that the body is a problem.
+    #[track_caller]
+    pub fn checked_status(&self) -> u16 {
+        if self.status.is_client_error() || self.status.is_server_error() {
+            assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+            let body = self.json();
+            assert_eq!(body["status"], self.status.as_u16(), "{self:?}");
+            assert!(body["errors"][0]["message"].is_string(), "{self:?}");
+        }
+        self.status.as_u16()
+    }
+}
+
+/// An HTTP client; its TLS is the one that the functions use.
+pub fn http_client() -> Client {
+    // Another test of this process may have been first.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    Client::builder().timeout(Duration::from_mins(1)).build().unwrap()
+}
+
+/// New buyers, as many as asked for.
+pub fn new_buyers(count: usize) -> Vec<Buyer> {
+    let subs: Vec<_> = (0..count).map(|_| format!("buyer-{}", Uuid::new_v4())).collect();
+    let client = http_client();
+    let tokens = stack().tokens(&subs);
+    let buyers = subs.into_iter().zip(tokens);
+    buyers.map(|(sub, token)| Buyer { sub, client: client.clone(), token }).collect()
+}
+
+/// A new buyer.
+pub fn new_buyer() -> Buyer {
+    new_buyers(1).remove(0)
+}
+
+/// A caller whose token has just these claims.
+pub fn caller_with_claims(claims: &Value) -> Buyer {
+    let token = stack().tokens(&[claims.to_string()]).remove(0);
+    Buyer { sub: claims["sub"].to_string(), client: http_client(), token }
+}
+
+impl Buyer {
+    /// A request with the buyer's token.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("{}{path}", stack().api_url);
+        self.client.request(method, url).bearer_auth(&self.token)
+    }
+
+    /// Sends a request and reads the answer.
+    pub async fn send(&self, request: RequestBuilder) -> Answer {
+        Answer::read(request.send().await.unwrap()).await
+    }
+
+    /// Orders a ticket.
+    pub async fn order(&self, ticket: &str) -> Answer {
+        let request = self.request(Method::POST, "/api/orders");
+        self.send(request.json(&json!({ "ticketId": ticket }))).await
+    }
+
+    /// Orders a ticket, with an idempotency key.
+    pub async fn order_with_key(&self, ticket: &str, key: &str) -> Answer {
+        let request = self.request(Method::POST, "/api/orders").header("Idempotency-Key", key);
+        self.send(request.json(&json!({ "ticketId": ticket }))).await
+    }
+
+    /// Gets what is at a path.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    /// Orders a ticket; the answer's body, if one came.
+    ///
+    /// # Errors
+    /// If the connection breaks, or what comes is no JSON.
+    pub async fn try_order(&self, ticket: &str) -> Result<Value, reqwest::Error> {
+        let request = self.request(Method::POST, "/api/orders");
+        request.json(&json!({ "ticketId": ticket })).send().await?.json().await
+    }
+
+    /// Cancels an order; the status, if an answer came.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub async fn try_cancel(&self, id: &str) -> Result<StatusCode, reqwest::Error> {
+        let request = self.request(Method::DELETE, &format!("/api/orders/{id}"));
+        Ok(request.send().await?.status())
+    }
+
+    /// Gets what is at a path; the status, if an answer came.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub async fn try_get(&self, path: &str) -> Result<StatusCode, reqwest::Error> {
+        Ok(self.request(Method::GET, path).send().await?.status())
+    }
+
+    /// Cancels an order.
+    pub async fn cancel(&self, id: &str) -> Answer {
+        self.send(self.request(Method::DELETE, &format!("/api/orders/{id}"))).await
+    }
+}
+
+/// The other services, the queues and the tables, as the tests see them.
+#[derive(Debug)]
+pub struct Backstage {
+    bus: EventBridge,
+    /// The tables.
+    pub tables: DynamoDb,
+    queues: Sqs,
+    stack: &'static Stack,
+}
+
+impl Backstage {
+    /// Finds the stack.
+    pub async fn enter() -> Self {
+        let sdk = stack().sdk_config().await;
+        Self {
+            bus: EventBridge::new(&sdk),
+            tables: DynamoDb::new(&sdk),
+            queues: Sqs::new(&sdk),
+            stack: stack(),
+        }
+    }
+
+    /// Puts events on the bus: `TicketCreated` for version 0, `TicketUpdated` for others.
+    pub async fn announce(&self, tickets: &[Value]) {
+        for batch in tickets.chunks(10) {
+            let entries = batch.iter().map(|ticket| self.entry(ticket)).collect();
+            let answer = self.bus.put_events().set_entries(Some(entries)).send().await.unwrap();
+            assert_eq!(answer.failed_entry_count(), 0);
+        }
+    }
+
+    /// Puts a charge for an order on the bus.
+    pub async fn charge(&self, payment: &str, order: &str) {
+        let detail = json!({"id": payment, "orderId": order, "stripeId": "ch_1"});
+        let entry = PutEventsRequestEntry::builder()
+            .event_bus_name(&self.stack.bus_name)
+            .source("payments")
+            .detail_type("PaymentCreated")
+            .detail(detail.to_string())
+            .build();
+        let answer = self.bus.put_events().entries(entry).send().await.unwrap();
+        assert_eq!(answer.failed_entry_count(), 0);
+    }
+
+    /// An order's row, if there is one.
+    pub async fn order_row(&self, id: &str) -> Option<Value> {
+        self.row("OrdersTableName", id).await
+    }
+
+    /// Puts a message straight into a queue.
+    pub async fn send(&self, queue_output: &str, body: &str) {
+        let url = self.stack.output(queue_output);
+        self.queues.send_message().queue_url(url).message_body(body).send().await.unwrap();
+    }
+
+    /// Some of the messages in a queue; they stay there.
+    pub async fn look_into(&self, queue_output: &str) -> Vec<String> {
+        let url = self.stack.output(queue_output);
+        let receive = self.queues.receive_message().queue_url(url).max_number_of_messages(10);
+        let received = receive.visibility_timeout(1).send().await.unwrap();
+        received
+            .messages
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|message| message.body)
+            .collect()
+    }
+
+    /// Takes a message with exactly this body out of a queue, if it is there.
+    pub async fn take(&self, queue_output: &str, body: &str) -> bool {
+        let url = self.stack.output(queue_output);
+        let receive = self.queues.receive_message().queue_url(url).max_number_of_messages(10);
+        let received = receive.visibility_timeout(1).send().await.unwrap();
+        let found = received.messages().iter().find(|message| message.body() == Some(body));
+        if let Some(message) = found {
+            let delete = self.queues.delete_message().queue_url(url);
+            delete.receipt_handle(message.receipt_handle().unwrap()).send().await.unwrap();
+        }
+        found.is_some()
+    }
+
+    fn entry(&self, ticket: &Value) -> PutEventsRequestEntry {
+        let kind = if ticket["version"] == 0 { "TicketCreated" } else { "TicketUpdated" };
+        PutEventsRequestEntry::builder()
+            .event_bus_name(&self.stack.bus_name)
+            .source("tickets")
+            .detail_type(kind)
+            .detail(ticket.to_string())
+            .build()
+    }
+
+    /// A ticket's row, if there is one.
+    pub async fn ticket_row(&self, id: &str) -> Option<Value> {
+        self.row("TicketsTableName", id).await
+    }
+
+    async fn row(&self, table: &str, id: &str) -> Option<Value> {
+        let answer = self
+            .tables
+            .get_item()
+            .table_name(self.stack.output(table))
+            .key("id", AttributeValue::S(id.to_owned()))
+            .consistent_read(true)
+            .send()
+            .await
+            .unwrap();
+        answer.item.map(|item| plain(AttributeValue::M(item)))
+    }
+
+    /// All orders for a ticket.
+    pub async fn orders_for(&self, ticket: &str) -> Vec<Value> {
+        let pages = self
+            .tables
+            .scan()
+            .table_name(self.stack.output("OrdersTableName"))
+            .filter_expression("ticket.id = :ticket")
+            .expression_attribute_values(":ticket", AttributeValue::S(ticket.to_owned()))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        let orders = pages.collect::<Result<Vec<_>, _>>().await.unwrap();
+        orders.into_iter().map(|order| plain(AttributeValue::M(order))).collect()
+    }
+
+    /// New tickets, each at version 0, once they can be ordered.
+    pub async fn new_tickets(&self, count: usize) -> Vec<String> {
+        let ids: Vec<_> = (0..count).map(|_| format!("ticket-{}", Uuid::new_v4())).collect();
+        let tickets: Vec<_> = ids.iter().map(|id| ticket(id, 0)).collect();
+        self.announce(&tickets).await;
+        for id in &ids {
+            eventually(async || self.ticket_row(id).await.is_some()).await;
+        }
+        ids
+    }
+
+    /// A new ticket, once it can be ordered.
+    pub async fn new_ticket(&self) -> String {
+        self.new_tickets(1).await.remove(0)
+    }
+}
+
+/// A ticket at a version, which its title and price tell.
+pub fn ticket(id: &str, version: u64) -> Value {
+    let price: Value = serde_json::from_str(&format!("{version}.5")).unwrap();
+    json!({"id": id, "title": format!("Version {version}"), "price": price, "version": version})
+}
+
+/// Waits for something that takes a moment; gives up on it after a long while.
+pub async fn eventually(mut happens: impl AsyncFnMut() -> bool) {
+    for _ in 0..1_200 {
+        if happens().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("it did not happen");
+}
+
+/// An attribute as JSON; only what the tables hold.
+fn plain(value: AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(text) => json!(text),
+        AttributeValue::N(number) => serde_json::from_str(&number).unwrap(),
+        AttributeValue::L(list) => list.into_iter().map(plain).collect(),
+        AttributeValue::M(map) => map.into_iter().map(|(key, value)| (key, plain(value))).collect(),
+        other => panic!("the tables hold no {other:?}"),
+    }
+}

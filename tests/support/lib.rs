@@ -1,0 +1,6 @@
+//! What the tests share: requests as API Gateway sends them, and the deployed stack.
+
+pub mod bus;
+pub mod buyers;
+pub mod gateway;
+pub mod stack;
