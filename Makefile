@@ -1,0 +1,53 @@
+# Everything a newcomer and CI need; `make` alone says what there is.
+PYTHON ?= python3
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+# The same place that cargo-lambda builds into.
+CARGO_FLAGS := --locked --workspace --all-targets --target $(HOST)
+STACK := $(PYTHON) local/stack.py
+
+export ORDERS_PORT = $(or $(PORT),4566)
+export ORDERS_ISSUER_PORT = $(or $(ISSUER_PORT),4567)
+export SUB
+ifdef STATE
+export ORDERS_STATE = $(STATE)
+endif
+
+.PHONY: help run token down redrive clean-state test format lint docs licences emulator-tests rust-tests
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
+
+run: ## Build and start everything here, until Ctrl-C (PORT=, ISSUER_PORT=, STATE=)
+	@$(STACK) run
+
+token: ## Print a token for a buyer: make token SUB=alice
+	@$(STACK) token
+
+down: ## End a stack that is still up
+	@$(STACK) down
+
+redrive: ## List the dead-letter queues; or move messages back: make redrive QUEUES="PaymentEvents ..."
+	@$(PYTHON) local/tools.py emulator-python local/redrive.py $(QUEUES)
+
+clean-state: ## Forget the stack's data
+	@$(STACK) clean-state
+
+test: format lint docs licences emulator-tests rust-tests ## Everything that CI runs
+
+format: ## Look at the formatting
+	cargo fmt --all --check
+
+lint: ## Look for what the compiler and clippy warn of
+	cargo clippy $(CARGO_FLAGS) -- --deny warnings
+
+docs: ## Build the documentation
+	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --workspace --no-deps --document-private-items --target $(HOST)
+
+licences: ## Look at the dependencies' licences and sources, and for what is banned
+	$(PYTHON) local/tools.py cargo-deny --workspace check licenses bans sources
+
+emulator-tests: ## Test the fixes of the emulator
+	$(PYTHON) local/tools.py emulator-python -m unittest discover --start-directory local/emulator
+
+rust-tests: ## Test the service, against a stack of its own
+	$(STACK) exec cargo test $(CARGO_FLAGS)
