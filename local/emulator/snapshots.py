@@ -5,7 +5,9 @@ loop that carries out the requests, so never in the middle of a transaction.
 
 The order matters. What is saved first may be older than what is saved later, and then work is done
 twice after a crash; the other way round it would be lost. So first the functions, which know how far
-they have come in a stream, then what they send to, then the tables."""
+they have come in a stream, then what they send to, then the tables. A crash between two files leaves a function
+ahead of its stream, and then what comes next would never be read: so no position is taken up that is
+beyond the end of what was saved."""
 
 import asyncio
 import copy
@@ -18,7 +20,7 @@ from ministack.core import persistence
 from ministack.services import dynamodb, lambda_svc
 
 SECONDS = float(os.environ.get("EMULATOR_SNAPSHOT_SECONDS", "0.25"))
-DATA = ("scheduler", "sqs", "dynamodb")
+DATA = ("eventbridge", "scheduler", "sqs", "dynamodb")
 # They grow with every request, and nobody misses them after a crash.
 LOGS = ("cloudwatch", "cloudwatch_logs")
 # Everything else changes with deployments only, and so is saved less often.
@@ -27,6 +29,7 @@ ROUNDS_BETWEEN_FULL = 16
 
 def apply():
     _keep_streams()
+    _keep_positions_within_streams()
     if not app.PERSIST_STATE:
         return
     serve = app.app
@@ -74,6 +77,22 @@ def _keep_streams():
         load(data)
 
     dynamodb.get_state, dynamodb.load_persisted_state = get_state_with_streams, load_with_streams
+
+
+def _keep_positions_within_streams():
+    load_all = app._load_persisted_state
+
+    def load_all_within_streams():
+        load_all()
+        for account, region, mapping in lambda_svc._iter_all_esms():
+            key = (account, region, mapping["UUID"])
+            positions = lambda_svc._dynamodb_stream_positions._data
+            if key in positions:
+                table = mapping["EventSourceArn"].split("/")[1]
+                end = dynamodb.stream_end_position(table, account_id=account, region=region)
+                positions[key] = min(positions[key], end)
+
+    app._load_persisted_state = load_all_within_streams
 
 
 def _unread(account, region, table):

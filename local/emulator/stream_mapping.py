@@ -112,9 +112,7 @@ class Mapping:
         start, end = dynamodb.stream_start_position(table), dynamodb.stream_end_position(table)
         with lambda_svc._dynamodb_stream_positions_lock:
             first = start if settings.get("StartingPosition") == "TRIM_HORIZON" else end
-            position = lambda_svc._dynamodb_stream_positions.setdefault(settings["UUID"], first)
-            # After a crash the position may be newer than what was saved of the stream.
-            return min(max(position, start), end)
+            return max(start, lambda_svc._dynamodb_stream_positions.setdefault(settings["UUID"], first))
 
     def _move_to(self, settings, position):
         self.retries = 0

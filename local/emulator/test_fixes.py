@@ -57,10 +57,8 @@ Resources:
 class Emulator:
     """The emulator on a free port; its state is in `folder`."""
 
-    def __init__(self, folder, without=""):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+    def __init__(self, folder, without="", port=None):
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {
             **os.environ, "GATEWAY_PORT": str(self.port), "BIND_HOST": "127.0.0.1", "MINISTACK_HOST": "127.0.0.1",
@@ -101,6 +99,12 @@ class Emulator:
             return error.code, error.read().decode()
         except OSError:
             return 0, ""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def eventually(happens, seconds=60):
@@ -232,29 +236,57 @@ class Fixes(unittest.TestCase):
     def delivers_with_care(self, emulator):
         """Puts ten rows, of which the fourth is always reported as failed. True if those before it are
         handled once, and those after its batch, which goes to the failure destination as a whole."""
+        queues, handled, failed = self.start_relay(emulator, rows=range(10))
+        try:
+            eventually(lambda: self.count(queues, failed) and self.count(queues, handled) >= 5, seconds=15)
+        except AssertionError:
+            return False
+        return (self.count(queues, failed), self.count(queues, handled)) == (1, 5)
+
+    def test_a_function_that_a_crash_left_ahead_of_its_stream_misses_nothing_after_it(self):
+        folder, ahead, after = self.folder(), range(10, 13), range(20, 25)
+        tables, functions = (Path(folder) / "state" / name for name in ("dynamodb.json", "lambda.json"))
+        with Emulator(folder) as emulator:
+            queues, handled, _ = self.start_relay(emulator, rows=())
+            eventually(lambda: tables.exists() and '"rows' in tables.read_text())
+            before = tables.read_bytes()
+            self.put_rows(emulator, ahead)
+            eventually(lambda: functions.exists() and self.saved_position(functions) == len(ahead))
+            emulator.crash()
+        tables.write_bytes(before)
+        with Emulator(folder, port=emulator.port) as emulator:
+            self.put_rows(emulator, after)
+            eventually(lambda: self.count(queues, handled) == len(ahead) + len(after))
+
+    def saved_position(self, functions):
+        """How far the one function is in its stream."""
+        positions = json.loads(functions.read_text())["payload"]["dynamodb_stream_positions"]["data"]
+        return next(iter(positions.values()), 0)
+
+    def start_relay(self, emulator, rows):
+        """A function that handles the stream of a table with these rows; the queues of what it has handled
+        and of its failures."""
         queues = emulator.client("sqs")
         handled, failed = (queues.create_queue(QueueName=name)["QueueUrl"] for name in ("handled", "failed"))
         code = STREAM_HANDLER.replace("HANDLED", handled).replace("ENDPOINT", emulator.url)
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w") as files:
             files.writestr("index.py", code)
-        tables = emulator.client("dynamodb")
-        stream = self.make_table(tables, "rows")
+        stream = self.make_table(emulator.client("dynamodb"), "rows")
         functions = emulator.client("lambda")
         functions.create_function(
             FunctionName="relay", Runtime="python3.12", Handler="index.handler", Role="arn:aws:iam::000000000000:role/r",
             Code={"ZipFile": archive.getvalue()})
-        for row in range(10):
-            tables.put_item(TableName="rows", Item={"id": {"N": str(row)}})
+        self.put_rows(emulator, rows)
         functions.create_event_source_mapping(
             FunctionName="relay", EventSourceArn=stream, StartingPosition="TRIM_HORIZON", BatchSize=5,
             FunctionResponseTypes=["ReportBatchItemFailures"], MaximumRetryAttempts=1,
             DestinationConfig={"OnFailure": {"Destination": "arn:aws:sqs:us-east-1:000000000000:failed"}})
-        try:
-            eventually(lambda: self.count(queues, failed) and self.count(queues, handled) >= 5, seconds=15)
-        except AssertionError:
-            return False
-        return (self.count(queues, failed), self.count(queues, handled)) == (1, 5)
+        return queues, handled, failed
+
+    def put_rows(self, emulator, rows):
+        for row in rows:
+            emulator.client("dynamodb").put_item(TableName="rows", Item={"id": {"N": str(row)}})
 
     def count(self, queues, url):
         attributes = queues.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use orders_tests::{
     bus::{Heard, Listener},
     buyers::{Backstage, Buyer, eventually, new_buyer},
-    stack::{Crash, crash, refuse_events},
+    stack::{Crash, crash, is_stored, refuse_events},
 };
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -19,8 +19,7 @@ async fn whatever_was_committed_is_told_after_crashes_and_nothing_else() {
     let buyer = new_buyer();
     let tickets = backstage.new_tickets(3 * ORDERS).await;
     let listener = Listener::start().await;
-    // The emulator saves what is deployed, and so the listener, less often than data.
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    eventually(async || listener.is_stored()).await;
 
     refuse_events(true);
     let traffic = start_traffic(&backstage, &buyer, &tickets[..ORDERS]);
@@ -31,9 +30,10 @@ async fn whatever_was_committed_is_told_after_crashes_and_nothing_else() {
     traffic.join_all().await;
     refuse_events(false);
 
-    start_traffic(&backstage, &buyer, &tickets[ORDERS..2 * ORDERS]).join_all().await;
-    // Long enough for the emulator to have saved the last of it, not for everything to be told.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let placed = start_traffic(&backstage, &buyer, &tickets[ORDERS..2 * ORDERS]).join_all().await;
+    let placed: Vec<String> = placed.into_iter().flatten().collect();
+    // Not long enough for everything to be told.
+    eventually(async || placed.iter().all(|order| is_stored("dynamodb", order))).await;
     crash(Crash::Emulator);
     tokio::time::sleep(Duration::from_secs(1)).await;
     eventually(async || buyer.try_get("/api/orders?limit=1").await.is_ok_and(|it| it == 200)).await;
@@ -71,21 +71,26 @@ fn versions(history: &[Heard]) -> Vec<u64> {
 }
 
 /// Places an order for each ticket; pays for one of three and cancels another. What fails in a crash
-/// fails: only what was committed counts.
-fn start_traffic(backstage: &Arc<Backstage>, buyer: &Buyer, tickets: &[String]) -> JoinSet<()> {
+/// fails: only what was committed counts. Each task returns the order, if its buyer was told of it.
+fn start_traffic(
+    backstage: &Arc<Backstage>,
+    buyer: &Buyer,
+    tickets: &[String],
+) -> JoinSet<Option<String>> {
     let mut traffic = JoinSet::new();
     for (number, ticket) in tickets.iter().cloned().enumerate() {
         let (backstage, buyer) = (backstage.clone(), buyer.clone());
         traffic.spawn(async move {
             let start = u64::try_from(number).unwrap() * 30;
             tokio::time::sleep(Duration::from_millis(start)).await;
-            let Ok(order) = buyer.try_order(&ticket).await else { return };
-            let Some(id) = order["id"].as_str() else { return };
+            let order = buyer.try_order(&ticket).await.ok()?;
+            let id = order["id"].as_str()?;
             match number % 3 {
                 0 => backstage.charge(&format!("payment-{}", Uuid::new_v4()), id).await,
                 1 => drop(buyer.try_cancel(id).await),
                 _ => {}
             }
+            Some(id.to_owned())
         });
     }
     traffic
