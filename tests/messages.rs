@@ -1,11 +1,17 @@
-//! Batches of ticket events, as SQS delivers them to the function, on the store in memory.
+//! Batches, as SQS and the orders table's stream deliver them to the functions.
 
 use std::{error::Error, sync::Mutex, time::Duration};
 
 use aws_lambda_events::sqs::SqsEvent;
-use orders_domain::{MemoryStore, OrderStore, TicketId};
-use orders_lambda::queue::{Message, Visibility, process};
-use orders_tests::gateway::context;
+use orders_domain::{
+    Command, Decision, Lock, MemoryStore, NewOrder, Order, OrderId, OrderStore, Placement, Replica,
+    Status, Ticket, TicketId, TicketRule, TicketVersion, Timestamp, decide,
+};
+use orders_lambda::{
+    queue::{Message, Outcome, Visibility, process},
+    stream,
+};
+use orders_tests::{gateway::context, lagging::Lagging};
 use serde_json::{Value, json};
 
 /// Remembers which message was hidden for how long.
@@ -107,4 +113,89 @@ async fn a_message_without_an_id_brings_the_whole_batch_again() {
     event.records[0].message_id = Some(String::new());
     let handler = async |_: Message<'_>| panic!("it is not handled");
     assert!(process(&event, &context(), &Hidden::default(), &handler).await.is_err());
+}
+
+fn order() -> Order {
+    let request = NewOrder {
+        id: OrderId::from_bytes([7; 16]),
+        user_id: "alice".parse().unwrap(),
+        now: Timestamp::from_epoch_ms(1_700_000_000_000).unwrap(),
+        hold: Duration::from_secs(30),
+        correlation_id: "request-1".parse().unwrap(),
+    };
+    let ticket = Ticket {
+        id: "ticket-1".parse().unwrap(),
+        title: "Concert".parse().unwrap(),
+        price: "19.90".parse().unwrap(),
+        version: TicketVersion::new(0),
+    };
+    Order::new(request, ticket)
+}
+
+#[tokio::test]
+async fn a_late_charge_that_still_sees_its_own_orders_lock_looks_again() {
+    let store = Lagging::default();
+    let order = order();
+    store.apply_ticket(&order.ticket, TicketRule::FirstOrNext).await.unwrap();
+    store.place(&Placement { order: order.clone(), takeover: None }).await.unwrap();
+    let expire = Command::Expire { now: order.expires_at };
+    let Decision::Apply(expiry) = decide(&order, &expire) else { panic!("it is due") };
+    store.commit(&expiry).await.unwrap();
+    let lock = Lock::Held { by: order.id, until: order.expires_at };
+    store.old_tickets.lock().unwrap().push(Replica { ticket: order.ticket.clone(), lock });
+
+    let detail = json!({"id": "p1", "orderId": order.id.to_string()});
+    let body = json!({"detail-type": "PaymentCreated", "detail": detail}).to_string();
+    // By this function's clock the hold has not lapsed yet.
+    let message = Message { body: &body, receive_count: 1 };
+    let handled = payment_events::handle(&store, order.created_at, message).await.unwrap();
+    assert_eq!(handled, Outcome::Done);
+    let paid = store.find(order.id).await.unwrap().unwrap();
+    assert_eq!((paid.status.name(), paid.refunds_due.len()), ("paid", 0));
+}
+
+/// A record of the stream with these images.
+fn record(old: Option<&Value>, new: Option<&Value>) -> String {
+    let mut batch: Value =
+        serde_json::from_str(include_str!("fixtures/stream_batch.json")).unwrap();
+    let change = batch["Records"][0]["dynamodb"].as_object_mut().unwrap();
+    for (name, image) in [("OldImage", old), ("NewImage", new)] {
+        match image {
+            Some(image) => drop(change.insert(name.to_owned(), image.clone())),
+            None => drop(change.remove(name)),
+        }
+    }
+    batch.to_string()
+}
+
+#[test]
+fn a_record_tells_what_an_order_was_and_is() {
+    let batch: Value = serde_json::from_str(include_str!("fixtures/stream_batch.json")).unwrap();
+    let image = &batch["Records"][0]["dynamodb"]["NewImage"];
+    let mut cancelled = image.clone();
+    cancelled["status"] = json!({"S": "cancelled"});
+    cancelled["version"] = json!({"N": "1"});
+    let text = record(Some(image), Some(&cancelled));
+    let records = stream::read(&text).unwrap();
+    assert_eq!(records[0].sequence_number, "222");
+    let change = records[0].change.as_ref().unwrap().as_ref().unwrap();
+    assert_eq!(change.before, Some(order()));
+    assert_eq!((&change.after.status, change.after.version.number()), (&Status::Cancelled, 1));
+}
+
+#[test]
+fn a_row_that_was_no_order_is_one_once_it_is_mended_and_no_longer_one_once_it_is_removed() {
+    let batch: Value = serde_json::from_str(include_str!("fixtures/stream_batch.json")).unwrap();
+    let good = &batch["Records"][0]["dynamodb"]["NewImage"];
+    let bad = json!({"id": {"S": "x"}});
+    let change_of = |old, new| {
+        let text = record(old, new);
+        let records = stream::read(&text).unwrap();
+        let change = records.into_iter().next().unwrap().change;
+        change.map(|change| change.map(|change| (change.before, change.after)))
+    };
+    assert_eq!(change_of(Some(&bad), Some(good)).unwrap(), Some((None, order())));
+    assert_eq!(change_of(Some(&bad), None).unwrap(), None);
+    assert!(change_of(Some(good), Some(&bad)).is_err());
+    assert!(change_of(None, Some(&bad)).is_err());
 }

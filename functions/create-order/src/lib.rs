@@ -10,12 +10,10 @@ use orders_domain::{
 };
 use orders_lambda::{
     clock,
+    contention::{MAX_READS, pause},
     http::{Call, json},
     problem::Problem,
 };
-
-/// How often the ticket is read, while it changes each time before the order is placed.
-const MAX_READS: usize = 5;
 
 /// Answers `POST /api/orders`.
 ///
@@ -120,15 +118,22 @@ pub async fn place_order(
         let Some(replica) = store.find_ticket(&request.ticket_id).await? else {
             return earlier_order(store, request, PlaceError::NoSuchTicket).await;
         };
+        if replica.lock.holder() == Some(request.order.id) {
+            // An earlier sending has locked the ticket, though its order may not be seen yet.
+            match store.find(request.order.id).await? {
+                Some(earlier) => return same_request(earlier, request),
+                None => {
+                    pause().await;
+                    continue;
+                }
+            }
+        }
         let takeover = match replica.lock.claim(request.order.now) {
             Claim::Free => None,
             Claim::Reserved { until } => {
                 return earlier_order(store, request, PlaceError::Reserved { until }).await;
             }
             Claim::Sold => return earlier_order(store, request, PlaceError::Sold).await,
-            Claim::Lapsed(by) if by == request.order.id => {
-                return earlier_order(store, request, PlaceError::Contended).await;
-            }
             Claim::Lapsed(by) => match expiry(store, by, request.order.now).await? {
                 Some(expiry) => Some(expiry),
                 None => continue,

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use orders_contracts::ExpiryMessage;
 use orders_domain::{Command, CommitOutcome, Decision, OrderStore, Refusal, Timestamp, decide};
-use orders_lambda::queue::{Failure, Message, Outcome};
+use orders_lambda::{
+    contention::{MAX_READS, pause},
+    queue::{Failure, Message, Outcome},
+};
+use tokio::time::{Instant, sleep};
 
 /// A queue counts in seconds, so a message comes up to a second early. It is not worth sending back:
 /// the function waits.
 const WAIT_HERE: Duration = Duration::from_secs(1);
-
-/// How often the order is read, while it changes each time before it is expired.
-const MAX_READS: usize = 5;
 
 /// Expires the order that the message names, if it is due. One that is not due waits in the queue
 /// until it is; one that is not there, or is final already, needs nothing.
@@ -25,12 +26,13 @@ pub async fn handle(
 ) -> Result<Outcome, Failure> {
     let ExpiryMessage { order_id } =
         ExpiryMessage::parse(message.body).map_err(|error| Failure::Poison(error.into()))?;
+    let (received, started) = (now, Instant::now());
     for _ in 0..MAX_READS {
         let Some(order) = store.find(order_id).await? else { return Ok(Outcome::Done) };
         let transition = match decide(&order, &Command::Expire { now }) {
             Decision::Apply(transition) => transition,
             Decision::Refuse(Refusal::NotDue { until }) if now.until(until) < WAIT_HERE => {
-                tokio::time::sleep(now.until(until)).await;
+                sleep(now.until(until)).await;
                 now = until;
                 continue;
             }
@@ -39,11 +41,15 @@ pub async fn handle(
             }
             Decision::AlreadyDone | Decision::Refuse(Refusal::Paid) => return Ok(Outcome::Done),
         };
-        if store.commit(&transition).await? == CommitOutcome::Committed {
-            let late_ms = order.expires_at.until(now).as_millis();
-            metrics::histogram!("ExpiryLateness")
-                .record(u32::try_from(late_ms).unwrap_or(u32::MAX));
-            return Ok(Outcome::Done);
+        match store.commit(&transition).await? {
+            CommitOutcome::Committed => {
+                let committed = received.plus(started.elapsed());
+                let late_ms = order.expires_at.until(committed).as_millis();
+                metrics::histogram!("ExpiryLateness")
+                    .record(u32::try_from(late_ms).unwrap_or(u32::MAX));
+                return Ok(Outcome::Done);
+            }
+            CommitOutcome::Moved => pause().await,
         }
     }
     Err(Failure::Passing("the order kept changing".into()))

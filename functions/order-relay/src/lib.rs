@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use orders_contracts::PublishedEvent;
 use orders_domain::{Order, OrderEvent, Timestamp};
 use orders_lambda::{
@@ -13,6 +14,7 @@ use orders_lambda::{
     stream::{Change, Record},
     telemetry::chain,
 };
+use tokio::time::{Instant, timeout_at};
 
 /// `EventBridge` Scheduler fires within a minute after its time ("What is Amazon EventBridge
 /// Scheduler?"), so it is asked to fire this long before the hold lapses. The message then waits in
@@ -23,10 +25,15 @@ const SCHEDULE_MARGIN: Duration = Duration::from_secs(10);
 /// How often events are put on the bus before the record is left for the next batch.
 const MAX_TRIES: usize = 3;
 
-/// Relays a batch, in its order. Returns the sequence number of the first record that is not done:
-/// the stream brings it and all after it again.
-pub async fn relay(outbox: &impl Outbox, now: Timestamp, records: &[Record<'_>]) -> Option<String> {
-    let mut relay = Relay { outbox, now, waiting: Vec::new() };
+/// Relays a batch, in its order, until the deadline. Returns the sequence number of the first record
+/// that is not done: the stream brings it and all after it again.
+pub async fn relay(
+    outbox: &impl Outbox,
+    now: Timestamp,
+    deadline: Instant,
+    records: &[Record<'_>],
+) -> Option<String> {
+    let mut relay = Relay { outbox, now, deadline, waiting: Vec::new() };
     for record in records {
         if let Err(sequence_number) = relay.take(record).await {
             return Some(sequence_number);
@@ -41,6 +48,7 @@ type NotDone = String;
 struct Relay<'a, O> {
     outbox: &'a O,
     now: Timestamp,
+    deadline: Instant,
     waiting: Vec<Happening>,
 }
 
@@ -82,21 +90,29 @@ impl<O: Outbox> Relay<'_, O> {
         })
     }
 
-    /// Publishes what waits, and sets or removes the expiry of each order that could be published.
+    /// Finishes what waits.
     async fn flush(&mut self) -> Result<(), NotDone> {
         let waiting = std::mem::take(&mut self.waiting);
-        let published = self.publish(&waiting).await;
-        for (happening, published) in waiting.into_iter().zip(published) {
-            if !published {
-                return Err(happening.sequence_number);
+        let Some(first) = waiting.first() else { return Ok(()) };
+        timeout_at(self.deadline, self.finish(&waiting)).await.unwrap_or_else(|elapsed| {
+            tracing::warn!(error = chain(&elapsed), "the rest of a batch must wait");
+            Err(first.sequence_number.clone())
+        })
+    }
+
+    /// Publishes these, and sets or removes the expiry of each order that could be published.
+    async fn finish(&self, happenings: &[Happening]) -> Result<(), NotDone> {
+        let published = self.publish(happenings).await;
+        let expiries = happenings.iter().zip(published).map(async |(happening, published)| {
+            if published {
+                self.count(happening);
             }
-            self.count(&happening);
-            if let Err(error) = self.see_to_expiry(&happening).await {
-                tracing::warn!(error = chain(error.as_ref()), "an expiry could not be set");
-                return Err(happening.sequence_number);
-            }
+            published && self.see_to_expiry(happening).await
+        });
+        match join_all(expiries).await.iter().position(|done| !done) {
+            Some(first) => Err(happenings[first].sequence_number.clone()),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Puts events on the bus, and again those that it refuses. Says of each whether it is there.
@@ -129,20 +145,40 @@ impl<O: Outbox> Relay<'_, O> {
         metrics::histogram!("RelayLag").record(u32::try_from(lag_ms).unwrap_or(u32::MAX));
     }
 
-    async fn see_to_expiry(&self, happening: &Happening) -> Result<(), OutboxError> {
+    /// Returns whether that is done.
+    async fn see_to_expiry(&self, happening: &Happening) -> bool {
         let order = &happening.order;
         if happening.event == OrderEvent::Created {
-            let left = self.now.until(order.expires_at);
-            if left < SCHEDULE_LEAD + SCHEDULE_MARGIN {
-                return self.outbox.send_expiry(order.id, left).await;
-            }
+            return self.set_expiry(order).await;
+        }
+        if happening.event.settles_expiry()
+            && may_be_scheduled(order)
+            && let Err(error) = self.outbox.unschedule_expiry(order.id).await
+        {
+            // It fires in its time, finds nothing to do and is gone: not worth holding up the stream.
+            tracing::warn!(error = chain(error.as_ref()), "a schedule could not be removed");
+        }
+        true
+    }
+
+    /// A scheduler that fails does not hold up the stream: the queue takes what it does not, and a
+    /// message that comes too early waits there.
+    async fn set_expiry(&self, order: &Order) -> bool {
+        let left = self.now.until(order.expires_at);
+        if left >= SCHEDULE_LEAD + SCHEDULE_MARGIN {
             let fires_at = self.now.plus(left.saturating_sub(SCHEDULE_LEAD));
-            return self.outbox.schedule_expiry(order.id, fires_at).await;
+            match self.outbox.schedule_expiry(order.id, fires_at).await {
+                Ok(()) => return true,
+                Err(error) => {
+                    tracing::warn!(error = chain(error.as_ref()), "an expiry is not scheduled");
+                }
+            }
         }
-        if happening.event.settles_expiry() && may_be_scheduled(order) {
-            return self.outbox.unschedule_expiry(order.id).await;
+        let sent = self.outbox.send_expiry(order.id, order.expires_at).await;
+        if let Err(error) = &sent {
+            tracing::error!(error = chain(error.as_ref()), "an expiry could not be set");
         }
-        Ok(())
+        sent.is_ok()
     }
 }
 
@@ -154,11 +190,11 @@ fn may_be_scheduled(order: &Order) -> bool {
 impl Happening {
     /// What the record tells; nothing, if it tells of no change.
     fn of(record: &Record<'_>) -> Result<Option<Self>, OutboxError> {
-        let Change { before, after, at } = match &record.change {
-            Ok(change) => change,
-            Err(error) => return Err(error.to_string().into()),
+        let Change { before, after: order, at } = match &record.change {
+            Ok(Some(change)) => change,
+            Ok(None) => return Ok(None),
+            Err(error) => return Err(chain(error.as_ref()).into()),
         };
-        let Some(order) = after else { return Ok(None) };
         let Some(event) = OrderEvent::between(before.as_ref(), order) else { return Ok(None) };
         let published = PublishedEvent::new(&event, order, *at)?;
         let sequence_number = record.sequence_number.clone();

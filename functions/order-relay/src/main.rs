@@ -7,5 +7,8 @@ async fn main() -> Result<(), Error> {
     telemetry::init()?;
     let sdk = aws::sdk_config().await;
     let outbox = AwsOutbox::from_env(&sdk)?;
-    stream::run(async |records| order_relay::relay(&outbox, clock::now(), records).await).await
+    stream::run(async |records, deadline| {
+        order_relay::relay(&outbox, clock::now(), deadline, records).await
+    })
+    .await
 }

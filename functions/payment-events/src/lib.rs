@@ -7,10 +7,10 @@ use orders_domain::{
     Claim, Command, CommitOutcome, Decision, Order, OrderStore, Status, StoreError, Timestamp,
     decide,
 };
-use orders_lambda::queue::{Failure, Message, Outcome};
-
-/// How often order and ticket are read, while they change each time before the charge is booked.
-const MAX_READS: usize = 5;
+use orders_lambda::{
+    contention::{MAX_READS, pause},
+    queue::{Failure, Message, Outcome},
+};
 
 /// How long a payment waits for its order to be there.
 const WAIT_FOR_ORDER: Duration = Duration::from_secs(5);
@@ -47,8 +47,9 @@ pub async fn handle(
                 return Err(Failure::Passing(format!("a payment is refused: {refusal:?}").into()));
             }
         };
-        if store.commit(&transition).await? == CommitOutcome::Committed {
-            return Ok(Outcome::Done);
+        match store.commit(&transition).await? {
+            CommitOutcome::Committed => return Ok(Outcome::Done),
+            CommitOutcome::Moved => pause().await,
         }
     }
     Err(Failure::Passing("the order kept changing".into()))
@@ -63,6 +64,11 @@ async fn free_ticket(
     now: Timestamp,
 ) -> Result<Option<bool>, StoreError> {
     let Some(replica) = store.find_ticket(&order.ticket.id).await? else { return Ok(Some(false)) };
+    if replica.lock.holder() == Some(order.id) {
+        // The order has changed since, or its expiry is not seen whole yet.
+        pause().await;
+        return Ok(None);
+    }
     match replica.lock.claim(now) {
         Claim::Free => Ok(Some(true)),
         Claim::Reserved { .. } | Claim::Sold => Ok(Some(false)),

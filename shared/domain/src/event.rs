@@ -21,22 +21,23 @@ pub enum OrderEvent {
 }
 
 impl OrderEvent {
-    /// What made the order what it is now; nothing, if it is what it was.
+    /// What made the order what it is now; nothing, if it is what it was. Of an order that was not one
+    /// before, it is what its status says.
     #[must_use]
     pub fn between(before: Option<&Order>, after: &Order) -> Option<Self> {
-        let Some(before) = before else { return Some(Self::Created) };
+        let Some(before) = before else { return Some(Self::leading_to(&after.status)) };
         if after.refunds_due.len() > before.refunds_due.len() {
             return after.refunds_due.last().cloned().map(Self::RefundDue);
         }
-        if after.status == before.status {
-            return None;
-        }
-        match &after.status {
-            // No change leads back here.
-            Status::AwaitingPayment => None,
-            Status::Paid { payment_id } => Some(Self::Paid { payment_id: payment_id.clone() }),
-            Status::Cancelled => Some(Self::Cancelled),
-            Status::Expired => Some(Self::Expired),
+        (after.status != before.status).then(|| Self::leading_to(&after.status))
+    }
+
+    fn leading_to(status: &Status) -> Self {
+        match status {
+            Status::AwaitingPayment => Self::Created,
+            Status::Paid { payment_id } => Self::Paid { payment_id: payment_id.clone() },
+            Status::Cancelled => Self::Cancelled,
+            Status::Expired => Self::Expired,
         }
     }
 

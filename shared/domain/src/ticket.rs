@@ -135,6 +135,15 @@ pub enum Claim {
 }
 
 impl Lock {
+    /// The order that has the ticket.
+    #[must_use]
+    pub fn holder(self) -> Option<OrderId> {
+        match self {
+            Self::Free => None,
+            Self::Held { by: holder, .. } | Self::Sold { to: holder } => Some(holder),
+        }
+    }
+
     /// What the lock means at this moment. A hold has lapsed from `until` on.
     #[must_use]
     pub fn claim(self, now: Timestamp) -> Claim {

@@ -4,6 +4,7 @@
 pub mod aws;
 pub mod clock;
 pub mod config;
+pub mod contention;
 pub mod http;
 pub mod outbox;
 pub mod problem;

@@ -19,6 +19,7 @@ use orders_contracts::{ExpiryMessage, PublishedEvent, SOURCE};
 use orders_domain::{OrderId, Timestamp};
 
 use crate::{
+    clock,
     config::{ConfigError, required},
     telemetry::chain,
 };
@@ -42,12 +43,12 @@ pub trait Outbox {
     fn unschedule_expiry(&self, order_id: OrderId)
     -> impl Future<Output = Result<(), OutboxError>>;
 
-    /// Has the expiry of an order asked for after this delay, of at most 15 minutes, rounded down to
-    /// a second.
+    /// Has the expiry of an order asked for at this time, rounded down to a second; after
+    /// [`LONGEST_DELAY`] if the time is further off.
     fn send_expiry(
         &self,
         order_id: OrderId,
-        delay: Duration,
+        at: Timestamp,
     ) -> impl Future<Output = Result<(), OutboxError>>;
 
     /// Keeps a record that cannot be understood, whole.
@@ -56,6 +57,9 @@ pub trait Outbox {
 
 /// The most events that the bus takes at once (EventBridge API reference, `PutEvents`).
 pub const MAX_EVENTS: usize = 10;
+
+/// The longest that a queue delays a message (SQS API reference, `SendMessage`).
+pub const LONGEST_DELAY: Duration = Duration::from_mins(15);
 
 /// The outbox in AWS.
 #[derive(Clone, Debug)]
@@ -197,7 +201,8 @@ impl Outbox for AwsOutbox {
         }
     }
 
-    async fn send_expiry(&self, order_id: OrderId, delay: Duration) -> Result<(), OutboxError> {
+    async fn send_expiry(&self, order_id: OrderId, at: Timestamp) -> Result<(), OutboxError> {
+        let delay = clock::now().until(at).min(LONGEST_DELAY);
         self.sqs
             .send_message()
             .queue_url(&self.names.expiry_queue_url)

@@ -12,8 +12,9 @@ use orders_domain::{Order, Timestamp};
 use orders_dynamo::order_of_image;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
-use crate::telemetry;
+use crate::{clock, telemetry};
 
 /// One record of a batch.
 #[derive(Debug)]
@@ -22,34 +23,36 @@ pub struct Record<'a> {
     pub raw: &'a str,
     /// Its place in the stream; empty if the record has none.
     pub sequence_number: String,
-    /// What it says, if it is a change of an order.
-    pub change: Result<Change, Box<dyn StdError + Send + Sync>>,
+    /// What it says; nothing, if it says that a row was removed, which this service never does.
+    pub change: Result<Option<Change>, Box<dyn StdError + Send + Sync>>,
 }
 
 /// One committed write of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The order before it; none if it was placed.
+    /// The order before it; none if it was placed, or if the row was no order then. (That was in a
+    /// record of its own, which is poison; what the row is now is not.)
     pub before: Option<Order>,
-    /// The order after it; none if the row was removed.
-    pub after: Option<Order>,
+    /// The order after it.
+    pub after: Order,
     /// When it was written.
     pub at: Timestamp,
 }
 
-/// Handles batches for as long as the function lives. The handler returns the sequence number of the
-/// first record that is not done.
+/// Handles batches for as long as the function lives. The handler is told when it must stop, and
+/// returns the sequence number of the first record that is not done.
 ///
 /// # Errors
 /// If the Lambda runtime cannot be reached.
 pub async fn run<H>(handler: H) -> Result<(), Error>
 where
-    H: AsyncFn(&[Record<'_>]) -> Option<String>,
+    H: AsyncFn(&[Record<'_>], Instant) -> Option<String>,
 {
     let handler = &handler;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
         let records = read(event.payload.get())?;
-        let not_done = Box::pin(handler(&records)).await;
+        let deadline = clock::work_deadline(&event.context);
+        let not_done = Box::pin(handler(&records, deadline)).await;
         telemetry::flush_metrics();
         Ok::<_, Error>(response(not_done))
     }))
@@ -102,15 +105,16 @@ fn sequence_number(raw: &str) -> String {
 }
 
 impl Change {
-    fn of(record: EventRecord) -> Result<Self, Box<dyn StdError + Send + Sync>> {
-        let order = |image: serde_dynamo::Item| {
-            (!image.is_empty()).then(|| order_of_image(image)).transpose()
-        };
-        let ms = record.change.approximate_creation_date_time.timestamp_millis();
-        Ok(Self {
-            before: order(record.change.old_image)?,
-            after: order(record.change.new_image)?,
+    fn of(record: EventRecord) -> Result<Option<Self>, Box<dyn StdError + Send + Sync>> {
+        let images = record.change;
+        if images.new_image.is_empty() {
+            return Ok(None);
+        }
+        let ms = images.approximate_creation_date_time.timestamp_millis();
+        Ok(Some(Self {
+            before: order_of_image(images.old_image).ok(),
+            after: order_of_image(images.new_image)?,
             at: u64::try_from(ms).ok().and_then(Timestamp::from_epoch_ms).ok_or("no time")?,
-        })
+        }))
     }
 }
