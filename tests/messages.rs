@@ -138,8 +138,8 @@ async fn a_late_charge_that_still_sees_its_own_orders_lock_looks_again() {
     let order = order();
     store.apply_ticket(&order.ticket, TicketRule::FirstOrNext).await.unwrap();
     store.place(&Placement { order: order.clone(), takeover: None }).await.unwrap();
-    let expire = Command::Expire { now: order.expires_at };
-    let Decision::Apply(expiry) = decide(&order, &expire) else { panic!("it is due") };
+    let command = Command::Expire { now: order.expires_at };
+    let Decision::Apply(expiry) = decide(&order, &command) else { panic!("it is due") };
     store.commit(&expiry).await.unwrap();
     let lock = Lock::Held { by: order.id, until: order.expires_at };
     store.old_tickets.lock().unwrap().push(Replica { ticket: order.ticket.clone(), lock });

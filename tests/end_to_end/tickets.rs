@@ -86,5 +86,8 @@ async fn a_malformed_message_ends_whole_in_the_dead_letter_queue_and_its_batch_m
     for id in &good {
         eventually(async || backstage.ticket_row(id).await.is_some()).await;
     }
-    eventually(async || backstage.take("TicketEventsDeadLetterQueueUrl", &bad).await).await;
+    let dead_letters = "TicketEventsDeadLetterQueueUrl";
+    eventually(async || backstage.take(dead_letters, &bad).await).await;
+    let others = backstage.look_into(dead_letters).await;
+    assert!(!others.iter().any(|message| message.contains("batch-mate")), "{others:?}");
 }

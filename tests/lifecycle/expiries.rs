@@ -3,12 +3,12 @@
 use aws_sdk_scheduler::Client as Scheduler;
 use chrono::DateTime;
 use orders_tests::{
-    bus::{Heard, Listener},
+    bus::{Heard, Listener, check_histories, kinds},
     buyers::{Backstage, new_buyer},
     stack::stack,
 };
 
-use crate::{check_histories, holds::Hold, kinds};
+use crate::holds::Hold;
 
 /// Short ones go straight to the queue, long ones by the scheduler.
 const HOLDS_SECONDS: [u64; 5] = [5, 20, 45, 75, 90];

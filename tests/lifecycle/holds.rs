@@ -1,4 +1,4 @@
-//! How long the deployed service holds a ticket.
+//! How long the deployed service holds a ticket, and whether its timers run.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use aws_sdk_lambda::{
     Client as Lambda,
     types::{Environment, LastUpdateStatus},
 };
-use orders_tests::stack::stack;
+use orders_tests::{buyers::eventually, stack::stack};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Only one test at a time says how long.
@@ -42,5 +42,39 @@ impl Hold {
             }
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
+    }
+}
+
+/// The timers that expire orders, stopped.
+pub(crate) struct Timers {
+    lambda: Lambda,
+    mapping: String,
+}
+
+impl Timers {
+    pub(crate) async fn stop() -> Self {
+        let lambda = Lambda::new(&stack().sdk_config().await);
+        let function = stack().output("ExpireOrdersFunctionName");
+        let mappings = lambda.list_event_source_mappings().function_name(function);
+        let mappings = mappings.send().await.unwrap().event_source_mappings.unwrap();
+        let mapping = mappings[0].uuid().unwrap().to_owned();
+        let timers = Self { lambda, mapping };
+        timers.enable(false).await;
+        timers
+    }
+
+    pub(crate) async fn start(self) {
+        self.enable(true).await;
+    }
+
+    async fn enable(&self, enabled: bool) {
+        let update = self.lambda.update_event_source_mapping().uuid(&self.mapping);
+        update.enabled(enabled).send().await.unwrap();
+        let wanted = if enabled { "Enabled" } else { "Disabled" };
+        eventually(async || {
+            let now = self.lambda.get_event_source_mapping().uuid(&self.mapping);
+            now.send().await.unwrap().state.is_none_or(|state| state == wanted)
+        })
+        .await;
     }
 }

@@ -3,14 +3,12 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use orders_domain::OrderId;
 use orders_tests::{
-    bus::Listener,
-    buyers::{Backstage, eventually, new_buyer},
+    bus::{Listener, kinds},
+    buyers::{Backstage, eventually, new_buyer, ticket as new_version},
     stack::{redrive, stack},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
-
-use crate::kinds;
 
 #[tokio::test]
 async fn a_bad_payment_and_a_bad_expiry_end_in_their_dead_letter_queues() {
@@ -25,7 +23,38 @@ async fn a_bad_payment_and_a_bad_expiry_end_in_their_dead_letter_queues() {
     eventually(async || backstage.order_row(id).await.unwrap()["status"] == "paid").await;
     for queue in ["PaymentEventsDeadLetterQueueUrl", "ExpiryDeadLetterQueueUrl"] {
         eventually(async || backstage.take(queue, &bad).await).await;
+        let others = backstage.look_into(queue).await;
+        assert!(!others.iter().any(|message| message.contains(id)), "{others:?}");
     }
+}
+
+#[tokio::test]
+async fn what_is_moved_back_from_a_dead_letter_queue_is_applied() {
+    let backstage = Backstage::enter().await;
+    let ticket = backstage.new_ticket().await;
+    let alice = new_buyer();
+    let listener = Listener::start().await;
+    let order = alice.order(&ticket).await.json();
+    let id = order["id"].as_str().unwrap().to_owned();
+    assert_eq!(alice.cancel(&id).await.status, 204);
+
+    let next = json!({"detail-type": "TicketUpdated", "detail": new_version(&ticket, 1)});
+    backstage.send("TicketEventsDeadLetterQueueUrl", &next.to_string()).await;
+    let expiry = json!({"orderId": id}).to_string();
+    backstage.send("ExpiryDeadLetterQueueUrl", &expiry).await;
+    let record = backstage.record_of_placing(&id).await.to_string();
+    backstage.send("OrderRelayDeadLetterQueueUrl", &record).await;
+
+    for name in ["TicketEvents", "Expiry", "OrderRelay"] {
+        redrive(name);
+    }
+    eventually(async || backstage.ticket_row(&ticket).await.unwrap()["version"] == 1).await;
+    // Once from the stream and once more from the record that was moved back.
+    let heard = listener.stop(std::slice::from_ref(&id), |all| all[&id].len() >= 3).await;
+    assert_eq!(kinds(&heard[&id]), ["OrderCreated", "OrderCancelled"]);
+    assert_eq!(backstage.order_row(&id).await.unwrap()["version"], 1);
+    let left = backstage.look_into("ExpiryDeadLetterQueueUrl").await;
+    assert!(!left.contains(&expiry), "{left:?}");
 }
 
 #[tokio::test]
@@ -69,6 +98,8 @@ async fn a_bad_record_of_the_stream_is_buried_whole_and_the_others_are_told() {
         record.is_some()
     })
     .await;
+    let messages = backstage.look_into("OrderRelayDeadLetterQueueUrl").await;
+    assert!(!messages.iter().any(|message| message.contains(&id)), "{messages:?}");
     let image = &record.unwrap()["dynamodb"]["NewImage"];
     assert_eq!(*image, json!({"id": {"S": bad}, "status": {"S": "lost"}}));
     let delete = backstage.tables.delete_item().table_name(stack().output("OrdersTableName"));

@@ -53,6 +53,54 @@ impl Heard {
     }
 }
 
+/// What was heard of each order.
+pub type Histories = BTreeMap<String, Vec<Heard>>;
+
+/// Looks that each event is as the schema says, that each order's came in the order of its versions,
+/// from 0 on, none left out, and that a version that came again said the same.
+pub fn check_histories(histories: &Histories) {
+    let schema = include_str!("../../docs/order-events.schema.json");
+    let schema: Value = serde_json::from_str(schema).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    for (order, history) in histories {
+        let mut said: Vec<(&str, &Value)> = Vec::new();
+        for heard in history {
+            if let Err(error) = schema.validate(&heard.event) {
+                panic!("{error}: {:#}", heard.event);
+            }
+            let (kind, version) = heard.kind();
+            assert_eq!(heard.detail()["metadata"]["eventId"], format!("{order}:{version}"));
+            let this = (kind, heard.detail());
+            match said.get(usize::try_from(version).unwrap()) {
+                Some(before) => assert_eq!(*before, this, "{order}: version {version}"),
+                None => said.push(this),
+            }
+            assert!(u64::try_from(said.len()).unwrap() > version, "{order}: {version} is too soon");
+        }
+    }
+}
+
+/// The types of an order's events, each version once.
+pub fn kinds(history: &[Heard]) -> Vec<&str> {
+    let by_version: BTreeMap<u64, &str> =
+        history.iter().map(Heard::kind).map(|(kind, version)| (version, kind)).collect();
+    by_version.into_values().collect()
+}
+
+/// Whether a charge has bought its order or is owed back; nothing, if neither yet.
+pub fn use_of_charge(row: &Value, payment: &str) -> Option<&'static str> {
+    let bought = row["payment_id"] == payment;
+    let no_refunds = Vec::new();
+    let refunds = row["refunds_due"].as_array().unwrap_or(&no_refunds);
+    let owed = refunds.iter().filter(|refund| refund["payment_id"] == payment).count();
+    match (bought, owed) {
+        (true, 0) => Some("bought"),
+        (false, 1) => Some("owed"),
+        (false, 0) => None,
+        _ => panic!("a charge is counted twice: {row}"),
+    }
+}
+
 impl Listener {
     /// Listens.
     pub async fn start() -> Self {
@@ -89,13 +137,8 @@ impl Listener {
     ///
     /// # Panics
     /// If it is never enough.
-    pub async fn stop(
-        self,
-        orders: &[String],
-        enough: impl Fn(&BTreeMap<String, Vec<Heard>>) -> bool,
-    ) -> BTreeMap<String, Vec<Heard>> {
-        let mut heard: BTreeMap<String, Vec<Heard>> =
-            orders.iter().map(|order| (order.clone(), Vec::new())).collect();
+    pub async fn stop(self, orders: &[String], enough: impl Fn(&Histories) -> bool) -> Histories {
+        let mut heard: Histories = orders.iter().map(|order| (order.clone(), Vec::new())).collect();
         let patience = Instant::now() + PATIENCE;
         let mut quiet_since = Instant::now();
         while !enough(&heard) || quiet_since.elapsed() < QUIET {

@@ -1,6 +1,6 @@
 //! Buyers with tokens, and the ticket service.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::{Client as DynamoDb, types::AttributeValue};
 use aws_sdk_eventbridge::{Client as EventBridge, types::PutEventsRequestEntry};
@@ -246,7 +246,22 @@ impl Backstage {
         self.row("TicketsTableName", id).await
     }
 
+    /// A record of the stream that says that this order was placed.
+    pub async fn record_of_placing(&self, id: &str) -> Value {
+        let batch = include_str!("../fixtures/stream_batch.json");
+        let mut record: Value = serde_json::from_str::<Value>(batch).unwrap()["Records"][0].take();
+        let mut image = self.item("OrdersTableName", id).await.unwrap();
+        image.insert("version".to_owned(), AttributeValue::N("0".to_owned()));
+        image.insert("status".to_owned(), AttributeValue::S("awaiting_payment".to_owned()));
+        record["dynamodb"]["NewImage"] = wire(AttributeValue::M(image))["M"].take();
+        record
+    }
+
     async fn row(&self, table: &str, id: &str) -> Option<Value> {
+        self.item(table, id).await.map(|item| plain(AttributeValue::M(item)))
+    }
+
+    async fn item(&self, table: &str, id: &str) -> Option<HashMap<String, AttributeValue>> {
         let answer = self
             .tables
             .get_item()
@@ -256,7 +271,7 @@ impl Backstage {
             .send()
             .await
             .unwrap();
-        answer.item.map(|item| plain(AttributeValue::M(item)))
+        answer.item
     }
 
     /// All orders for a ticket.
@@ -309,7 +324,21 @@ pub async fn eventually(mut happens: impl AsyncFnMut() -> bool) {
     panic!("it did not happen");
 }
 
-/// An attribute as JSON; only what the tables hold.
+/// An attribute as DynamoDB writes it; only what the tables hold.
+fn wire(value: AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(text) => json!({ "S": text }),
+        AttributeValue::N(number) => json!({ "N": number }),
+        AttributeValue::L(list) => json!({ "L": list.into_iter().map(wire).collect::<Vec<_>>() }),
+        AttributeValue::M(map) => {
+            let fields = map.into_iter().map(|(key, value)| (key, wire(value)));
+            json!({ "M": fields.collect::<serde_json::Map<_, _>>() })
+        }
+        other => panic!("the tables hold no {other:?}"),
+    }
+}
+
+/// An attribute as plain JSON; only what the tables hold.
 fn plain(value: AttributeValue) -> Value {
     match value {
         AttributeValue::S(text) => json!(text),

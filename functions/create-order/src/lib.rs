@@ -120,13 +120,11 @@ pub async fn place_order(
         };
         if replica.lock.holder() == Some(request.order.id) {
             // An earlier sending has locked the ticket, though its order may not be seen yet.
-            match store.find(request.order.id).await? {
-                Some(earlier) => return same_request(earlier, request),
-                None => {
-                    pause().await;
-                    continue;
-                }
+            if let Some(earlier) = store.find(request.order.id).await? {
+                return same_request(earlier, request);
             }
+            pause().await;
+            continue;
         }
         let takeover = match replica.lock.claim(request.order.now) {
             Claim::Free => None,

@@ -49,7 +49,11 @@ fn record(number: usize, before: Option<&Order>, after: Option<&Order>) -> Recor
     Record {
         raw: "",
         sequence_number: number.to_string(),
-        change: Ok(after.cloned().map(|after| Change { before: before.cloned(), after, at: at(0) })),
+        change: Ok(after.cloned().map(|after| Change {
+            before: before.cloned(),
+            after,
+            at: at(0),
+        })),
     }
 }
 
@@ -244,10 +248,8 @@ async fn an_expiry_that_cannot_be_set_is_where_the_next_batch_begins() {
 
 #[tokio::test]
 async fn a_scheduler_that_fails_holds_up_nothing() {
-    let outbox = FakeOutbox {
-        broken: HashSet::from(["schedule", "unschedule"]),
-        ..FakeOutbox::default()
-    };
+    let outbox =
+        FakeOutbox { broken: HashSet::from(["schedule", "unschedule"]), ..FakeOutbox::default() };
     let order = placed(1, 90);
     let after = cancelled(&order);
     let records = [record(0, None, Some(&order)), record(1, Some(&order), Some(&after))];
