@@ -157,9 +157,9 @@ class Stack:
     def _move_state_here(self):
         """The emulator knows its queues by their URLs, and those name the port that it had."""
         noted = self.state / "endpoint"
-        if noted.exists() and noted.read_text() != self.endpoint:
-            for file in (self.state / "emulator").glob("*.json"):
-                file.write_text(file.read_text().replace(f"{noted.read_text()}/", f"{self.endpoint}/"))
+        journal = self.state / "emulator/journal"
+        if noted.exists() and noted.read_text() != self.endpoint and journal.exists():
+            _write_whole(journal, journal.read_text().replace(f"{noted.read_text()}/", f"{self.endpoint}/"))
         noted.write_text(self.endpoint)
 
     def _start_emulator(self):
@@ -228,11 +228,8 @@ class Stack:
             "tokens": {name: self.issuer.token(sub=name) for name in ("alice", "bob")},
             "outputs": self.outputs,
         }
-        # Whoever waits for the file must not find half of it.
-        half = self.stack_file.with_suffix(".tmp")
         self.description = json.dumps(description, indent=2) + "\n"
-        half.write_text(self.description)
-        half.replace(self.stack_file)
+        _write_whole(self.stack_file, self.description)
 
 
 def build(sam):
@@ -286,6 +283,13 @@ def _fingerprint():
 
 def _sam_environment(sam):
     return {**os.environ, "PATH": f"{sam}{os.pathsep}{os.environ['PATH']}", "SAM_CLI_TELEMETRY": "0"}
+
+
+def _write_whole(path, text):
+    """Nobody finds half of it, whatever happens."""
+    half = path.with_suffix(".tmp")
+    half.write_text(text)
+    half.replace(path)
 
 
 def _free_port():

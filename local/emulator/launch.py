@@ -10,7 +10,7 @@ import os
 from ministack import app
 
 FIXES = (
-    "http_api_routes", "api_at_root", "stream_mapping", "schedules_on_time", "bad_tokens", "snapshots",
+    "http_api_routes", "api_at_root", "stream_mapping", "schedules_on_time", "bad_tokens", "journal",
     "quick_answers", "turns", "refusals",
 )
 

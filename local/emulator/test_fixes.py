@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,10 +21,11 @@ import zipfile
 from pathlib import Path
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 HERE = Path(__file__).resolve().parent
-SNAPSHOT_SECONDS = 0.3
+CRASHES = 6
 PAIR = ("left", "right")
 
 TEMPLATE = """
@@ -63,7 +65,7 @@ class Emulator:
         self.environment = {
             **os.environ, "GATEWAY_PORT": str(self.port), "BIND_HOST": "127.0.0.1", "MINISTACK_HOST": "127.0.0.1",
             "SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0", "PERSIST_STATE": "1", "STATE_DIR": f"{folder}/state",
-            "TMPDIR": folder, "EMULATOR_SNAPSHOT_SECONDS": str(SNAPSHOT_SECONDS), "EMULATOR_WITHOUT_FIX": without,
+            "TMPDIR": folder, "EMULATOR_WITHOUT_FIX": without,
         }
 
     def __enter__(self):
@@ -87,7 +89,7 @@ class Emulator:
     def client(self, service):
         return boto3.client(
             service, endpoint_url=self.url, region_name="us-east-1",
-            aws_access_key_id="test", aws_secret_access_key="test")
+            aws_access_key_id="test", aws_secret_access_key="test", config=Config(retries={"total_max_attempts": 1}))
 
     def get(self, path, authorization=""):
         """The status and the body."""
@@ -119,9 +121,9 @@ class Fixes(unittest.TestCase):
     def folder(self):
         return self.enterContext(tempfile.TemporaryDirectory())
 
-    def deploy(self, emulator):
+    def deploy(self, emulator, template=TEMPLATE):
         cloudformation = emulator.client("cloudformation")
-        cloudformation.create_stack(StackName="it", TemplateBody=TEMPLATE, Capabilities=["CAPABILITY_IAM"])
+        cloudformation.create_stack(StackName="it", TemplateBody=template, Capabilities=["CAPABILITY_IAM"])
         cloudformation.get_waiter("stack_create_complete").wait(StackName="it", WaiterConfig={"Delay": 1})
         return emulator.client("apigatewayv2").get_apis()["Items"][0]["ApiId"]
 
@@ -145,72 +147,125 @@ class Fixes(unittest.TestCase):
                 self.deploy(emulator)
                 self.assertEqual(emulator.get("/api/orders/1", "Bearer W10.e30.AAAA")[0], expected)
 
-    def test_what_is_stored_outlives_a_crash(self):
-        for without, expected in (("", True), ("snapshots", False)):
+    def test_what_was_answered_outlives_a_crash_at_any_moment(self):
+        for without, expected in (("", True), ("journal", False)):
             with self.subTest(without=without):
-                folder = self.folder()
-                with Emulator(folder, without) as emulator:
-                    emulator.client("sqs").create_queue(QueueName="kept")
-                    tables = emulator.client("dynamodb")
-                    self.make_table(tables, "rows")
-                    tables.put_item(TableName="rows", Item={"id": {"N": "1"}})
-                    time.sleep(4 * SNAPSHOT_SECONDS)
-                    emulator.crash()
-                with Emulator(folder, without) as emulator:
-                    self.assertEqual(self.has_kept(emulator), expected)
+                self.assertEqual(self.keeps_what_it_answered(without), expected)
 
-    def has_kept(self, emulator):
-        """A queue, and a row's record in its table's stream."""
-        streams = emulator.client("dynamodbstreams")
+    def keeps_what_it_answered(self, without):
+        """Moves numbers from a queue into two tables while the emulator crashes, again and again. True if
+        nothing that was answered is lost, and the tables and the queue always agree."""
+        folder, sent, moved, port = self.folder(), set(), set(), None
+        for crash in range(CRASHES):
+            with Emulator(folder, without, port) as emulator:
+                port = emulator.port
+                try:
+                    queue = self.prepare(emulator) if crash == 0 else self.queue(emulator, "numbers")
+                    if not self.agree(emulator, queue, sent, moved):
+                        return False
+                except ClientError:
+                    return False
+                work = threading.Thread(target=self.move_numbers, args=(emulator, queue, sent, moved))
+                work.start()
+                time.sleep(random.uniform(0.3, 0.8))
+                emulator.crash()
+                work.join()
+        self.assertGreater(len(moved), CRASHES)
+        return True
+
+    def prepare(self, emulator):
+        for name in PAIR:
+            self.make_table(emulator.client("dynamodb"), name)
+        return emulator.client("sqs").create_queue(QueueName="numbers")["QueueUrl"]
+
+    def queue(self, emulator, name):
+        return emulator.client("sqs").get_queue_url(QueueName=name)["QueueUrl"]
+
+    def move_numbers(self, emulator, queue, sent, moved):
+        """Until it gets no answer."""
+        queues, tables = emulator.client("sqs"), emulator.client("dynamodb")
         try:
-            emulator.client("sqs").get_queue_url(QueueName="kept")
+            for number in itertools.count(max(sent, default=0) + 1):
+                queues.send_message(QueueUrl=queue, MessageBody=str(number))
+                sent.add(number)
+                message = queues.receive_message(QueueUrl=queue, VisibilityTimeout=0)["Messages"][0]
+                item = {"id": {"N": message["Body"]}}
+                tables.transact_write_items(
+                    TransactItems=[{"Put": {"TableName": name, "Item": item}} for name in PAIR])
+                moved.add(int(message["Body"]))
+                queues.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        except BotoCoreError:
+            pass
+
+    def agree(self, emulator, queue, sent, moved):
+        """Whether each number that was sent is in the queue or has been moved, and to both tables or none."""
+        left, right = (self.numbers_in(emulator, name) for name in PAIR)
+        waiting = self.bodies(emulator.client("sqs"), queue)
+        return left == right and moved <= left and sent <= left | set(map(int, waiting))
+
+    def numbers_in(self, emulator, table):
+        pages = emulator.client("dynamodb").get_paginator("scan").paginate(TableName=table)
+        return {int(item["id"]["N"]) for page in pages for item in page["Items"]}
+
+    def test_a_crash_in_a_deployment_leaves_all_of_it_or_nothing(self):
+        template = TEMPLATE + "  Bus: { Type: AWS::Events::EventBus, Properties: { Name: it } }\n"
+        with Emulator(self.folder()) as emulator:
+            began = time.monotonic()
+            self.deploy(emulator, template)
+            seconds = time.monotonic() - began
+        for crash in range(CRASHES):
+            folder = self.folder()
+            with self.subTest(crash=crash):
+                with Emulator(folder) as emulator:
+                    emulator.client("cloudformation").create_stack(
+                        StackName="it", TemplateBody=template, Capabilities=["CAPABILITY_IAM"])
+                    time.sleep(seconds * crash / CRASHES)
+                    emulator.crash()
+                with Emulator(folder) as emulator:
+                    stacks = emulator.client("cloudformation").describe_stacks()["Stacks"]
+                    if stacks:
+                        self.assertEqual(stacks[0]["StackStatus"], "CREATE_COMPLETE")
+                    else:
+                        self.deploy(emulator, template)
+
+    def test_a_stream_is_kept_with_its_table(self):
+        folder = self.folder()
+        with Emulator(folder) as emulator:
+            self.make_table(emulator.client("dynamodb"), "rows")
+            self.put_rows(emulator, range(3))
+            emulator.crash()
+        with Emulator(folder) as emulator:
+            self.put_rows(emulator, range(3, 5))
+            streams = emulator.client("dynamodbstreams")
             stream = emulator.client("dynamodb").describe_table(TableName="rows")["Table"]["LatestStreamArn"]
             shard = streams.describe_stream(StreamArn=stream)["StreamDescription"]["Shards"][0]["ShardId"]
             start = streams.get_shard_iterator(StreamArn=stream, ShardId=shard, ShardIteratorType="TRIM_HORIZON")
-            return len(streams.get_records(ShardIterator=start["ShardIterator"])["Records"]) == 1
-        except ClientError:
-            return False
+            records = streams.get_records(ShardIterator=start["ShardIterator"])["Records"]
+            self.assertEqual([record["dynamodb"]["Keys"]["id"]["N"] for record in records], list("01234"))
 
-    def test_a_snapshot_has_a_transaction_whole_or_not_at_all(self):
-        folder = self.folder()
-        with Emulator(folder) as emulator:
-            tables = emulator.client("dynamodb")
-            for name in PAIR:
-                self.make_table(tables, name)
-            stop = threading.Event()
-            writer = threading.Thread(target=self.write_pairs, args=(tables, stop))
-            writer.start()
-            try:
-                snapshots = self.snapshots(Path(folder) / "state/dynamodb.json", count=10)
-            finally:
-                stop.set()
-                writer.join()
-            for left, right in snapshots:
-                self.assertEqual(left, right)
+    def test_a_function_misses_no_record_in_a_crash(self):
+        folder, rows, port = self.folder(), iter(range(10, 1000)), None
+        for crash in range(CRASHES):
+            with Emulator(folder, port=port) as emulator:
+                port = emulator.port
+                if crash == 0:
+                    queues, handled, _ = self.start_relay(emulator, rows=())
+                put = list(itertools.islice(rows, 10))
+                self.put_rows(emulator, put)
+                time.sleep(random.uniform(0, 0.5))
+                emulator.crash()
+        with Emulator(folder, port=port) as emulator:
+            eventually(lambda: self.bodies(queues, handled) == set(map(str, range(10, put[-1] + 1))))
 
-    def snapshots(self, file, count):
-        """What the two tables hold, in so many snapshots that differ."""
-        seen = []
-
-        def look():
-            saved = json.loads(file.read_text())["payload"]["tables"]["data"] if file.exists() else {}
-            pair = [table["items"] for table in saved.values()]
-            if len(pair) == 2 and pair[0] and pair not in seen:
-                seen.append(pair)
-            return len(seen) == count
-
-        eventually(look)
-        return seen
-
-    def write_pairs(self, tables, stop):
-        """Writes the same number to both tables, in one transaction, again and again."""
-        for number in itertools.count():
-            if stop.is_set():
-                return
-            item = {"id": {"N": "1"}, "number": {"N": str(number)}}
-            tables.transact_write_items(
-                TransactItems=[{"Put": {"TableName": name, "Item": item}} for name in PAIR])
-            time.sleep(0.002)
+    def bodies(self, queues, url):
+        """What is in a queue, where it stays."""
+        seen = {}
+        while messages := queues.receive_message(
+                QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=60).get("Messages", []):
+            seen.update({message["ReceiptHandle"]: message["Body"] for message in messages})
+        for handle in seen:
+            queues.change_message_visibility(QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=0)
+        return set(seen.values())
 
     def make_table(self, tables, name):
         return tables.create_table(
@@ -242,26 +297,6 @@ class Fixes(unittest.TestCase):
         except AssertionError:
             return False
         return (self.count(queues, failed), self.count(queues, handled)) == (1, 5)
-
-    def test_a_function_that_a_crash_left_ahead_of_its_stream_misses_nothing_after_it(self):
-        folder, ahead, after = self.folder(), range(10, 13), range(20, 25)
-        tables, functions = (Path(folder) / "state" / name for name in ("dynamodb.json", "lambda.json"))
-        with Emulator(folder) as emulator:
-            queues, handled, _ = self.start_relay(emulator, rows=())
-            eventually(lambda: tables.exists() and '"rows' in tables.read_text())
-            before = tables.read_bytes()
-            self.put_rows(emulator, ahead)
-            eventually(lambda: functions.exists() and self.saved_position(functions) == len(ahead))
-            emulator.crash()
-        tables.write_bytes(before)
-        with Emulator(folder, port=emulator.port) as emulator:
-            self.put_rows(emulator, after)
-            eventually(lambda: self.count(queues, handled) == len(ahead) + len(after))
-
-    def saved_position(self, functions):
-        """How far the one function is in its stream."""
-        positions = json.loads(functions.read_text())["payload"]["dynamodb_stream_positions"]["data"]
-        return next(iter(positions.values()), 0)
 
     def start_relay(self, emulator, rows):
         """A function that handles the stream of a table with these rows; the queues of what it has handled
@@ -352,6 +387,27 @@ def only_a_few_of_a_function_run_at_once():
     for call in calls:
         call.join()
     return most <= turns.AT_ONCE
+
+
+class JournalFile(unittest.TestCase):
+    def test_however_little_of_a_file_is_left_its_changes_are_whole(self):
+        from journal import Journal
+        path = Path(self.enterContext(tempfile.TemporaryDirectory())) / "journal"
+        writer = Journal(path)
+        writer.shrink(bool)
+        self.addCleanup(writer.close)
+        states = [{}]
+        for change in ({"a": "1", "b": "1"}, {"a": "2", "b": ""}, {"a": "", "b": "3", "c": "3"}):
+            writer.write(change)
+            states.append(dict(writer.rows))
+        whole, found = path.read_bytes(), []
+        for size in range(len(whole) + 1):
+            path.write_bytes(whole[:size])
+            reader = Journal(path)
+            reader.read()
+            if reader.rows not in found:
+                found.append(reader.rows)
+        self.assertEqual(found, states)
 
 
 class FixesInside(unittest.TestCase):

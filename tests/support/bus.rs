@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::stack::{is_stored, stack};
+use crate::stack::stack;
 
 /// How long nothing more must come for the events to be all.
 const QUIET: Duration = Duration::from_secs(3);
@@ -25,7 +25,6 @@ pub struct Listener {
     bus: EventBridge,
     sqs: Sqs,
     name: String,
-    queue_arn: String,
     queue_url: String,
 }
 
@@ -123,13 +122,7 @@ impl Listener {
         let target = Target::builder().id("tests").arn(&queue_arn).build().unwrap();
         let targets = bus.put_targets().rule(&name).event_bus_name(&stack().bus_name);
         targets.targets(target).send().await.unwrap();
-        Self { bus, sqs, name, queue_arn, queue_url }
-    }
-
-    /// Whether the emulator has stored all of it, so that it outlives a crash.
-    #[must_use]
-    pub fn is_stored(&self) -> bool {
-        is_stored("eventbridge", &self.queue_arn) && is_stored("sqs", &self.name)
+        Self { bus, sqs, name, queue_url }
     }
 
     /// Everything heard of these orders, by order, in the sequence it came; once it is enough and

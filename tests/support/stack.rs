@@ -89,14 +89,6 @@ pub fn crash(what: Crash) {
     assert!(Command::new("sh").args(["-c", &kill]).status().expect("sh runs").success());
 }
 
-/// Whether the emulator has stored something of this name with one of its services, so that it outlives
-/// a crash.
-#[must_use]
-pub fn is_stored(service: &str, name: &str) -> bool {
-    let file = stack_file().with_file_name("emulator").join(format!("{service}.json"));
-    fs::read_to_string(file).is_ok_and(|stored| stored.contains(name))
-}
-
 /// Has the bus on this machine refuse every second event of the service, or take them all again.
 pub fn refuse_events(refuse: bool) {
     let file = stack_file().with_file_name("emulator").join("refuse-events");
