@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use orders_tests::{
-    bus::{Heard, Listener},
+    bus::{Listener, check_histories, kinds, use_of_charge},
     buyers::{Backstage, Buyer, eventually, new_buyer},
     stack::{Crash, crash, refuse_events},
 };
@@ -26,55 +26,70 @@ async fn whatever_was_committed_is_told_after_crashes_and_nothing_else() {
         tokio::time::sleep(Duration::from_millis(300)).await;
         crash(Crash::Functions);
     }
-    traffic.join_all().await;
+    let mut placed = traffic.join_all().await;
     refuse_events(false);
 
     // The buyers have their answers by then, but not everything is told.
-    let placed = start_traffic(&backstage, &buyer, &tickets[ORDERS..2 * ORDERS]).join_all().await;
+    placed.extend(start_traffic(&backstage, &buyer, &tickets[ORDERS..2 * ORDERS]).join_all().await);
     crash(Crash::Emulator);
     tokio::time::sleep(Duration::from_secs(1)).await;
     eventually(async || buyer.try_get("/api/orders?limit=1").await.is_ok_and(|it| it == 200)).await;
-    start_traffic(&backstage, &buyer, &tickets[2 * ORDERS..]).join_all().await;
+    placed.extend(start_traffic(&backstage, &buyer, &tickets[2 * ORDERS..]).join_all().await);
 
-    let mut rows: BTreeMap<String, Value> = BTreeMap::new();
-    for ticket in &tickets {
+    let placed: Vec<Placed> = placed.into_iter().flatten().collect();
+    assert!(placed.len() > ORDERS, "only {} buyers were told of an order", placed.len());
+    for order in &placed {
+        assert!(backstage.order_row(&order.id).await.is_some(), "a buyer was told of {}", order.id);
+        if let Some(payment) = &order.payment {
+            let row = async || backstage.order_row(&order.id).await.unwrap();
+            eventually(async || use_of_charge(&row().await, payment).is_some()).await;
+        }
+    }
+    let rows = settled_rows(&backstage, &tickets).await;
+    let orders: Vec<_> = rows.keys().cloned().collect();
+    let heard = listener
+        .stop(&orders, |heard| rows.iter().all(|(id, row)| kinds(&heard[id]).len() > version(row)))
+        .await;
+    check_histories(&heard);
+    for (id, row) in &rows {
+        let last = heard[id].iter().max_by_key(|heard| heard.kind().1).unwrap();
+        assert_eq!(kinds(&heard[id]).len(), version(row) + 1, "{row}");
+        assert_eq!(last.detail()["status"], row["status"]);
+    }
+    let given_up = backstage.look_into("OrderRelayDeadLetterQueueUrl").await;
+    assert!(!given_up.iter().any(|record| orders.iter().any(|order| record.contains(order))));
+}
+
+/// Every order for these tickets, once each has been paid, cancelled or has expired.
+async fn settled_rows(backstage: &Backstage, tickets: &[String]) -> BTreeMap<String, Value> {
+    let mut rows = BTreeMap::new();
+    for ticket in tickets {
+        let is_final = |row: &Value| row["status"] != "awaiting_payment";
+        eventually(async || backstage.orders_for(ticket).await.iter().all(is_final)).await;
         for row in backstage.orders_for(ticket).await {
             rows.insert(row["id"].as_str().unwrap().to_owned(), row);
         }
     }
-    let orders: Vec<_> = rows.keys().cloned().collect();
-    assert!(orders.len() > 2 * ORDERS, "only {} orders were placed", orders.len());
-    assert!(placed.iter().flatten().all(|order| rows.contains_key(order)), "an order is lost");
-    let all_told = |heard: &BTreeMap<String, Vec<Heard>>| {
-        rows.iter().all(|(id, row)| versions(&heard[id]).len() > version_of(row))
-    };
-    let heard = listener.stop(&orders, all_told).await;
-    for (id, row) in &rows {
-        let now = backstage.order_row(id).await.unwrap();
-        let committed: Vec<u64> = (0..=now["version"].as_u64().unwrap()).collect();
-        assert_eq!(versions(&heard[id]), committed, "{row}");
-    }
+    rows
 }
 
-fn version_of(row: &Value) -> usize {
+fn version(row: &Value) -> usize {
     usize::try_from(row["version"].as_u64().unwrap()).unwrap()
 }
 
-/// The versions that were told, each once.
-fn versions(history: &[Heard]) -> Vec<u64> {
-    let mut versions: Vec<_> = history.iter().map(|heard| heard.kind().1).collect();
-    versions.sort_unstable();
-    versions.dedup();
-    versions
+/// An order that its buyer was told of, and what was charged for it.
+struct Placed {
+    id: String,
+    payment: Option<String>,
 }
 
 /// Places an order for each ticket; pays for one of three and cancels another. What fails in a crash
-/// fails: only what was committed counts. Each task returns the order, if its buyer was told of it.
+/// fails: its buyer was told of nothing.
 fn start_traffic(
     backstage: &Arc<Backstage>,
     buyer: &Buyer,
     tickets: &[String],
-) -> JoinSet<Option<String>> {
+) -> JoinSet<Option<Placed>> {
     let mut traffic = JoinSet::new();
     for (number, ticket) in tickets.iter().cloned().enumerate() {
         let (backstage, buyer) = (backstage.clone(), buyer.clone());
@@ -82,13 +97,18 @@ fn start_traffic(
             let start = u64::try_from(number).unwrap() * 30;
             tokio::time::sleep(Duration::from_millis(start)).await;
             let order = buyer.try_order(&ticket).await.ok()?;
-            let id = order["id"].as_str()?;
+            let id = order["id"].as_str()?.to_owned();
+            let mut payment = None;
             match number % 3 {
-                0 => backstage.charge(&format!("payment-{}", Uuid::new_v4()), id).await,
-                1 => drop(buyer.try_cancel(id).await),
+                0 => {
+                    let charge = format!("payment-{}", Uuid::new_v4());
+                    backstage.charge(&charge, &id).await;
+                    payment = Some(charge);
+                }
+                1 => drop(buyer.try_cancel(&id).await),
                 _ => {}
             }
-            Some(id.to_owned())
+            Some(Placed { id, payment })
         });
     }
     traffic
