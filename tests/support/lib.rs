@@ -3,4 +3,5 @@
 pub mod bus;
 pub mod buyers;
 pub mod gateway;
+pub mod history;
 pub mod stack;
