@@ -33,7 +33,7 @@ impl Visibility for SimulatedVisibility {
         let until_ms = world.now_ms() + time.as_secs() * 1_000;
         world.state().queue(*queue).hide(receipt_handle.parse()?, until_ms);
         world.count(Happening::ComesAgain);
-        world.news.notify_waiters();
+        world.messages[*queue as usize].notify_waiters();
         invocation.pause().await;
         Ok(())
     }
@@ -49,6 +49,7 @@ pub(crate) fn start_handling(world: &Arc<World>) {
 }
 
 async fn handle_queue(world: Arc<World>, queue: QueueName) {
+    let news = &world.messages[queue as usize];
     loop {
         let now_ms = world.now_ms();
         let next_ms = world.state().queue(queue).next_visible_ms();
@@ -56,11 +57,11 @@ async fn handle_queue(world: Arc<World>, queue: QueueName) {
             Some(next_ms) if next_ms <= now_ms => {}
             Some(next_ms) => {
                 let wait = Duration::from_millis(next_ms - now_ms);
-                drop(tokio::time::timeout(wait, world.news.notified()).await);
+                drop(tokio::time::timeout(wait, news.notified()).await);
                 continue;
             }
             None => {
-                world.news.notified().await;
+                news.notified().await;
                 continue;
             }
         }
@@ -143,7 +144,7 @@ impl World {
     pub(crate) fn send(&self, queue: QueueName, body: String, delay_ms: u64) {
         let visible_at_ms = self.now_ms() + delay_ms;
         self.state().queue(queue).send(body, visible_at_ms);
-        self.news.notify_waiters();
+        self.messages[queue as usize].notify_waiters();
     }
 
     /// Has the bus bring an event to a queue: at least once, at some time.
@@ -182,7 +183,7 @@ impl World {
         for message in &batch {
             if self.fault(Fault::SharedReceive) {
                 self.state().queue(queue).hide(message.receipt, now_ms);
-                self.news.notify_waiters();
+                self.messages[queue as usize].notify_waiters();
             }
         }
         batch

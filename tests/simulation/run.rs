@@ -87,14 +87,10 @@ async fn live(world: &Arc<World>) {
 }
 
 async fn drain(world: &World) {
-    loop {
+    world.redrive();
+    while !world.state().has_ended() {
+        tokio::time::sleep(Duration::from_secs(15)).await;
         world.redrive();
-        let state = world.state();
-        if state.promises.broken.is_some() || state.what_is_left().is_empty() {
-            return;
-        }
-        drop(state);
-        tokio::time::sleep(Duration::from_secs(5)).await;
     }
 }
 

@@ -85,7 +85,7 @@ async fn read_shard(world: Arc<World>, shard: usize) {
         let batch =
             world.state().stream.shards[shard].batch((size >> failures.min(3)).max(1)).to_vec();
         if batch.is_empty() {
-            world.news.notified().await;
+            world.records.notified().await;
             continue;
         }
         world.sleep_ms(0..=200).await;
@@ -125,7 +125,7 @@ impl World {
     pub(crate) fn garble_stream(&self) {
         if self.fault(Fault::PoisonRecord) {
             self.state().stream.push_poison();
-            self.news.notify_waiters();
+            self.records.notify_waiters();
         }
     }
 }

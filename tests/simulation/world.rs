@@ -31,8 +31,10 @@ const BEGINNING_MS: u64 = 1_700_000_000_000;
 pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) store: MemoryStore,
-    /// Wakes up whoever waits for messages or records.
-    pub(crate) news: Notify,
+    /// Wakes up whoever waits for messages of a queue.
+    pub(crate) messages: [Notify; 3],
+    /// Wakes up whoever waits for records of the stream.
+    pub(crate) records: Notify,
     begun: Instant,
     state: Mutex<State>,
 }
@@ -75,6 +77,11 @@ impl State {
         left
     }
 
+    /// Whether everything has come to its end, or a promise is broken.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.promises.broken.is_some() || self.what_is_left().is_empty()
+    }
+
     /// The first promise that is broken ends the run.
     pub(crate) fn broken(&mut self, what: impl Into<String>) {
         self.promises.broken.get_or_insert(what.into());
@@ -102,7 +109,8 @@ impl World {
         Self {
             plan,
             store: MemoryStore::default(),
-            news: Notify::new(),
+            messages: [const { Notify::const_new() }; 3],
+            records: Notify::const_new(),
             begun: Instant::now(),
             state: Mutex::new(state),
         }

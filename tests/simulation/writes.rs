@@ -75,12 +75,15 @@ impl World {
         let mut state = self.state();
         let changes =
             state.promises.orders_written(expected, orders, ticket, replica, write, now_ms);
+        let any = !changes.is_empty();
         for Change { before, after, what } in changes {
             state.coverage.happening(what);
             state.stream.push(before.as_ref(), &after, now_ms);
         }
         drop(state);
-        self.news.notify_waiters();
+        if any {
+            self.records.notify_waiters();
+        }
     }
 }
 
