@@ -36,6 +36,7 @@ counted! {
         PutFailed = "the bus refuses a call",
         PutReplyLost = "the bus takes events and the reply is lost",
         OutboxFailed = "an expiry cannot be set, or a record not buried",
+        TicketUntold = "a ticket's version is never told",
         ScheduleLate = "a schedule fires late",
         ScheduleTwice = "a schedule fires twice",
         ScheduleNever = "a schedule never fires: its message is dead-lettered",

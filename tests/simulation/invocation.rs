@@ -26,6 +26,8 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the SDK waits for an answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often a ticket or an order must change under a function before it gives up.
+const READS_BEFORE_GIVING_UP: u64 = 5;
 /// How much later a call may still take effect that nobody waits for any more.
 const LATE_EFFECT_MS: u64 = 40_000;
 
@@ -36,6 +38,10 @@ pub(crate) struct Invocation {
     skew_ms: i64,
     crashed: AtomicBool,
     has_placed: AtomicBool,
+    /// Whether a call went wrong.
+    troubled: AtomicBool,
+    /// How many writes there had been when it began.
+    writes_before: u64,
 }
 
 /// Runs a function's code once; nothing, if it crashes or takes too long.
@@ -53,6 +59,8 @@ pub(crate) async fn invoke<T>(
         skew_ms,
         crashed: AtomicBool::new(false),
         has_placed: AtomicBool::new(false),
+        troubled: AtomicBool::new(false),
+        writes_before: world.state().promises.writes,
     });
     let mut code = pin!(tokio::time::timeout(TIMEOUT, code(Arc::clone(&invocation))));
     std::future::poll_fn(|context| match code.as_mut().poll(context) {
@@ -86,6 +94,13 @@ impl Invocation {
         self.has_placed.load(Relaxed)
     }
 
+    /// Whether it has a reason not to know an outcome: a call went wrong, or others were in its way
+    /// again and again.
+    pub(crate) fn may_be_at_a_loss(&self) -> bool {
+        let others = self.world.state().promises.writes - self.writes_before;
+        self.troubled.load(Relaxed) || others >= READS_BEFORE_GIVING_UP
+    }
+
     /// A call goes out, or its answer comes in: somebody else may come first, and this invocation
     /// may crash.
     pub(crate) async fn pause(&self) {
@@ -117,12 +132,12 @@ impl SimulatedStore {
         for fault in [Fault::Conflict, Fault::Throttle, Fault::ServerError] {
             if world.fault(fault) {
                 invocation.pause().await;
-                return unavailable(fault);
+                return self.unavailable(fault);
             }
         }
         if world.fault(Fault::Hang) {
             invocation.time_out().await;
-            return unavailable(Fault::Hang);
+            return self.unavailable(Fault::Hang);
         }
         if world.fault(Fault::LateEffect) {
             let late = Arc::clone(invocation);
@@ -132,20 +147,21 @@ impl SimulatedStore {
                 drop(effect(&late));
             });
             invocation.time_out().await;
-            return unavailable(Fault::LateEffect);
+            return self.unavailable(Fault::LateEffect);
         }
         let outcome = effect(invocation);
         if world.fault(Fault::ReplyLost) {
             invocation.pause().await;
-            return unavailable(Fault::ReplyLost);
+            return self.unavailable(Fault::ReplyLost);
         }
         invocation.pause().await;
         outcome
     }
-}
 
-fn unavailable<T>(fault: Fault) -> Result<T, StoreError> {
-    Err(StoreError::Unavailable(fault.name().into()))
+    fn unavailable<T>(&self, fault: Fault) -> Result<T, StoreError> {
+        self.0.troubled.store(true, Relaxed);
+        Err(StoreError::Unavailable(fault.name().into()))
+    }
 }
 
 impl OrderStore for SimulatedStore {

@@ -68,6 +68,7 @@ fn weight(fault: Fault) -> u64 {
         Fault::DuplicateDelivery
         | Fault::DelayedDelivery
         | Fault::EventRefused
+        | Fault::TicketUntold
         | Fault::PoisonMessage
         | Fault::PoisonRecord => 8,
         Fault::ScheduleLate | Fault::ScheduleTwice | Fault::ScheduleNever | Fault::ClockSkew => 20,

@@ -40,6 +40,8 @@ pub(crate) struct Promises {
     published: BTreeMap<String, u64>,
     /// When each order was placed, by the true clock.
     placed_at_ms: BTreeMap<OrderId, u64>,
+    /// How many writes there were.
+    pub(crate) writes: u64,
 }
 
 /// A request for an order.
@@ -83,6 +85,7 @@ impl Promises {
             charges: BTreeMap::new(),
             published: BTreeMap::new(),
             placed_at_ms: BTreeMap::new(),
+            writes: 0,
         }
     }
 
@@ -148,6 +151,7 @@ impl Promises {
 
     /// Promise 10, and that a ticket event never touches the lock.
     pub(crate) fn ticket_applied(&mut self, applied: bool, ticket: &Ticket, now: Option<Replica>) {
+        self.writes += 1;
         let before = self.tickets.get(&ticket.id).cloned();
         let Some(now) = now else {
             return self.require(before.is_none() && !applied, || "a ticket is gone".to_owned());

@@ -77,6 +77,9 @@ impl Sent {
             }
             _ => answer(event, &context, now, |call| cancel_order::handle(&store, call)).await,
         };
+        if response.status_code == 503 && !invocation.may_be_at_a_loss() {
+            invocation.world.broken(format!("promise 6: 503 for no reason answers {event}"));
+        }
         Told::new(response, invocation.has_placed())
     }
 }

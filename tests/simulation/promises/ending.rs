@@ -30,7 +30,7 @@ impl Promises {
         buried: &[String],
         poison: &[String],
     ) {
-        self.every_charge_is_booked_once();
+        self.every_charge_is_booked_once(&queues[QueueName::Payments as usize]);
         self.every_version_is_published();
         self.replicas_have_converged();
         self.nothing_changed_unseen(store);
@@ -43,10 +43,15 @@ impl Promises {
         }
     }
 
-    fn every_charge_is_booked_once(&mut self) {
+    fn every_charge_is_booked_once(&mut self, payments: &Queue) {
         for (payment, order) in self.charges.clone() {
             let id: Option<OrderId> = order.parse().ok();
-            let Some(order) = id.and_then(|id| self.orders.get(&id)) else { continue };
+            let Some(order) = id.and_then(|id| self.orders.get(&id)) else {
+                let dead =
+                    payments.dead.iter().any(|body| body.contains(&format!("\"{payment}\"")));
+                self.require(dead, || format!("promise 11: {payment} for no order is gone"));
+                continue;
+            };
             let refunds = order.refunds_due.iter().filter(|it| it.payment_id.as_str() == payment);
             let paid = matches!(&order.status, Status::Paid { payment_id } if payment_id.as_str() == payment);
             let times = refunds.count() + usize::from(paid);

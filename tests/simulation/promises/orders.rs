@@ -41,6 +41,7 @@ impl Promises {
             };
             self.committed.insert((id.to_string(), after.version.number()), after.clone());
             self.orders.insert(id, after.clone());
+            self.writes += 1;
             changes.push(Change { before, after, what });
         }
         let all = expected.iter().all(|order| self.orders.get(&order.id) == Some(order));

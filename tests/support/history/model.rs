@@ -155,7 +155,7 @@ impl Ticket {
 ///
 /// A look that makes sense now is taken now, since it changes nothing; only changes are tried one
 /// after the other.
-pub(super) fn search(steps: &[Step]) -> Result<(), Stuck> {
+pub(super) fn search(steps: &[Step]) -> Result<(), Box<Stuck>> {
     let mut tried = HashSet::new();
     let mut open = vec![(vec![false; steps.len()], Ticket::default())];
     let mut furthest: Option<(usize, Stuck)> = None;
@@ -177,11 +177,11 @@ pub(super) fn search(steps: &[Step]) -> Result<(), Stuck> {
             }
         }
         let depth = done.iter().filter(|done| **done).count();
-        if furthest.as_ref().is_none_or(|(deepest, _)| depth >= *deepest) {
+        if furthest.as_ref().is_none_or(|(deepest, _)| depth > *deepest) {
             furthest = Some((depth, Stuck { ticket, step: steps[first_to_end].clone() }));
         }
     }
-    furthest.map_or(Ok(()), |(_, stuck)| Err(stuck))
+    furthest.map_or(Ok(()), |(_, stuck)| Err(Box::new(stuck)))
 }
 
 fn take_looks(steps: &[Step], done: &mut [bool], ticket: &Ticket) {
