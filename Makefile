@@ -12,7 +12,7 @@ ifdef STATE
 export ORDERS_STATE = $(STATE)
 endif
 
-.PHONY: help run token down redrive clean-state test format lint docs licences emulator-tests rust-tests
+.PHONY: help run token down redrive clean-state test format lint docs licences emulator-tests rust-tests soak planted-bugs
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -51,3 +51,10 @@ emulator-tests: ## Test the fixes of the emulator
 
 rust-tests: ## Test the service, against a stack of its own
 	$(STACK) exec cargo test $(CARGO_FLAGS)
+
+soak: ## Run the simulation for longer: make soak SEEDS=1000000 FIRST=0; one seed tells its story
+	ORDERS_SIMULATION_SEEDS=$(or $(SEEDS),100000) ORDERS_SIMULATION_FIRST_SEED=$(or $(FIRST),0) \
+		cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) --test simulation -- --nocapture every_promise
+
+planted-bugs: ## Plant each bug of tests/planted_bugs in a copy, and show which test catches it (BUGS=)
+	$(PYTHON) tests/planted_bugs/run.py $(BUGS)

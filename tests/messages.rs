@@ -8,6 +8,7 @@ use orders_domain::{
     Status, Ticket, TicketId, TicketRule, TicketVersion, Timestamp, decide,
 };
 use orders_lambda::{
+    clock,
     queue::{Message, Outcome, Visibility, process},
     stream,
 };
@@ -56,7 +57,7 @@ fn batch(bodies: &[&str]) -> SqsEvent {
 async fn deliver(store: &MemoryStore, batch: &SqsEvent) -> (Vec<String>, Vec<(String, Duration)>) {
     let hidden = Hidden::default();
     let handler = async |message: Message<'_>| ticket_events::handle(store, message).await;
-    let response = process(batch, &context(), &hidden, &handler).await.unwrap();
+    let response = process(batch, &context(), clock::now(), &hidden, &handler).await.unwrap();
     let stay = response.batch_item_failures.into_iter().map(|failure| failure.item_identifier);
     (stay.collect(), hidden.0.into_inner().unwrap())
 }
@@ -98,7 +99,8 @@ async fn a_batch_out_of_time_keeps_what_it_has_not_done() {
     context.deadline = 0;
     let handler = async |_: Message<'_>| std::future::pending().await;
     let event = batch(&[&created, &created]);
-    let response = process(&event, &context, &Hidden::default(), &handler).await.unwrap();
+    let response =
+        process(&event, &context, clock::now(), &Hidden::default(), &handler).await.unwrap();
     let stay: Vec<_> = response
         .batch_item_failures
         .iter()
@@ -112,7 +114,7 @@ async fn a_message_without_an_id_brings_the_whole_batch_again() {
     let mut event = batch(&["not json"]);
     event.records[0].message_id = Some(String::new());
     let handler = async |_: Message<'_>| panic!("it is not handled");
-    assert!(process(&event, &context(), &Hidden::default(), &handler).await.is_err());
+    assert!(process(&event, &context(), clock::now(), &Hidden::default(), &handler).await.is_err());
 }
 
 fn order() -> Order {

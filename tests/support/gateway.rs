@@ -83,7 +83,7 @@ impl Event {
         F: Future<Output = Result<Response<String>, Problem>>,
     {
         let context = context();
-        let response = answer(&self.0.to_string(), &context, handler).await;
+        let response = answer(&self.0.to_string(), &context, clock::now(), handler).await;
         Answer(serde_json::to_value(response).expect("an answer is JSON"))
     }
 }
@@ -141,7 +141,7 @@ pub const HOLD: Duration = Duration::from_secs(30);
 impl<S: OrderStore> Api<S> {
     /// Sends the request to `create-order`.
     pub async fn create(&self, event: &Event) -> Answer {
-        event.to(|call| create_order::handle(&self.store, HOLD, call)).await
+        event.to(|call| create_order::handle(&self.store, HOLD, clock::new_order_id, call)).await
     }
 
     /// Sends the request to `show-order`.

@@ -3,5 +3,6 @@
 pub mod bus;
 pub mod buyers;
 pub mod gateway;
+pub mod history;
 pub mod lagging;
 pub mod stack;

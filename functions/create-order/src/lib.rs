@@ -9,19 +9,20 @@ use orders_domain::{
     Placement, StoreError, TicketId, Timestamp, Transition, decide,
 };
 use orders_lambda::{
-    clock,
+    Error,
     contention::{MAX_READS, pause},
     http::{Call, json},
     problem::Problem,
 };
 
-/// Answers `POST /api/orders`.
+/// Answers `POST /api/orders`. An order without an idempotency key gets its id from `new_id`.
 ///
 /// # Errors
 /// The [`Problem`] to answer with instead.
 pub async fn handle(
     store: &impl OrderStore,
     hold: Duration,
+    new_id: impl FnOnce(Timestamp) -> Result<OrderId, Error>,
     call: Call,
 ) -> Result<Response<String>, Problem> {
     let ticket_id = parse_place_order(call.json_body()?)?;
@@ -29,7 +30,7 @@ pub async fn handle(
     let now = call.now;
     let id = match &key {
         Some(key) => OrderId::for_key(&call.caller, key),
-        None => clock::new_order_id(now).map_err(|error| Problem::Internal(error.into()))?,
+        None => new_id(now).map_err(Problem::Internal)?,
     };
     let request = PlaceOrder {
         ticket_id,

@@ -1,6 +1,6 @@
 //! The Lambda function behind `POST /api/orders`.
 
-use orders_lambda::{Error, aws, config, http, telemetry};
+use orders_lambda::{Error, aws, clock, config, http, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -8,5 +8,5 @@ async fn main() -> Result<(), Error> {
     let sdk = aws::sdk_config().await;
     let store = aws::store(&sdk)?;
     let hold = config::hold()?;
-    http::run(|call| create_order::handle(&store, hold, call)).await
+    http::run(|call| create_order::handle(&store, hold, clock::new_order_id, call)).await
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lambda_runtime::Context;
+use lambda_runtime::{Context, Error};
 use orders_domain::{OrderId, Timestamp};
 use tokio::time::Instant;
 
@@ -22,14 +22,14 @@ pub fn now() -> Timestamp {
 ///
 /// # Errors
 /// If the operating system has none.
-pub fn new_order_id(now: Timestamp) -> Result<OrderId, getrandom::Error> {
+pub fn new_order_id(now: Timestamp) -> Result<OrderId, Error> {
     let mut random = [0; 10];
     getrandom::fill(&mut random)?;
     Ok(OrderId::at(now, &random))
 }
 
 /// When work must stop, so that the function can still answer before Lambda ends it.
-pub(crate) fn work_deadline(context: &Context) -> Instant {
+pub(crate) fn work_deadline(context: &Context, now: Timestamp) -> Instant {
     let deadline = Timestamp::from_epoch_ms(context.deadline).unwrap_or(Timestamp::MAX);
-    Instant::now() + now().until(deadline).saturating_sub(TIME_TO_ANSWER)
+    Instant::now() + now.until(deadline).saturating_sub(TIME_TO_ANSWER)
 }

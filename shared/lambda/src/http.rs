@@ -46,22 +46,28 @@ where
 {
     let handler = &handler;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
-        let answer = answer(event.payload.get(), &event.context, handler).await;
+        let answer = answer(event.payload.get(), &event.context, clock::now(), handler).await;
         telemetry::flush_metrics();
         Ok::<_, Infallible>(answer)
     }))
     .await
 }
 
-/// Answers one API Gateway event (payload format 2.0). Whatever the event is, there is an answer.
-pub async fn answer<H, F>(event: &str, context: &Context, handler: H) -> ApiGatewayV2httpResponse
+/// Answers one API Gateway event (payload format 2.0) that came in now. Whatever the event is, there
+/// is an answer.
+pub async fn answer<H, F>(
+    event: &str,
+    context: &Context,
+    now: Timestamp,
+    handler: H,
+) -> ApiGatewayV2httpResponse
 where
     H: FnOnce(Call) -> F,
     F: Future<Output = Result<Response<String>, Problem>>,
 {
-    let result = match Call::read(event, context, clock::now()) {
+    let result = match Call::read(event, context, now) {
         // Boxed: the futures of SDK calls are large and nested deeper than the compiler likes.
-        Ok(call) => timeout_at(clock::work_deadline(context), Box::pin(handler(call)))
+        Ok(call) => timeout_at(clock::work_deadline(context, now), Box::pin(handler(call)))
             .await
             .unwrap_or_else(|elapsed| Err(Problem::Unavailable(elapsed.into()))),
         Err(problem) => Err(problem),

@@ -5,7 +5,7 @@ use std::{error::Error as StdError, time::Duration};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use aws_sdk_sqs::Client;
 use lambda_runtime::{Context, Error, LambdaEvent, service_fn};
-use orders_domain::StoreError;
+use orders_domain::{StoreError, Timestamp};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -108,21 +108,23 @@ where
 {
     let handler = &handler;
     lambda_runtime::run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
-        let response = process(&event.payload, &event.context, visibility, handler).await;
+        let response =
+            process(&event.payload, &event.context, clock::now(), visibility, handler).await;
         telemetry::flush_metrics();
         response
     }))
     .await
 }
 
-/// Handles one batch, one message after the other, and names those that must stay in the queue
-/// (Lambda developer guide, "Reporting batch item failures").
+/// Handles one batch that came in now, one message after the other, and names those that must stay in
+/// the queue (Lambda developer guide, "Reporting batch item failures").
 ///
 /// # Errors
 /// If a message has no id to name it by, which SQS never causes: the whole batch comes again.
 pub async fn process<V, H>(
     event: &SqsEvent,
     context: &Context,
+    now: Timestamp,
     visibility: &V,
     handler: &H,
 ) -> Result<SqsBatchResponse, Error>
@@ -130,7 +132,7 @@ where
     V: Visibility,
     H: AsyncFn(Message<'_>) -> Result<Outcome, Failure>,
 {
-    let deadline = clock::work_deadline(context);
+    let deadline = clock::work_deadline(context, now);
     let mut response = SqsBatchResponse::default();
     for message in &event.records {
         let id = message.message_id.as_deref().filter(|id| !id.is_empty());

@@ -51,7 +51,7 @@ where
     let handler = &handler;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
         let records = read(event.payload.get())?;
-        let deadline = clock::work_deadline(&event.context);
+        let deadline = clock::work_deadline(&event.context, clock::now());
         let not_done = Box::pin(handler(&records, deadline)).await;
         telemetry::flush_metrics();
         Ok::<_, Error>(response(not_done))

@@ -1,0 +1,191 @@
+//! The three functions behind queues: receive, handle, delete what is done.
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
+use orders_lambda::queue::{Visibility, process};
+
+use crate::{
+    coverage::{Fault, Happening},
+    invocation::{Invocation, invoke},
+    queues::{QueueName, Received},
+    world::World,
+};
+
+/// How many invocations of one function handle its queue at once.
+const CONCURRENCY: usize = 2;
+
+/// The queue as a function reaches it.
+struct SimulatedVisibility(Arc<Invocation>, QueueName);
+
+impl Visibility for SimulatedVisibility {
+    async fn hide(
+        &self,
+        receipt_handle: &str,
+        time: Duration,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let Self(invocation, queue) = self;
+        let world = &invocation.world;
+        invocation.pause().await;
+        if world.fault(Fault::HideFailed) {
+            return Err(Fault::HideFailed.name().into());
+        }
+        let until_ms = world.now_ms() + time.as_secs() * 1_000;
+        world.state().queue(*queue).hide(receipt_handle.parse()?, until_ms);
+        world.count(Happening::ComesAgain);
+        world.messages[*queue as usize].notify_waiters();
+        invocation.pause().await;
+        Ok(())
+    }
+}
+
+/// Handles the queues for as long as the run lasts.
+pub(crate) fn start_handling(world: &Arc<World>) {
+    for queue in QueueName::ALL {
+        for _ in 0..CONCURRENCY {
+            tokio::task::spawn_local(handle_queue(Arc::clone(world), queue));
+        }
+    }
+}
+
+async fn handle_queue(world: Arc<World>, queue: QueueName) {
+    let news = &world.messages[queue as usize];
+    loop {
+        let now_ms = world.now_ms();
+        let next_ms = world.state().queue(queue).next_visible_ms();
+        match next_ms {
+            Some(next_ms) if next_ms <= now_ms => {}
+            Some(next_ms) => {
+                let wait = Duration::from_millis(next_ms - now_ms);
+                drop(tokio::time::timeout(wait, news.notified()).await);
+                continue;
+            }
+            None => {
+                news.notified().await;
+                continue;
+            }
+        }
+        world.sleep_ms(0..=20).await;
+        let batch = world.receive(queue);
+        if !batch.is_empty() {
+            handle_batch(&world, queue, &batch).await;
+        }
+    }
+}
+
+/// Gives a batch to its function and deletes what the function does not name as failed.
+async fn handle_batch(world: &Arc<World>, queue: QueueName, batch: &[Received]) {
+    let event = sqs_event(batch);
+    let Some(failed) = handle(world, queue, &event).await else { return };
+    for message in batch {
+        let id = message.id.to_string();
+        if !failed.contains(&id) && !world.fault(Fault::DeleteLost) {
+            world.state().queue(queue).delete(message.receipt);
+        }
+    }
+}
+
+/// The ids of the messages that failed; nothing, if the whole batch did.
+async fn handle(world: &Arc<World>, queue: QueueName, event: &SqsEvent) -> Option<Vec<String>> {
+    let function = match queue {
+        QueueName::Tickets => "ticket-events",
+        QueueName::Payments => "payment-events",
+        QueueName::Expiries => "expire-orders",
+    };
+    let response = invoke(world, function, async |invocation| {
+        let (context, now) = (invocation.context(), invocation.now());
+        let visibility = SimulatedVisibility(Arc::clone(&invocation), queue);
+        let store = invocation.store();
+        let response = match queue {
+            QueueName::Tickets => {
+                process(event, &context, now, &visibility, &async |message| {
+                    ticket_events::handle(&store, message).await
+                })
+                .await
+            }
+            QueueName::Payments => {
+                process(event, &context, now, &visibility, &async |message| {
+                    payment_events::handle(&store, invocation.now(), message).await
+                })
+                .await
+            }
+            QueueName::Expiries => {
+                process(event, &context, now, &visibility, &async |message| {
+                    expire_orders::handle(&store, invocation.now(), message).await
+                })
+                .await
+            }
+        };
+        invocation.pause().await;
+        response
+    });
+    let failures = response.await?.ok()?.batch_item_failures;
+    // An empty id fails the whole batch.
+    let ids: Vec<String> = failures.into_iter().map(|failure| failure.item_identifier).collect();
+    (!ids.iter().any(String::is_empty)).then_some(ids)
+}
+
+fn sqs_event(batch: &[Received]) -> SqsEvent {
+    let mut event = SqsEvent::default();
+    for received in batch {
+        let mut message = SqsMessage::default();
+        message.message_id = Some(received.id.to_string());
+        message.receipt_handle = Some(received.receipt.to_string());
+        message.body = Some(received.body.clone());
+        let count = received.receive_count.to_string();
+        message.attributes.insert("ApproximateReceiveCount".to_owned(), count);
+        event.records.push(message);
+    }
+    event
+}
+
+impl World {
+    /// Puts a message in a queue, to be seen after this time.
+    pub(crate) fn send(&self, queue: QueueName, body: String, delay_ms: u64) {
+        let visible_at_ms = self.now_ms() + delay_ms;
+        self.state().queue(queue).send(body, visible_at_ms);
+        self.messages[queue as usize].notify_waiters();
+    }
+
+    /// Has the bus bring an event to a queue: at least once, at some time.
+    pub(crate) fn deliver(&self, queue: QueueName, body: &str) {
+        let times = if self.fault(Fault::DuplicateDelivery) { 2 } else { 1 };
+        for _ in 0..times {
+            let longest_ms = if self.fault(Fault::DelayedDelivery) { 120_000 } else { 500 };
+            let delay_ms = self.roll(0..=longest_ms);
+            self.send(queue, body.to_owned(), delay_ms);
+        }
+        if self.fault(Fault::PoisonMessage) {
+            let poison = format!("poison {}", self.roll(0..=999_999));
+            self.state().promises.poison.push((queue, poison.clone()));
+            self.send(queue, poison, 0);
+        }
+    }
+
+    fn receive(&self, queue: QueueName) -> Vec<Received> {
+        let now_ms = self.now_ms();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let dead = state.queue(queue).dead.len();
+        let batch = state.queues[queue as usize].receive(now_ms, &mut state.rng);
+        for _ in dead..state.queue(queue).dead.len() {
+            state.coverage.happening(Happening::DeadLettered);
+        }
+        for message in &batch {
+            if message.overtook {
+                state.coverage.happening(Happening::OutOfOrder);
+            }
+            if queue == QueueName::Tickets {
+                state.promises.ticket_received(&message.body, message.receive_count);
+            }
+        }
+        drop(guard);
+        for message in &batch {
+            if self.fault(Fault::SharedReceive) {
+                self.state().queue(queue).hide(message.receipt, now_ms);
+                self.messages[queue as usize].notify_waiters();
+            }
+        }
+        batch
+    }
+}

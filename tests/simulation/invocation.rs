@@ -1,0 +1,218 @@
+//! One invocation of a function: its clock, its end by a crash or by Lambda, and the store as the
+//! function reaches it, over a network that loses things.
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use lambda_http::Context;
+use orders_domain::{
+    CommitOutcome, ListQuery, Order, OrderId, OrderStore, Page, PlaceOutcome, Placement, Replica,
+    StoreError, Ticket, TicketId, TicketOutcome, TicketRule, Timestamp, Transition,
+};
+
+use orders_lambda::contention::MAX_READS;
+use tokio::time::Instant;
+
+use crate::{
+    coverage::Fault,
+    world::{World, at_once, timestamp},
+};
+
+/// The functions' timeout, as in the template.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the SDK waits for an answer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How much later a call may still take effect that nobody waits for any more.
+const LATE_EFFECT_MS: u64 = 40_000;
+
+/// One invocation of a function.
+pub(crate) struct Invocation {
+    pub(crate) world: Arc<World>,
+    pub(crate) function: &'static str,
+    skew_ms: i64,
+    started: Instant,
+    crashed: AtomicBool,
+    has_placed: AtomicBool,
+    /// Whether a call went wrong.
+    troubled: AtomicBool,
+    /// How many writes there had been when it began.
+    writes_before: u64,
+}
+
+/// Runs a function's code once; nothing, if it crashes or takes too long.
+pub(crate) async fn invoke<T>(
+    world: &Arc<World>,
+    function: &'static str,
+    code: impl AsyncFnOnce(Arc<Invocation>) -> T,
+) -> Option<T> {
+    let skew_ms = world.plan.skew_ms;
+    let skew_ms =
+        if world.fault(Fault::ClockSkew) { world.state().rng.i64(-skew_ms..=skew_ms) } else { 0 };
+    let invocation = Arc::new(Invocation {
+        world: Arc::clone(world),
+        function,
+        skew_ms,
+        started: Instant::now(),
+        crashed: AtomicBool::new(false),
+        has_placed: AtomicBool::new(false),
+        troubled: AtomicBool::new(false),
+        writes_before: world.state().promises.writes,
+    });
+    let mut code = pin!(tokio::time::timeout(TIMEOUT, code(Arc::clone(&invocation))));
+    std::future::poll_fn(|context| match code.as_mut().poll(context) {
+        Poll::Ready(outcome) => Poll::Ready(outcome.ok()),
+        Poll::Pending if invocation.crashed.load(Relaxed) => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
+impl Invocation {
+    /// The time by this function's clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        timestamp(self.world.now_ms().saturating_add_signed(self.skew_ms))
+    }
+
+    /// What Lambda tells the function.
+    pub(crate) fn context(&self) -> Context {
+        let mut context = Context::default();
+        "simulated".clone_into(&mut context.request_id);
+        context.deadline = self.now().plus(TIMEOUT).epoch_ms();
+        context
+    }
+
+    /// When its work must stop, a moment before Lambda ends it.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.started + TIMEOUT - Duration::from_millis(500)
+    }
+
+    pub(crate) fn store(self: &Arc<Self>) -> SimulatedStore {
+        SimulatedStore(Arc::clone(self))
+    }
+
+    /// Whether it has placed an order, whatever it has heard of that.
+    pub(crate) fn has_placed(&self) -> bool {
+        self.has_placed.load(Relaxed)
+    }
+
+    /// Whether it has a reason not to know an outcome: a call went wrong, or others were in its way
+    /// again and again.
+    pub(crate) fn may_be_at_a_loss(&self) -> bool {
+        let others = self.world.state().promises.writes - self.writes_before;
+        self.troubled.load(Relaxed) || others >= MAX_READS as u64
+    }
+
+    /// A call goes out, or its answer comes in: somebody else may come first, and this invocation
+    /// may crash.
+    pub(crate) async fn pause(&self) {
+        self.world.state().steps += 1;
+        if self.world.fault(Fault::Crash) {
+            self.world.tell(|| format!("  {} crashes", self.function));
+            self.crashed.store(true, Relaxed);
+            std::future::pending::<()>().await;
+        }
+        self.world.latency().await;
+    }
+
+    /// The SDK gives up on an answer.
+    pub(crate) async fn time_out(&self) {
+        tokio::time::sleep(CALL_TIMEOUT).await;
+    }
+}
+
+/// The store, as a function reaches it.
+pub(crate) struct SimulatedStore(Arc<Invocation>);
+
+impl SimulatedStore {
+    async fn call<T: Send + 'static>(
+        &self,
+        effect: impl FnOnce(&Invocation) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (invocation, world) = (&self.0, &self.0.world);
+        invocation.pause().await;
+        for fault in [Fault::Conflict, Fault::Throttle, Fault::ServerError] {
+            if world.fault(fault) {
+                invocation.pause().await;
+                return self.unavailable(fault);
+            }
+        }
+        if world.fault(Fault::Hang) {
+            invocation.time_out().await;
+            return self.unavailable(Fault::Hang);
+        }
+        if world.fault(Fault::LateEffect) {
+            let late = Arc::clone(invocation);
+            tokio::task::spawn_local(async move {
+                late.world.sleep_ms(0..=LATE_EFFECT_MS).await;
+                late.world.tell(|| format!("{}: a call takes effect late", late.function));
+                drop(effect(&late));
+            });
+            invocation.time_out().await;
+            return self.unavailable(Fault::LateEffect);
+        }
+        let outcome = effect(invocation);
+        if world.fault(Fault::ReplyLost) {
+            invocation.pause().await;
+            return self.unavailable(Fault::ReplyLost);
+        }
+        invocation.pause().await;
+        outcome
+    }
+
+    fn unavailable<T>(&self, fault: Fault) -> Result<T, StoreError> {
+        self.0.troubled.store(true, Relaxed);
+        Err(StoreError::Unavailable(fault.name().into()))
+    }
+}
+
+impl OrderStore for SimulatedStore {
+    async fn find_ticket(&self, id: &TicketId) -> Result<Option<Replica>, StoreError> {
+        let id = id.clone();
+        self.call(move |invocation| at_once(invocation.world.store.find_ticket(&id))).await
+    }
+
+    async fn find(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
+        self.call(move |invocation| at_once(invocation.world.store.find(id))).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+        let query = query.clone();
+        self.call(move |invocation| at_once(invocation.world.store.list(&query))).await
+    }
+
+    async fn place(&self, placement: &Placement) -> Result<PlaceOutcome, StoreError> {
+        let placement = placement.clone();
+        self.call(move |invocation| {
+            let outcome = invocation.world.place(&placement, invocation.function)?;
+            if outcome == PlaceOutcome::Placed {
+                invocation.has_placed.store(true, Relaxed);
+            }
+            Ok(outcome)
+        })
+        .await
+    }
+
+    async fn commit(&self, transition: &Transition) -> Result<CommitOutcome, StoreError> {
+        let transition = transition.clone();
+        self.call(move |invocation| {
+            invocation.world.commit(&transition, invocation.function, invocation.now())
+        })
+        .await
+    }
+
+    async fn apply_ticket(
+        &self,
+        ticket: &Ticket,
+        rule: TicketRule,
+    ) -> Result<TicketOutcome, StoreError> {
+        let ticket = ticket.clone();
+        self.call(move |invocation| invocation.world.apply_ticket(&ticket, rule)).await
+    }
+}

@@ -1,0 +1,185 @@
+//! Where the relay puts things: the bus, the scheduler, the queue of expiries, the dead letters.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use orders_contracts::{ExpiryMessage, PublishedEvent};
+use orders_domain::{OrderId, Timestamp};
+use orders_lambda::outbox::{LONGEST_DELAY, Outbox, OutboxError};
+use orders_tests::history::Event;
+use serde::Deserialize;
+
+use crate::{
+    coverage::{Fault, Happening},
+    invocation::Invocation,
+    queues::QueueName,
+    times::epoch_ms,
+    world::World,
+};
+
+/// EventBridge Scheduler fires within a minute after its time.
+const SCHEDULE_JITTER_MS: u64 = 60_000;
+
+/// What the relay has put outside.
+#[derive(Default)]
+pub(crate) struct Outside {
+    /// When the schedule of an order is to fire.
+    pub(crate) schedules: BTreeMap<OrderId, Timestamp>,
+    pub(crate) buried: Vec<String>,
+}
+
+/// The outbox, as one invocation reaches it.
+pub(crate) struct SimulatedOutbox(pub(crate) Arc<Invocation>);
+
+impl SimulatedOutbox {
+    /// A call that fails, or has its effect; or both.
+    async fn call(&self, effect: impl FnOnce(&Arc<World>)) -> Result<(), OutboxError> {
+        let world = &self.0.world;
+        self.0.pause().await;
+        let fails = world.fault(Fault::OutboxFailed);
+        if !fails || world.comes_to(30) {
+            effect(world);
+        }
+        self.0.pause().await;
+        if fails { Err(Fault::OutboxFailed.name().into()) } else { Ok(()) }
+    }
+}
+
+impl Outbox for SimulatedOutbox {
+    async fn publish(&self, events: &[PublishedEvent]) -> Vec<bool> {
+        let world = &self.0.world;
+        self.0.pause().await;
+        if world.fault(Fault::PutFailed) {
+            return vec![false; events.len()];
+        }
+        let refuses_some = world.fault(Fault::EventRefused);
+        let mut taken = Vec::new();
+        for event in events {
+            let refused = refuses_some && world.comes_to(50);
+            if !refused {
+                world.publish(event);
+            }
+            taken.push(!refused);
+        }
+        if world.fault(Fault::PutReplyLost) {
+            self.0.time_out().await;
+            return vec![false; events.len()];
+        }
+        self.0.pause().await;
+        taken
+    }
+
+    async fn schedule_expiry(&self, order_id: OrderId, at: Timestamp) -> Result<(), OutboxError> {
+        self.call(|world| world.schedule(order_id, at)).await
+    }
+
+    async fn unschedule_expiry(&self, order_id: OrderId) -> Result<(), OutboxError> {
+        self.call(|world| {
+            world.count(Happening::Unscheduled);
+            world.state().outside.schedules.remove(&order_id);
+        })
+        .await
+    }
+
+    async fn send_expiry(&self, order_id: OrderId, at: Timestamp) -> Result<(), OutboxError> {
+        let message = ExpiryMessage { order_id }.to_text()?;
+        let delay = self.0.now().until(at).min(LONGEST_DELAY);
+        self.call(|world| {
+            world.count(Happening::SentStraight);
+            world.send(QueueName::Expiries, message, delay.as_secs() * 1_000);
+        })
+        .await
+    }
+
+    async fn bury(&self, record: &str) -> Result<(), OutboxError> {
+        self.call(|world| {
+            world.count(Happening::Buried);
+            world.state().outside.buried.push(record.to_owned());
+        })
+        .await
+    }
+}
+
+/// What other services read in an event of this one.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Detail<'a> {
+    id: &'a str,
+    version: u64,
+    status: &'a str,
+    user_id: &'a str,
+    expires_at: &'a str,
+    #[serde(borrow)]
+    ticket: TicketDetail<'a>,
+    payment_id: Option<&'a str>,
+    reason: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+struct TicketDetail<'a> {
+    id: &'a str,
+    price: f64,
+}
+
+impl World {
+    fn publish(&self, event: &PublishedEvent) {
+        let detail: Detail<'_> = serde_json::from_str(&event.detail).expect("a detail is JSON");
+        let (kind, now_ms) = (event.detail_type, self.now_ms());
+        self.tell(|| format!("bus: {kind} {} v{}", detail.id, detail.version));
+        let event = Event {
+            kind: kind.to_owned(),
+            order: detail.id.to_owned(),
+            version: detail.version,
+            status: detail.status.to_owned(),
+            buyer: detail.user_id.to_owned(),
+            ticket: detail.ticket.id.to_owned(),
+            price_cents: cents(detail.ticket.price),
+            expires_at_ms: epoch_ms(detail.expires_at),
+            payment: detail.payment_id.map(str::to_owned),
+            reason: detail.reason.map(str::to_owned),
+            at_ms: now_ms,
+        };
+        let mut state = self.state();
+        if !state.promises.published(&event) {
+            state.coverage.happening(Happening::PublishedAgain);
+        }
+        state.history.events.push(event);
+    }
+
+    /// Makes a schedule, unless it is there.
+    fn schedule(self: &Arc<Self>, order_id: OrderId, at: Timestamp) {
+        self.count(Happening::Scheduled);
+        let known = self.state().outside.schedules.insert(order_id, at).is_some();
+        if !known {
+            tokio::task::spawn_local(fire(Arc::clone(self), order_id, at));
+        }
+    }
+}
+
+/// Fires a schedule within a minute after its time, if it is still there; or as it goes wrong.
+async fn fire(world: Arc<World>, order_id: OrderId, at: Timestamp) {
+    let wait_ms = at.epoch_ms().saturating_sub(world.now_ms());
+    tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+    world.sleep_ms(0..=SCHEDULE_JITTER_MS).await;
+    if world.fault(Fault::ScheduleLate) {
+        world.sleep_ms(0..=20 * SCHEDULE_JITTER_MS).await;
+    }
+    if !world.state().outside.schedules.contains_key(&order_id) {
+        return;
+    }
+    world.tell(|| format!("schedule of {order_id} fires"));
+    let message = ExpiryMessage { order_id }.to_text().expect("an id is JSON");
+    if world.fault(Fault::ScheduleNever) {
+        // Its retries are used up, and so it is in the dead-letter queue for someone to see to.
+        world.state().queue(QueueName::Expiries).dead.push(message);
+    } else {
+        let times = if world.fault(Fault::ScheduleTwice) { 2 } else { 1 };
+        (0..times).for_each(|_| world.send(QueueName::Expiries, message.clone(), 0));
+    }
+    world.state().outside.schedules.remove(&order_id);
+}
+
+/// The price of a JSON number, in cents.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is a small price")]
+pub(crate) fn cents(price: f64) -> u64 {
+    (price * 100.0).round() as u64
+}

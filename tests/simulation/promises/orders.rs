@@ -1,0 +1,207 @@
+//! Promises 1 to 5, 7 and 8, on every write of an order.
+
+use orders_domain::{Lock, Order, OrderId, RefundReason, Replica, Status, TicketId};
+
+use super::{Change, Promises, Write};
+use crate::coverage::Happening;
+
+impl Promises {
+    /// Holds a write against the promises. `expected` are the orders it says it has written, `found`
+    /// what is stored now of those it may have touched.
+    pub(crate) fn orders_written(
+        &mut self,
+        expected: &[&Order],
+        found: Vec<(OrderId, Option<Order>)>,
+        ticket: &TicketId,
+        replica: Option<Replica>,
+        write: &Write,
+        now_ms: u64,
+    ) -> Vec<Change> {
+        let lock_before = self.tickets.get(ticket).map_or(Lock::Free, |replica| replica.lock);
+        let mut changes = Vec::new();
+        for (id, after) in found {
+            let before = self.orders.get(&id).cloned();
+            if before == after {
+                continue;
+            }
+            let Some(after) = after else {
+                self.broke(format!("order {id} is gone"));
+                continue;
+            };
+            let promised = expected.iter().any(|order| **order == after);
+            self.require(promised, || {
+                format!("promise 6: {id} was written by a write that was not")
+            });
+            let what = match &before {
+                None => {
+                    self.placed_at_ms.insert(id, now_ms);
+                    self.placed(&after, lock_before, write)
+                }
+                Some(before) => self.changed(before, &after, lock_before, write),
+            };
+            self.committed.insert((id.to_string(), after.version.number()), after.clone());
+            self.orders.insert(id, after.clone());
+            self.writes += 1;
+            changes.push(Change { before, after, what });
+        }
+        let all = expected.iter().all(|order| self.orders.get(&order.id) == Some(order));
+        self.require(all, || "promise 6: a write that was done is not there".to_owned());
+        self.ticket_locked(ticket, replica);
+        changes
+    }
+
+    /// Promises 1 and 2: the lock names the one live order, if there is one.
+    fn ticket_locked(&mut self, ticket: &TicketId, replica: Option<Replica>) {
+        let before = self.tickets.get(ticket).map(|replica| replica.ticket.clone());
+        let now = replica.as_ref().map(|replica| replica.ticket.clone());
+        self.require(before == now, || format!("an order changes {ticket} to {now:?}"));
+        let Some(replica) = replica else { return };
+        let live: Vec<&Order> = self
+            .orders
+            .values()
+            .filter(|order| order.ticket.id == *ticket && order.status.is_live())
+            .collect();
+        let agrees = match (replica.lock, live.as_slice()) {
+            (Lock::Free, []) => true,
+            (Lock::Held { by, until }, [order]) => {
+                order.id == by
+                    && order.expires_at == until
+                    && order.status == Status::AwaitingPayment
+            }
+            (Lock::Sold { to }, [order]) => {
+                order.id == to && matches!(order.status, Status::Paid { .. })
+            }
+            (Lock::Free | Lock::Held { .. } | Lock::Sold { .. }, _) => false,
+        };
+        let story = format!("{ticket} is {:?} and has {} live orders", replica.lock, live.len());
+        self.require(agrees, || format!("promises 1 and 2: {story}"));
+        self.tickets.insert(ticket.clone(), replica);
+    }
+
+    /// A new order: promises 4 and 5, and 7 for the order it takes the ticket from.
+    fn placed(&mut self, order: &Order, lock_before: Lock, write: &Write) -> Happening {
+        let id = order.id;
+        self.require(matches!(write, Write::Placement { .. }), || format!("{id} was not placed"));
+        let fresh = order.status == Status::AwaitingPayment
+            && order.version.number() == 0
+            && order.refunds_due.is_empty()
+            && order.expires_at == order.created_at.plus(self.hold);
+        self.require(fresh, || format!("{id} does not begin at the beginning: {order:?}"));
+        let replica = self.tickets.get(&order.ticket.id).map(|replica| replica.ticket.clone());
+        self.require(replica.as_ref() == Some(&order.ticket), || {
+            format!("promise 4: {id} is for {:?}, not for {replica:?}", order.ticket)
+        });
+        self.placed_as_wanted(order);
+        match lock_before {
+            Lock::Free => Happening::Placed,
+            Lock::Held { until, .. } => {
+                self.require(until <= order.created_at, || {
+                    format!("promise 7: {id} takes over a hold that has not lapsed")
+                });
+                Happening::TakenOver
+            }
+            Lock::Sold { .. } => {
+                self.broke(format!("promise 1: {id} takes a ticket that is sold"));
+                Happening::TakenOver
+            }
+        }
+    }
+
+    fn placed_as_wanted(&mut self, order: &Order) {
+        let id = order.id;
+        let Some(wanted) = self.wanted.get_mut(order.correlation_id.as_str()) else {
+            return self.broke(format!("nobody wanted {id}"));
+        };
+        let as_wanted = wanted.buyer == order.user_id.as_str()
+            && wanted.ticket == order.ticket.id.as_str()
+            && wanted.order.replace(id).is_none();
+        let key = wanted.key.clone().map(|key| (wanted.buyer.clone(), key));
+        self.require(as_wanted, || format!("promise 5: {id} is not what its buyer wanted"));
+        if let Some(key) = key {
+            let earlier = self.by_key.insert(key, id);
+            self.require(earlier.is_none(), || format!("promise 5: {id} and {earlier:?}"));
+        }
+    }
+
+    /// A change of an order: promises 3, 4, 7 and 8.
+    fn changed(
+        &mut self,
+        before: &Order,
+        after: &Order,
+        lock_before: Lock,
+        write: &Write,
+    ) -> Happening {
+        let id = after.id;
+        self.require(after.version.number() == before.version.number() + 1, || {
+            format!("promise 3: {id} goes from {:?} to {:?}", before.version, after.version)
+        });
+        let kept = Order {
+            status: before.status.clone(),
+            version: before.version,
+            refunds_due: before.refunds_due.clone(),
+            ..after.clone()
+        };
+        self.require(kept == *before, || format!("promise 4: {before:?} becomes {after:?}"));
+        if after.refunds_due != before.refunds_due {
+            return self.refund_due(before, after);
+        }
+        let (Write::Placement { at } | Write::Transition { at }) = write;
+        let due = after.expires_at <= *at;
+        match (&before.status, &after.status) {
+            (Status::AwaitingPayment, Status::Cancelled) => {
+                let wanted = self.cancels.contains(&id.to_string());
+                self.require(wanted, || format!("promise 12: the owner did not cancel {id}"));
+                if due { Happening::CancelledWhenDue } else { Happening::Cancelled }
+            }
+            (Status::AwaitingPayment, Status::Expired) => {
+                self.require(due, || format!("promise 7: {id} expires before its time"));
+                Happening::Expired
+            }
+            (Status::AwaitingPayment, Status::Paid { payment_id }) => {
+                self.charge_booked(after, payment_id.as_str());
+                if due { Happening::PaidWhenDue } else { Happening::Paid }
+            }
+            (Status::Expired, Status::Paid { payment_id }) => {
+                self.charge_booked(after, payment_id.as_str());
+                self.require(lock_before == Lock::Free, || {
+                    format!("promise 1: {id} is paid and its ticket is {lock_before:?}")
+                });
+                Happening::PaidLate
+            }
+            (from, to) => {
+                let (from, to) = (from.name(), to.name());
+                self.broke(format!("promise 3: {id} goes from {from} to {to}"));
+                Happening::Cancelled
+            }
+        }
+    }
+
+    fn refund_due(&mut self, before: &Order, after: &Order) -> Happening {
+        let id = after.id;
+        let one_more = after.refunds_due.len() == before.refunds_due.len() + 1
+            && after.refunds_due.starts_with(&before.refunds_due)
+            && after.status == before.status;
+        self.require(one_more, || format!("promise 8: {before:?} becomes {after:?}"));
+        let Some(refund) = after.refunds_due.last() else { return Happening::RefundTaken };
+        let again = before.refunds_due.iter().any(|it| it.payment_id == refund.payment_id)
+            || before.status == Status::Paid { payment_id: refund.payment_id.clone() };
+        self.require(!again, || format!("promise 8: {} is counted twice", refund.payment_id));
+        self.charge_booked(after, refund.payment_id.as_str());
+        let (reason, happening) = match &after.status {
+            Status::Paid { .. } => (RefundReason::AlreadyPaid, Happening::RefundAlreadyPaid),
+            Status::Cancelled => (RefundReason::OrderCancelled, Happening::RefundCancelled),
+            Status::Expired => (RefundReason::TicketTaken, Happening::RefundTaken),
+            Status::AwaitingPayment => {
+                self.broke(format!("promise 3: {id} awaits payment and gives one back"));
+                return Happening::RefundTaken;
+            }
+        };
+        self.require(refund.reason == reason, || format!("promise 8: {refund:?} of {after:?}"));
+        happening
+    }
+
+    fn charge_booked(&mut self, order: &Order, payment: &str) {
+        let known = self.charges.get(payment).is_some_and(|id| *id == order.id.to_string());
+        self.require(known, || format!("promise 8: nobody paid {payment} for {}", order.id));
+    }
+}

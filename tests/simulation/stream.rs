@@ -1,0 +1,178 @@
+//! The orders table's stream: every change in the order it was committed, in shards; each shard is
+//! read from its checkpoint, again and again until the relay is done with it.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use orders_domain::{Order, Status};
+use orders_lambda::stream;
+
+use crate::{
+    coverage::{Fault, Happening},
+    invocation::invoke,
+    outbox::SimulatedOutbox,
+    world::World,
+};
+
+const SHARDS: usize = 2;
+const BATCH_SIZE: u64 = 8;
+
+/// The stream.
+#[derive(Default)]
+pub(crate) struct Stream {
+    shards: [Shard; SHARDS],
+    last_sequence_number: u64,
+    /// Records that make no sense, whole.
+    pub(crate) poison: Vec<String>,
+}
+
+#[derive(Default)]
+struct Shard {
+    records: Vec<(String, String)>,
+    checkpoint: usize,
+}
+
+impl Stream {
+    pub(crate) fn push(&mut self, before: Option<&Order>, after: &Order, now_ms: u64) {
+        let sequence_number = self.next_sequence_number();
+        let record = record(&sequence_number, before, after, now_ms);
+        self.shard_of(after).records.push((sequence_number, record));
+    }
+
+    /// Puts a record there that makes no sense.
+    pub(crate) fn push_poison(&mut self) {
+        let sequence_number = self.next_sequence_number();
+        let record = format!(
+            r#"{{"eventID":"{sequence_number}","dynamodb":{{"SequenceNumber":"{sequence_number}","ApproximateCreationDateTime":1.7e9,"Keys":{{}},"NewImage":{{"id":{{"S":"?"}}}},"SizeBytes":1}}}}"#
+        );
+        self.poison.push(record.clone());
+        self.shards[0].records.push((sequence_number, record));
+    }
+
+    fn next_sequence_number(&mut self) -> String {
+        self.last_sequence_number += 1;
+        format!("{:021}", self.last_sequence_number)
+    }
+
+    /// All changes of one order are in one shard.
+    fn shard_of(&mut self, order: &Order) -> &mut Shard {
+        &mut self.shards[usize::from(order.id.to_bytes()[15]) % SHARDS]
+    }
+
+    pub(crate) fn is_relayed(&self) -> bool {
+        self.shards.iter().all(|shard| shard.checkpoint == shard.records.len())
+    }
+}
+
+impl Shard {
+    fn batch(&self, size: usize) -> &[(String, String)] {
+        let end = self.records.len().min(self.checkpoint + size);
+        &self.records[self.checkpoint..end]
+    }
+}
+
+/// Reads the shards for as long as the run lasts.
+pub(crate) fn start_reading(world: &Arc<World>) {
+    for shard in 0..SHARDS {
+        tokio::task::spawn_local(read_shard(Arc::clone(world), shard));
+    }
+}
+
+async fn read_shard(world: Arc<World>, shard: usize) {
+    let mut failures = 0_u32;
+    loop {
+        let size = usize::try_from(world.roll(1..=BATCH_SIZE)).expect("a small number");
+        // Lambda bisects a batch that fails.
+        let batch =
+            world.state().stream.shards[shard].batch((size >> failures.min(3)).max(1)).to_vec();
+        if batch.is_empty() {
+            world.records.notified().await;
+            continue;
+        }
+        world.sleep_ms(0..=200).await;
+        let done = relay(&world, &batch).await;
+        world.state().stream.shards[shard].checkpoint += done;
+        if done < batch.len() {
+            failures += 1;
+            world.count(Happening::RelayedAgain);
+            world.sleep_ms(100..=2_000).await;
+        } else {
+            failures = 0;
+        }
+    }
+}
+
+/// Gives a batch to the relay. Returns how many records are done.
+async fn relay(world: &Arc<World>, batch: &[(String, String)]) -> usize {
+    let records: Vec<&str> = batch.iter().map(|(_, record)| record.as_str()).collect();
+    let event = format!(r#"{{"Records":[{}]}}"#, records.join(","));
+    let answer = invoke(world, "order-relay", async |invocation| {
+        let records = stream::read(&event).expect("a batch is a batch");
+        let outbox = SimulatedOutbox(Arc::clone(&invocation));
+        let (now, deadline) = (invocation.now(), invocation.deadline());
+        let not_done = order_relay::relay(&outbox, now, deadline, &records).await;
+        invocation.pause().await;
+        not_done
+    });
+    match answer.await {
+        // The first that is not done; one that is not there fails the whole batch.
+        Some(Some(first)) => batch.iter().position(|(number, _)| *number == first).unwrap_or(0),
+        Some(None) => batch.len(),
+        None => 0,
+    }
+}
+
+impl World {
+    /// Now and then something is in the stream that no one has put there.
+    pub(crate) fn garble_stream(&self) {
+        if self.fault(Fault::PoisonRecord) {
+            self.state().stream.push_poison();
+            self.records.notify_waiters();
+        }
+    }
+}
+
+/// A record as DynamoDB writes it (`NEW_AND_OLD_IMAGES`).
+fn record(sequence_number: &str, before: Option<&Order>, after: &Order, now_ms: u64) -> String {
+    let old_image = before.map(|order| format!(r#""OldImage":{},"#, image(order)));
+    let (old_image, new_image) = (old_image.unwrap_or_default(), image(after));
+    let seconds = now_ms / 1_000;
+    format!(
+        r#"{{"eventID":"{sequence_number}","eventName":"MODIFY","eventVersion":"1.1","eventSource":"aws:dynamodb","awsRegion":"eu-central-1","dynamodb":{{"ApproximateCreationDateTime":{seconds},"Keys":{{"id":{{"S":"{}"}}}},{old_image}"NewImage":{new_image},"SequenceNumber":"{sequence_number}","SizeBytes":1,"StreamViewType":"NEW_AND_OLD_IMAGES"}}}}"#,
+        after.id
+    )
+}
+
+fn image(order: &Order) -> String {
+    let Order { id, user_id, ticket, status, version, created_at, expires_at, .. } = order;
+    let mut image = format!(
+        r#"{{"id":{{"S":"{id}"}},"user_id":{{"S":"{user_id}"}},"ticket":{{"M":{{"id":{{"S":"{}"}},"title":{{"S":"{}"}},"price":{{"N":"{}"}},"version":{{"N":"{}"}}}}}},"status":{{"S":"{}"}},"version":{{"N":"{}"}},"created_at":{{"N":"{}"}},"expires_at":{{"N":"{}"}},"correlation_id":{{"S":"{}"}}"#,
+        ticket.id,
+        ticket.title,
+        ticket.price.minor(),
+        ticket.version.number(),
+        status.name(),
+        version.number(),
+        created_at.epoch_ms(),
+        expires_at.epoch_ms(),
+        order.correlation_id,
+    );
+    if let Status::Paid { payment_id } = status {
+        write!(image, r#","payment_id":{{"S":"{payment_id}"}}"#).expect("a string takes it");
+    }
+    if !order.refunds_due.is_empty() {
+        let refunds: Vec<_> = order
+            .refunds_due
+            .iter()
+            .map(|refund| {
+                let (payment, reason) = (&refund.payment_id, refund.reason.name());
+                format!(
+                    r#"{{"M":{{"payment_id":{{"S":"{payment}"}},"reason":{{"S":"{reason}"}}}}}}"#
+                )
+            })
+            .collect();
+        write!(image, r#","refunds_due":{{"L":[{}]}}"#, refunds.join(","))
+            .expect("a string takes it");
+    }
+    image.push('}');
+    image
+}

@@ -1,0 +1,107 @@
+//! The store's writes: each is done, told to the stream, and held against the promises.
+
+use orders_domain::{
+    CommitOutcome, Order, OrderStore, PlaceOutcome, Placement, StoreError, Ticket, TicketOutcome,
+    TicketRule, Timestamp, Transition,
+};
+
+use crate::{
+    coverage::Happening,
+    promises::{Change, Write},
+    world::{World, at_once},
+};
+
+impl World {
+    pub(crate) fn place(
+        &self,
+        placement: &Placement,
+        function: &str,
+    ) -> Result<PlaceOutcome, StoreError> {
+        let outcome = at_once(self.store.place(placement))?;
+        let Placement { order, takeover } = placement;
+        self.tell(|| format!("{function}: place {} -> {}", shown(order), word(&outcome)));
+        let mut rows = vec![order];
+        rows.extend(takeover.as_ref().map(Transition::order));
+        let committed = outcome == PlaceOutcome::Placed;
+        self.written(committed, &rows, &Write::Placement { at: order.created_at });
+        Ok(outcome)
+    }
+
+    pub(crate) fn commit(
+        &self,
+        transition: &Transition,
+        function: &str,
+        now: Timestamp,
+    ) -> Result<CommitOutcome, StoreError> {
+        let outcome = at_once(self.store.commit(transition))?;
+        let order = transition.order();
+        self.tell(|| format!("{function}: commit {} -> {outcome:?}", shown(order)));
+        let committed = outcome == CommitOutcome::Committed;
+        self.written(committed, &[order], &Write::Transition { at: now });
+        Ok(outcome)
+    }
+
+    pub(crate) fn apply_ticket(
+        &self,
+        ticket: &Ticket,
+        rule: TicketRule,
+    ) -> Result<TicketOutcome, StoreError> {
+        let outcome = at_once(self.store.apply_ticket(ticket, rule))?;
+        let (id, version) = (&ticket.id, ticket.version.number());
+        self.tell(|| format!("ticket-events: apply {id} v{version} ({rule:?}) -> {outcome:?}"));
+        let replica = at_once(self.store.find_ticket(&ticket.id))?;
+        let mut state = self.state();
+        state.coverage.happening(match outcome {
+            TicketOutcome::Refused { .. } => Happening::TicketRefused,
+            TicketOutcome::Applied { replaced: None } => Happening::TicketFirst,
+            TicketOutcome::Applied { replaced } if replaced == ticket.version.previous() => {
+                Happening::TicketNext
+            }
+            TicketOutcome::Applied { .. } => Happening::TicketOverGap,
+        });
+        let applied = matches!(outcome, TicketOutcome::Applied { .. });
+        state.promises.ticket_applied(applied, ticket, replica);
+        Ok(outcome)
+    }
+
+    /// Looks at everything that the write may have touched, whatever it says of itself.
+    fn written(&self, committed: bool, rows: &[&Order], write: &Write) {
+        let ticket = &rows[0].ticket.id;
+        let found = |order: &&Order| (order.id, at_once(self.store.find(order.id)).ok().flatten());
+        let orders: Vec<_> = rows.iter().map(found).collect();
+        let replica = at_once(self.store.find_ticket(ticket)).ok().flatten();
+        let expected = if committed { rows } else { &[] };
+        let now_ms = self.now_ms();
+        let mut state = self.state();
+        let changes =
+            state.promises.orders_written(expected, orders, ticket, replica, write, now_ms);
+        let any = !changes.is_empty();
+        for Change { before, after, what } in changes {
+            state.coverage.happening(what);
+            state.stream.push(before.as_ref(), &after, now_ms);
+        }
+        drop(state);
+        if any {
+            self.records.notify_waiters();
+        }
+    }
+}
+
+fn shown(order: &Order) -> String {
+    let Order { id, ticket, status, version, .. } = order;
+    let (status, version) = (status.name(), version.number());
+    let refunds = order.refunds_due.len();
+    format!(
+        "{id} v{version} {status}, {refunds} refunds, {} v{}",
+        ticket.id,
+        ticket.version.number()
+    )
+}
+
+fn word(outcome: &PlaceOutcome) -> &'static str {
+    match outcome {
+        PlaceOutcome::Placed => "placed",
+        PlaceOutcome::Repeat(_) => "repeat",
+        PlaceOutcome::Moved => "moved",
+    }
+}
