@@ -12,7 +12,7 @@ ifdef STATE
 export ORDERS_STATE = $(STATE)
 endif
 
-.PHONY: help run token down redrive clean-state test format lint docs licences emulator-tests rust-tests soak planted-bugs
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*## .*/\1/p' Makefile)
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ redrive: ## List the dead-letter queues; or move messages back: make redrive QUE
 clean-state: ## Forget the stack's data
 	@$(STACK) clean-state
 
-test: format lint docs licences emulator-tests rust-tests ## Everything that CI runs
+test: format lint docs licences tool-tests emulator-tests rust-tests ## Everything that CI runs
 
 format: ## Look at the formatting
 	cargo fmt --all --check
@@ -45,6 +45,9 @@ docs: ## Build the documentation
 
 licences: ## Look at the dependencies' licences and sources, and for what is banned
 	$(PYTHON) local/tools.py cargo-deny --workspace check licenses bans sources
+
+tool-tests: ## Test the tools beside the emulator
+	$(PYTHON) local/tools.py emulator-python -m unittest discover --start-directory local
 
 emulator-tests: ## Test the fixes of the emulator
 	$(PYTHON) local/tools.py emulator-python -m unittest discover --start-directory local/emulator

@@ -27,6 +27,11 @@ def running(folder, name):
     return int(pid) if started and _started(int(pid)) == started else None
 
 
+def runs(pid):
+    """Whether there is such a process."""
+    return bool(_started(pid))
+
+
 def children(pid):
     """The ids of the processes that this one has started and that still run."""
     parents = {}
@@ -42,17 +47,18 @@ def children(pid):
 
 def end(pid, group=False):
     """Asks the process to end, waits, and insists. With `group`, ends what it has started as well."""
-    _signal(pid, signal.SIGTERM)
+    signal_to(pid, signal.SIGTERM)
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while _started(pid) and time.monotonic() < deadline:
+    while runs(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
-    if _started(pid):
-        _signal(pid, signal.SIGKILL)
+    if runs(pid):
+        signal_to(pid, signal.SIGKILL)
     if group:
-        _signal(-pid, signal.SIGKILL)
+        signal_to(-pid, signal.SIGKILL)
 
 
-def _signal(pid, number):
+def signal_to(pid, number):
+    """Sends a signal to a process, or to a group (with a minus), unless it has just ended."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:

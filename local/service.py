@@ -12,13 +12,14 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import boto3
 
 import processes
 import tools
 from issuer import AUDIENCE, Issuer
-from tools import ROOT, Refused, say
+from tools import MARKER, ROOT, Refused, say
 
 REGION = "us-east-1"
 STACK_NAME = "orders-local"
@@ -48,24 +49,23 @@ class Stack:
     def __enter__(self):
         for signal_number in SIGNALS:
             signal.signal(signal_number, _stop)
-        # For tests: what a crash must not lose.
-        signal.signal(signal.SIGUSR1, self.crash_emulator)
-        signal.signal(signal.SIGUSR2, self.crash_functions)
-        self.state.mkdir(parents=True, exist_ok=True)
-        if processes.running(self.state, "stack"):
-            raise Refused("This stack is up already. To end it: make down")
-        for port, setting in ((self.port, "PORT"), (self.issuer_port, "ISSUER_PORT")):
-            _check_free(port, setting)
-        sam = tools.sam_bin()
-        fingerprint = build(sam)
+        self._take_state()
+        processes.remember(self.state, "stack", os.getpid())
         try:
-            processes.remember(self.state, "stack", os.getpid())
+            self._check_ports()
+            sam = tools.sam_bin()
+            fingerprint = build(sam)
+            # Building takes its time.
+            self._check_ports()
             self.issuer = Issuer(self.state / "issuer.pem", self.issuer_url)
             self.issuer.serve(self.issuer_port)
             (self.state / "issuer-url").write_text(self.issuer_url)
             self._move_state_here()
             self._start_emulator()
             self._deploy(sam, fingerprint)
+            # For tests: what a crash must not lose.
+            signal.signal(signal.SIGUSR1, self.crash_emulator)
+            signal.signal(signal.SIGUSR2, self.crash_functions)
             self._describe()
         except BaseException:
             self.__exit__()
@@ -74,35 +74,59 @@ class Stack:
 
     def __exit__(self, *_):
         # A second Ctrl-C must not leave anything behind.
-        for signal_number in SIGNALS:
+        for signal_number in (*SIGNALS, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(signal_number, signal.SIG_IGN)
         if self.stack_file.exists() and self.stack_file.read_text() == self.description:
             self.stack_file.unlink()
         if self.emulator:
-            say("Ending the emulator ...")
+            if processes.runs(self.emulator.pid):
+                say("Ending the emulator ...")
             processes.end(self.emulator.pid, group=True)
             self.emulator.wait()
         for name in ("emulator", "stack"):
             processes.forget(self.state, name)
 
+    def _take_state(self):
+        """Makes the folder ours for as long as this process lives."""
+        try:
+            self.state.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.state / MARKER, "w")
+        except OSError as error:
+            raise Refused(f"{self.state} cannot be used for the data: {error.strerror}.") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused("This stack is up already, or about to be. To end it: make down") from None
+        if processes.running(self.state, "emulator"):
+            raise Refused("An emulator has been left over. To end it: make down")
+
+    def _check_ports(self):
+        if self.port == self.issuer_port:
+            raise Refused(f"PORT and ISSUER_PORT are both {self.port}, but must differ.")
+        for port, setting in ((self.port, "PORT"), (self.issuer_port, "ISSUER_PORT")):
+            _check_free(port, setting)
+
     def crash_emulator(self, *_):
         """Ends the emulator as a crash would, with the functions in it, and starts it again."""
-        os.killpg(self.emulator.pid, signal.SIGKILL)
+        processes.signal_to(-self.emulator.pid, signal.SIGKILL)
         self.emulator.wait()
         self._start_emulator()
 
     def crash_functions(self, *_):
         """Ends every function that runs, as a crash would."""
         for pid in processes.children(self.emulator.pid):
-            os.kill(pid, signal.SIGKILL)
+            processes.signal_to(pid, signal.SIGKILL)
 
     def wait(self):
         """Until Ctrl-C."""
-        emulator = None
-        while emulator is not self.emulator:
+        emulator = self.emulator
+        # Not `emulator.wait()`: `crash_emulator` interrupts this, and two that wait would wait for each other.
+        while processes.runs(emulator.pid) or emulator is not self.emulator:
             emulator = self.emulator
-            status = emulator.wait()
-        raise Refused(f"The emulator has ended by itself ({status}); see {self.state}/emulator.log")
+            time.sleep(0.2)
+        raise Refused(
+            f"The emulator has ended by itself ({emulator.wait()}); see {self.state}/emulator.log. "
+            "The data is kept: make run goes on from there.")
 
     def client(self, service):
         return boto3.client(
@@ -198,7 +222,7 @@ class Stack:
         if not deployed.exists() or deployed.read_text() != wanted or self._outputs() is None:
             say("Deploying ...")
             log = open(self.state / "deploy.log", "wb")
-            tools.run([
+            _run_to_end([
                 sam / "sam", "deploy", "--config-env", "local", "--stack-name", STACK_NAME,
                 "--parameter-overrides", f"Architecture={ARCHITECTURE}",
                 f"JwtIssuer={self.issuer_url}", f"JwtAudience={AUDIENCE}",
@@ -224,7 +248,7 @@ class Stack:
     def _describe(self):
         description = {
             "apiUrl": self.endpoint, "endpointUrl": self.endpoint, "region": REGION, "stackName": STACK_NAME,
-            "busName": self.outputs["EventBusName"],
+            "busName": self.outputs["EventBusName"], "stateFolder": str(self.state.resolve()),
             "tokens": {name: self.issuer.token(sub=name) for name in ("alice", "bob")},
             "outputs": self.outputs,
         }
@@ -245,9 +269,9 @@ def build(sam):
             say("Building the functions (the first time takes some minutes) ...")
             target = f"{platform.machine()}-unknown-linux-gnu"
             # sam hides cargo's progress, so cargo goes first and leaves nothing for it to do.
-            tools.run(["cargo", "build", "--locked", "--target", target], BUILD_LOG_HINT, cwd=ROOT)
+            _run_to_end(["cargo", "build", "--locked", "--target", target], BUILD_LOG_HINT, cwd=ROOT)
             say("Packing them ...")
-            tools.run([
+            _run_to_end([
                 sam / "sam", "build", "--config-env", "local", "--parameter-overrides",
                 f"Architecture={ARCHITECTURE} JwtIssuer=http://localhost JwtAudience={AUDIENCE}",
             ], BUILD_LOG_HINT, cwd=ROOT, stdout=subprocess.DEVNULL, env={
@@ -270,6 +294,19 @@ def token(state, sub):
         return issuer.token(**json.loads(sub))
     except ValueError:
         raise Refused(f"These claims are no JSON object: {sub}") from None
+
+
+def _run_to_end(command, complaint, **kwargs):
+    """Runs a program to its end; if ours comes first, it ends with all that it has started."""
+    program = subprocess.Popen([str(word) for word in command], process_group=0, **kwargs)
+    try:
+        status = program.wait()
+    except BaseException:
+        processes.end(program.pid, group=True)
+        say(f"{Path(command[0]).name} {command[1]} has been ended.")
+        raise
+    if status:
+        raise Refused(complaint)
 
 
 def _fingerprint():

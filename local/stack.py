@@ -10,6 +10,7 @@ Settings, from the environment: ORDERS_PORT and ORDERS_ISSUER_PORT (0: any that 
 ORDERS_STATE (the folder for the data), ORDERS_STACK_FILE (where to describe the stack).
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import processes
 import tools
-from tools import ROOT, Refused, say
+from tools import MARKER, ROOT, Refused, say
 
 
 def main(arguments):
@@ -32,7 +33,7 @@ def main(arguments):
 
 def run(_):
     service = _service()
-    ports = int(os.environ.get("ORDERS_PORT", 4566)), int(os.environ.get("ORDERS_ISSUER_PORT", 4567))
+    ports = _port("ORDERS_PORT", 4566), _port("ORDERS_ISSUER_PORT", 4567)
     with service.Stack(_state(), ports, _stack_file()) as stack:
         stack.put_sample_tickets()
         print(stack.welcome(), flush=True)
@@ -65,9 +66,25 @@ def down(_):
 
 
 def clean_state(_):
-    _end_processes()
-    shutil.rmtree(_state(), ignore_errors=True)
-    say("The stack's data is gone.")
+    state = _state()
+    if not state.exists():
+        say(f"There is no data in {state}.")
+    elif not (state / MARKER).exists():
+        raise Refused(f"{state} is no folder of a stack, so nothing was removed.")
+    else:
+        _end_processes()
+        try:
+            shutil.rmtree(state)
+        except OSError as error:
+            raise Refused(f"{error.filename} could not be removed: {error.strerror}.") from None
+        say("The stack's data is gone.")
+
+
+def _port(name, default):
+    value = os.environ.get(name, str(default))
+    if not value.isdecimal() or int(value) > 65535:
+        raise Refused(f"{name.removeprefix('ORDERS_')} must be a number from 0 to 65535, not {value}.")
+    return int(value)
 
 
 def _state():
@@ -87,9 +104,17 @@ def _end_processes():
             processes.end(pid, group)
             ended = True
         processes.forget(_state(), name)
-    if ended:
-        _stack_file().unlink(missing_ok=True)
+    if _is_described():
+        _stack_file().unlink()
     return ended
+
+
+def _is_described():
+    """Whether the description that tools find is this stack's."""
+    try:
+        return json.loads(_stack_file().read_text())["stateFolder"] == str(_state().resolve())
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _service():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools"
+MARKER = "orders-stack.lock"  # tells a folder with a stack's data from others
 CARGO_DENY_VERSION = "0.20.2"
 
 OLDEST_PYTHON = (3, 11)

@@ -1,6 +1,7 @@
 """Each fix, twice: what it mends holds with it, and does not hold without it. When a new version of
 the emulator makes the second half fail, the fix can go."""
 
+import asyncio
 import http.server
 import io
 import itertools
@@ -344,7 +345,7 @@ def handler(event, context):
 """
 
 
-# These two look into the process, so each runs in one of its own: with the fix if it is named.
+# These look into the process, so each runs in one of its own: with the fix if it is named.
 def small_packets_are_sent_at_once():
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -389,6 +390,30 @@ def only_a_few_of_a_function_run_at_once():
     return most <= turns.AT_ONCE
 
 
+def only_a_few_requests_to_the_api_are_served_at_once():
+    import turns
+    from ministack import app
+
+    running = most = 0
+
+    async def serve(scope, receive, send):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.05)
+        running -= 1
+
+    async def ask():
+        api = {"type": "http", "path": "/api/orders"}
+        await asyncio.gather(*(app.app(api, None, None) for _ in range(turns.AT_ONCE * 4)))
+
+    app.app = serve
+    if "turns" in sys.argv:
+        turns.apply()
+    asyncio.run(ask())
+    return most <= turns.AT_ONCE
+
+
 class JournalFile(unittest.TestCase):
     def test_however_little_of_a_file_is_left_its_changes_are_whole(self):
         from journal import Journal
@@ -422,6 +447,10 @@ class FixesInside(unittest.TestCase):
     def test_only_a_few_of_a_function_run_at_once(self):
         self.assertTrue(self.look(only_a_few_of_a_function_run_at_once, ["turns"]))
         self.assertFalse(self.look(only_a_few_of_a_function_run_at_once, []))
+
+    def test_only_a_few_requests_to_the_api_are_served_at_once(self):
+        self.assertTrue(self.look(only_a_few_requests_to_the_api_are_served_at_once, ["turns"]))
+        self.assertFalse(self.look(only_a_few_requests_to_the_api_are_served_at_once, []))
 
 
 if __name__ == "__main__":

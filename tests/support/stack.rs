@@ -32,6 +32,7 @@ pub struct Stack {
     pub bus_name: String,
     endpoint_url: Option<String>,
     region: String,
+    state_folder: Option<PathBuf>,
     outputs: HashMap<String, String>,
 }
 
@@ -47,6 +48,11 @@ impl Stack {
         sdk_config(self.endpoint_url.as_deref(), &self.region).await
     }
 
+    /// The folder with the stack's data.
+    fn state_folder(&self) -> &Path {
+        self.state_folder.as_deref().expect("the stack runs on this machine")
+    }
+
     /// A token for each of these buyers; or, for a JSON object, one with these claims.
     #[must_use]
     pub fn tokens(&self, subs: &[String]) -> Vec<String> {
@@ -57,7 +63,7 @@ impl Stack {
             .args(words)
             .args(subs)
             .current_dir(ROOT)
-            .env("ORDERS_STATE", stack_file().with_file_name(""))
+            .envs(self.state_folder.iter().map(|folder| ("ORDERS_STATE", folder)))
             .output()
             .expect("the token command runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -77,9 +83,8 @@ pub enum Crash {
 
 /// Breaks it. Only a stack on this machine can be broken.
 pub fn crash(what: Crash) {
-    let noted = fs::read_to_string(stack_file().with_file_name("stack.pid"));
-    let noted =
-        noted.expect("the stack runs on this machine, with its state beside its description");
+    let noted = fs::read_to_string(stack().state_folder().join("stack.pid"));
+    let noted = noted.expect("the stack is up");
     let pid = noted.split(' ').next().unwrap_or_default();
     let signal = match what {
         Crash::Functions => "USR2",
@@ -91,9 +96,9 @@ pub fn crash(what: Crash) {
 
 /// Has the bus on this machine refuse every second event of the service, or take them all again.
 pub fn refuse_events(refuse: bool) {
-    let file = stack_file().with_file_name("emulator").join("refuse-events");
+    let file = stack().state_folder().join("emulator/refuse-events");
     let done = if refuse { fs::write(file, "") } else { fs::remove_file(file) };
-    done.expect("the stack runs on this machine, with its state beside its description");
+    done.expect("the stack's data can be written");
 }
 
 /// Runs `make redrive` on the stack, and returns what it printed.
@@ -146,12 +151,12 @@ fn stack_file() -> &'static Path {
 /// lives.
 fn own_stack() -> PathBuf {
     static OWN: OnceLock<Child> = OnceLock::new();
-    let state = env::temp_dir().join(format!("orders-tests-{}", uuid::Uuid::new_v4()));
-    let file = state.join("stack.json");
+    let file = env::temp_dir().join(format!("orders-tests-{}.json", uuid::Uuid::new_v4()));
     let mut child = Command::new("python3")
         .args(["local/stack.py", "exec", "cat"])
         .current_dir(ROOT)
-        .env("ORDERS_STATE", &state)
+        .env_remove("ORDERS_STATE") // so that it has a folder of its own, and removes it
+        .env("ORDERS_STACK_FILE", &file)
         .stdin(Stdio::piped())
         .spawn()
         .expect("python3 is on the PATH");
