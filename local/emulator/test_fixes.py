@@ -115,9 +115,9 @@ class Fixes(unittest.TestCase):
     def folder(self):
         return self.enterContext(tempfile.TemporaryDirectory())
 
-    def deploy(self, emulator):
+    def deploy(self, emulator, template=TEMPLATE):
         cloudformation = emulator.client("cloudformation")
-        cloudformation.create_stack(StackName="it", TemplateBody=TEMPLATE, Capabilities=["CAPABILITY_IAM"])
+        cloudformation.create_stack(StackName="it", TemplateBody=template, Capabilities=["CAPABILITY_IAM"])
         cloudformation.get_waiter("stack_create_complete").wait(StackName="it", WaiterConfig={"Delay": 1})
         return emulator.client("apigatewayv2").get_apis()["Items"][0]["ApiId"]
 
@@ -140,6 +140,18 @@ class Fixes(unittest.TestCase):
             with self.subTest(without=without), Emulator(self.folder(), without) as emulator:
                 self.deploy(emulator)
                 self.assertEqual(emulator.get("/api/orders/1", "Bearer W10.e30.AAAA")[0], expected)
+
+    def test_a_template_with_gradual_deployments_is_deployed(self):
+        gradual = "{ AutoPublishAlias: live, DeploymentPreference: { Type: Canary10Percent5Minutes } }"
+        template = f"{TEMPLATE}Globals: {{ Function: {gradual} }}\n"
+        for without in ("", "deployments"):
+            with self.subTest(without=without), Emulator(self.folder(), without) as emulator:
+                if without:
+                    with self.assertRaisesRegex(ClientError, "AWS::CodeDeploy"):
+                        self.deploy(emulator, template)
+                else:
+                    self.deploy(emulator, template)
+                    self.assertEqual(emulator.get("/api/hello"), (200, "hello"))
 
     def test_what_is_stored_outlives_a_crash(self):
         for without, expected in (("", True), ("snapshots", False)):
