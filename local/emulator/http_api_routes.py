@@ -82,6 +82,12 @@ def _function_arn(uri):
 
 def _cors(body):
     cors = body.get("x-amazon-apigateway-cors")
-    if not cors:
-        return {}
-    return {"CorsConfiguration": {key[0].upper() + key[1:]: value for key, value in cors.items()}}
+    return {"CorsConfiguration": _capitalized(cors)} if cors else {}
+
+
+def _capitalized(cors):
+    """The same under the names that the resource has for it, in each branch of an `Fn::If`."""
+    if "Fn::If" in cors:
+        condition, *branches = cors["Fn::If"]
+        return {"Fn::If": [condition, *map(_capitalized, branches)]}
+    return {key[0].upper() + key[1:]: value for key, value in cors.items()}
