@@ -81,13 +81,6 @@ def _function_arn(uri):
 
 
 def _cors(body):
+    """The emulator keeps the resource's setting as it is, and reads it by the names that it has in `Body`."""
     cors = body.get("x-amazon-apigateway-cors")
-    return {"CorsConfiguration": _capitalized(cors)} if cors else {}
-
-
-def _capitalized(cors):
-    """The same under the names that the resource has for it, in each branch of an `Fn::If`."""
-    if "Fn::If" in cors:
-        condition, *branches = cors["Fn::If"]
-        return {"Fn::If": [condition, *map(_capitalized, branches)]}
-    return {key[0].upper() + key[1:]: value for key, value in cors.items()}
+    return {"CorsConfiguration": cors} if cors else {}
