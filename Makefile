@@ -4,6 +4,7 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # The same place that cargo-lambda builds into.
 CARGO_FLAGS := --locked --workspace --all-targets --target $(HOST)
 STACK := $(PYTHON) local/stack.py
+TOOLS := $(PYTHON) local/tools.py
 
 export ORDERS_PORT = $(or $(PORT),4566)
 export ORDERS_ISSUER_PORT = $(or $(ISSUER_PORT),4567)
@@ -27,12 +28,12 @@ down: ## End a stack that is still up
 	@$(STACK) down
 
 redrive: ## List the dead-letter queues; or move messages back: make redrive QUEUES="PaymentEvents ..."
-	@$(PYTHON) local/tools.py emulator-python local/redrive.py $(QUEUES)
+	@$(TOOLS) emulator-python local/redrive.py $(QUEUES)
 
 clean-state: ## Forget the stack's data
 	@$(STACK) clean-state
 
-test: format lint docs licences tool-tests emulator-tests rust-tests ## Everything that CI runs
+test: format lint docs licences template tool-tests emulator-tests rust-tests ## Everything that CI runs
 
 format: ## Look at the formatting
 	cargo fmt --all --check
@@ -44,13 +45,26 @@ docs: ## Build the documentation
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --workspace --no-deps --document-private-items --target $(HOST)
 
 licences: ## Look at the dependencies' licences and sources, and for what is banned
-	$(PYTHON) local/tools.py cargo-deny --workspace check licenses bans sources
+	$(TOOLS) cargo-deny --workspace check licenses bans sources
+
+template: export AWS_DEFAULT_REGION = us-east-1
+template: export SAM_CLI_TELEMETRY = 0
+template: ## Check the template, and check the checks with defects of all kinds
+	$(TOOLS) sam validate --lint
+	$(TOOLS) sam-python tests/template/expand.py > .tools/template.json
+	$(TOOLS) cfn-lint .tools/template.json
+	$(TOOLS) checkov --config-file tests/template/checkov.yaml --file .tools/template.json
+	$(TOOLS) sam-python tests/template/assertions.py
+	$(TOOLS) sam-python tests/template/defects.py
+
+roles: ## Say what each role may do
+	@$(TOOLS) sam-python tests/template/roles.py
 
 tool-tests: ## Test the tools beside the emulator
-	$(PYTHON) local/tools.py emulator-python -m unittest discover --start-directory local
+	$(TOOLS) emulator-python -m unittest discover --start-directory local
 
 emulator-tests: ## Test the fixes of the emulator
-	$(PYTHON) local/tools.py emulator-python -m unittest discover --start-directory local/emulator
+	$(TOOLS) emulator-python -m unittest discover --start-directory local/emulator
 
 rust-tests: ## Test the service, against a stack of its own
 	$(STACK) exec cargo test $(CARGO_FLAGS)

@@ -50,6 +50,11 @@ def sam_bin():
     return _venv("sam", ROOT / "local/sam-requirements.txt")
 
 
+def checkov():
+    """The program that looks for weak settings in the template."""
+    return _venv("checkov", ROOT / "tests/template/requirements.txt") / "checkov"
+
+
 def cargo_deny():
     """The program that checks licences and sources. No optimised build: it runs for a second."""
     home = TOOLS / f"cargo-deny-{CARGO_DENY_VERSION}"
@@ -90,7 +95,12 @@ def _venv(name, requirements):
 if __name__ == "__main__":
     try:
         check_machine()
-        tool = {"cargo-deny": cargo_deny, "emulator-python": emulator_python}[sys.argv[1]]()
+        programs = {
+            "cargo-deny": cargo_deny, "checkov": checkov, "emulator-python": emulator_python,
+            "sam": lambda: sam_bin() / "sam", "sam-python": lambda: sam_bin() / "python",
+            "cfn-lint": lambda: sam_bin() / "cfn-lint",
+        }
+        tool = programs[sys.argv[1]]()
         run([tool, *sys.argv[2:]], f"{sys.argv[1]} failed.")
     except Refused as refused:
         sys.exit(f"{refused}")

@@ -81,7 +81,6 @@ def _function_arn(uri):
 
 
 def _cors(body):
+    """The emulator keeps the resource's setting as it is, and reads it by the names that it has in `Body`."""
     cors = body.get("x-amazon-apigateway-cors")
-    if not cors:
-        return {}
-    return {"CorsConfiguration": {key[0].upper() + key[1:]: value for key, value in cors.items()}}
+    return {"CorsConfiguration": cors} if cors else {}

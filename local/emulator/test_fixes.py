@@ -31,10 +31,15 @@ PAIR = ("left", "right")
 
 TEMPLATE = """
 Transform: AWS::Serverless-2016-10-31
+Parameters:
+  Origins: { Type: String, Default: "" }
+Conditions:
+  HasOrigins: !Not [!Equals [!Ref Origins, ""]]
 Resources:
   Api:
     Type: AWS::Serverless::HttpApi
     Properties:
+      CorsConfiguration: !If [HasOrigins, { AllowOrigins: !Split [",", !Ref Origins] }, !Ref AWS::NoValue]
       Auth:
         DefaultAuthorizer: Buyer
         Authorizers:
@@ -94,7 +99,14 @@ class Emulator:
 
     def get(self, path, authorization=""):
         """The status and the body."""
-        request = urllib.request.Request(self.url + path, headers={"Authorization": authorization})
+        return self.send(urllib.request.Request(self.url + path, headers={"Authorization": authorization}))
+
+    def preflight(self, path, origin):
+        """The status of what a browser asks before a page of this origin may send a request."""
+        headers = {"Origin": origin, "Access-Control-Request-Method": "GET"}
+        return self.send(urllib.request.Request(self.url + path, headers=headers, method="OPTIONS"))[0]
+
+    def send(self, request):
         try:
             with urllib.request.urlopen(request, timeout=20) as answer:
                 return answer.status, answer.read().decode()
@@ -124,7 +136,9 @@ class Fixes(unittest.TestCase):
 
     def deploy(self, emulator, template=TEMPLATE):
         cloudformation = emulator.client("cloudformation")
-        cloudformation.create_stack(StackName="it", TemplateBody=template, Capabilities=["CAPABILITY_IAM"])
+        cloudformation.create_stack(
+            StackName="it", TemplateBody=template, Capabilities=["CAPABILITY_IAM"],
+            Parameters=[{"ParameterKey": "Origins", "ParameterValue": "https://shop.example"}])
         cloudformation.get_waiter("stack_create_complete").wait(StackName="it", WaiterConfig={"Delay": 1})
         return emulator.client("apigatewayv2").get_apis()["Items"][0]["ApiId"]
 
@@ -134,6 +148,12 @@ class Fixes(unittest.TestCase):
                 api = f"/_aws/execute-api/{self.deploy(emulator)}/$default/api"
                 open_route, guarded_route = emulator.get(f"{api}/hello"), emulator.get(f"{api}/orders/1")
                 self.assertEqual((open_route[0], guarded_route[0]), expected)
+
+    def test_a_page_may_call_an_api_that_names_its_origin(self):
+        for without, expected in (("", 204), ("http_api_routes", 403), ("sam_parameters", 403)):
+            with self.subTest(without=without), Emulator(self.folder(), without) as emulator:
+                path = f"/_aws/execute-api/{self.deploy(emulator)}/$default/api/hello"
+                self.assertEqual(emulator.preflight(path, "https://shop.example"), expected)
 
     def test_a_path_in_an_answer_leads_back_to_the_api(self):
         for without, expected in (("", (200, "hello")), ("api_at_root", (404, None))):
@@ -147,6 +167,26 @@ class Fixes(unittest.TestCase):
             with self.subTest(without=without), Emulator(self.folder(), without) as emulator:
                 self.deploy(emulator)
                 self.assertEqual(emulator.get("/api/orders/1", "Bearer W10.e30.AAAA")[0], expected)
+
+    def test_a_template_with_gradual_deployments_is_deployed(self):
+        gradual = "{ AutoPublishAlias: live, DeploymentPreference: { Type: Canary10Percent5Minutes } }"
+        template = f"{TEMPLATE}Globals: {{ Function: {gradual} }}\n"
+        for without in ("", "deployments"):
+            with self.subTest(without=without), Emulator(self.folder(), without) as emulator:
+                if without:
+                    with self.assertRaisesRegex(ClientError, "AWS::CodeDeploy"):
+                        self.deploy(emulator, template)
+                else:
+                    self.deploy(emulator, template)
+                    self.change_code(emulator.client("lambda"), answer="changed")
+                    self.assertEqual(emulator.get("/api/hello"), (200, "changed"))
+
+    def change_code(self, functions, answer):
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as files:
+            files.writestr("index.py", f"def handler(event, context): return '{answer}'")
+        name = functions.list_functions()["Functions"][0]["FunctionName"]
+        functions.update_function_code(FunctionName=name, ZipFile=archive.getvalue())
 
     def test_what_was_answered_outlives_a_crash_at_any_moment(self):
         for without, expected in (("", True), ("journal", False)):

@@ -38,10 +38,14 @@ impl Hold {
             let now = self.lambda.get_function_configuration().function_name(function);
             let status = now.send().await.unwrap().last_update_status;
             if status.is_none_or(|status| status == LastUpdateStatus::Successful) {
-                return;
+                break;
             }
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
+        // The API calls what the alias names.
+        let published = self.lambda.publish_version().function_name(function).send().await.unwrap();
+        let alias = self.lambda.update_alias().function_name(function).name("live");
+        alias.set_function_version(published.version).send().await.unwrap();
     }
 }
 

@@ -1,0 +1,358 @@
+"""What the template must be and no linter knows."""
+
+import json
+import re
+import unittest
+
+from expand import ROOT, TEMPLATE, expand
+from roles import table
+
+DAY_SECONDS = 24 * 60 * 60
+TELEMETRY = (ROOT / "shared/lambda/src/telemetry.rs").read_text()
+CONTRACTS = ROOT / "shared/contracts/src"
+
+
+def target(reference):
+    """The resource that a `Ref` or `Fn::GetAtt` names."""
+    return reference["Ref"] if "Ref" in reference else reference["Fn::GetAtt"][0]
+
+
+def arn(resource):
+    return {"Fn::GetAtt": [resource, "Arn"]}
+
+
+def as_list(value):
+    return value if isinstance(value, list) else [value]
+
+
+class Template(unittest.TestCase):
+    """A template, expanded; the seeded defects put another one in its place."""
+
+    expanded = None
+
+    @classmethod
+    def setUpClass(cls):
+        template = Template.expanded or expand(TEMPLATE.read_text())
+        cls.resources, cls.outputs = template["Resources"], template["Outputs"]
+        cls.parameters = template["Parameters"]
+
+    def all(self, kind):
+        """The properties of each resource of this kind, by name."""
+        kind = f"AWS::{kind}"
+        found = {name: it.get("Properties", {}) for name, it in self.resources.items() if it["Type"] == kind}
+        self.assertTrue(found, kind)
+        return found.items()
+
+    def one(self, name):
+        return self.resources[name]["Properties"]
+
+    def functions(self):
+        """The name of each function without its ending, and its properties."""
+        return [(name.removesuffix("Function"), it) for name, it in self.all("Lambda::Function")]
+
+    def number(self, value):
+        """A number, or the default of the parameter that stands for it."""
+        return self.parameters[value["Ref"]]["Default"] if isinstance(value, dict) else value
+
+
+class Queues(Template):
+    def statements(self, queue):
+        policies = [it for _, it in self.all("SQS::QueuePolicy") if {"Ref": queue} in it["Queues"]]
+        # A queue has one policy: a second would take the place of the first.
+        self.assertEqual(len(policies), 1, queue)
+        return policies[0]["PolicyDocument"]["Statement"]
+
+    def dead_letter_queues(self):
+        return {name for name, _ in self.all("SQS::Queue") if name.endswith("DeadLetterQueue")}
+
+    def sources(self):
+        return {name: it for name, it in self.all("SQS::Queue") if name not in self.dead_letter_queues()}
+
+    def test_a_queue_refuses_plain_http(self):
+        for queue, _ in self.all("SQS::Queue"):
+            self.assertIn({
+                "Effect": "Deny", "Principal": "*", "Action": "sqs:*", "Resource": arn(queue),
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            }, self.statements(queue), queue)
+
+    def test_a_queue_lets_in_the_rule_that_sends_to_it_and_nobody_else(self):
+        rules = {}
+        for rule, it in self.all("Events::Rule"):
+            for to in it["Targets"]:
+                rules[target(to["Arn"])] = rules[target(to["DeadLetterConfig"]["Arn"])] = rule
+        for queue, _ in self.all("SQS::Queue"):
+            expected = [{
+                "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage",
+                "Resource": arn(queue), "Condition": {"ArnEquals": {"aws:SourceArn": arn(rules[queue])}},
+            }] if queue in rules else []
+            self.assertEqual([it for it in self.statements(queue) if it["Effect"] == "Allow"], expected, queue)
+
+    def test_a_queue_gives_up_to_its_dead_letter_queue_which_keeps_it_longer(self):
+        for queue, it in self.sources().items():
+            dead_letters = target(it["RedrivePolicy"]["deadLetterTargetArn"])
+            self.assertEqual(dead_letters, queue.replace("Queue", "DeadLetterQueue"))
+            self.assertIn(it["RedrivePolicy"]["maxReceiveCount"], range(5, 21), queue)
+            self.assertGreater(
+                self.one(dead_letters)["MessageRetentionPeriod"], it["MessageRetentionPeriod"] + DAY_SECONDS, queue)
+
+    def test_a_queue_is_encrypted(self):
+        for queue, it in self.all("SQS::Queue"):
+            self.assertIs(it["SqsManagedSseEnabled"], True, queue)
+
+    def test_a_message_is_hidden_for_six_timeouts(self):
+        for name, it in self.all("Lambda::EventSourceMapping"):
+            if target(it["EventSourceArn"]) in self.sources():
+                queue, alias = self.one(target(it["EventSourceArn"])), self.one(target(it["FunctionName"]))
+                timeout = self.one(target(alias["FunctionName"]))["Timeout"]
+                self.assertGreaterEqual(queue["VisibilityTimeout"], 6 * timeout, name)
+
+    def test_a_dead_letter_queue_can_be_redriven(self):
+        for queue in self.dead_letter_queues():
+            self.assertEqual(self.outputs[f"{queue}Url"]["Value"], {"Ref": queue})
+
+
+class Mappings(Template):
+    def test_a_batch_may_fail_in_part(self):
+        for name, it in self.all("Lambda::EventSourceMapping"):
+            self.assertEqual(it["FunctionResponseTypes"], ["ReportBatchItemFailures"], name)
+
+    def test_a_queue_takes_only_some_of_the_functions_there_may_be(self):
+        for name, it in self.all("Lambda::EventSourceMapping"):
+            if target(it["EventSourceArn"]).endswith("Queue"):
+                self.assertLessEqual(it["ScalingConfig"]["MaximumConcurrency"], 50, name)
+
+    def test_the_stream_is_read_from_its_start_and_gives_up_in_time(self):
+        mapping = self.one("OrderRelayFunctionStream")
+        self.assertEqual(mapping["EventSourceArn"], {"Fn::GetAtt": ["OrdersTable", "StreamArn"]})
+        self.assertEqual(mapping["StartingPosition"], "TRIM_HORIZON")
+        self.assertIs(mapping["BisectBatchOnFunctionError"], True)
+        # -1 is for ever, and a stream keeps its records for a day.
+        self.assertGreater(mapping["MaximumRetryAttempts"], 0)
+        self.assertIn(mapping["MaximumRecordAgeInSeconds"], range(1, DAY_SECONDS // 2 + 1))
+        self.assertEqual(mapping["DestinationConfig"]["OnFailure"]["Destination"], arn("OrderRelayDeadLetterQueue"))
+
+    def test_the_version_that_is_live_is_called(self):
+        for name, it in self.all("Lambda::EventSourceMapping"):
+            self.assertEqual(self.resources[target(it["FunctionName"])]["Type"], "AWS::Lambda::Alias", name)
+        for path, operations in self.one("HttpApi")["Body"]["paths"].items():
+            for operation in operations.values():
+                self.assertIn("Aliaslive}", operation["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"], path)
+
+
+class Rules(Template):
+    def test_a_rule_retries_and_then_gives_up_to_the_dead_letter_queue(self):
+        for rule, it in self.all("Events::Rule"):
+            for to in it["Targets"]:
+                dead_letters = target(to["Arn"]).replace("Queue", "DeadLetterQueue")
+                self.assertEqual(to["DeadLetterConfig"], {"Arn": arn(dead_letters)}, rule)
+                self.assertGreater(to["RetryPolicy"]["MaximumRetryAttempts"], 0, rule)
+                self.assertLessEqual(to["RetryPolicy"]["MaximumEventAgeInSeconds"], DAY_SECONDS, rule)
+
+    def test_a_rule_matches_what_the_contract_reads(self):
+        for rule, contract in (("TicketEventsRule", "ticket_event.rs"), ("PaymentEventsRule", "payment_event.rs")):
+            code, tests = (CONTRACTS / contract).read_text().split("#[cfg(test)]")
+            self.assertEqual(self.one(rule)["EventPattern"], {
+                "source": re.findall(r'"source": "(\w+)"', tests),
+                "detail-type": re.findall(r'"((?:Ticket|Payment)[A-Z]\w+)"', code),
+            }, rule)
+
+    def test_all_events_take_the_same_bus(self):
+        bus = {"Fn::If": ["OwnEventBus", {"Ref": "EventBus"}, {"Ref": "EventBusName"}]}
+        for rule, it in self.all("Events::Rule"):
+            self.assertEqual(it["EventBusName"], bus, rule)
+        relay = self.one("OrderRelayFunction")["Environment"]["Variables"]
+        self.assertEqual(relay["EVENT_BUS_NAME"], bus)
+        self.assertEqual(self.outputs["EventBusName"]["Value"], bus)
+
+
+class Roles(Template):
+    def test_each_may_do_what_the_table_says(self):
+        expected = (ROOT / "tests/template/roles.txt").read_text()
+        self.assertEqual(table(self.resources), expected, "If it is meant: make roles > tests/template/roles.txt")
+
+    def test_each_function_has_one_of_its_own_that_is_complete_before_it(self):
+        for name, it in self.functions():
+            self.assertEqual(it["Role"], arn(f"{name}Role"))
+            self.assertEqual(self.one(f"{name}Policy")["Roles"], [{"Ref": f"{name}Role"}])
+            self.assertIn(f"{name}Policy", as_list(self.resources[f"{name}Function"]["DependsOn"]))
+
+    def test_none_has_managed_policies_or_wildcards(self):
+        for role, it in self.all("IAM::Role"):
+            self.assertNotIn("ManagedPolicyArns", it, role)
+        for role, statement in self.statements():
+            self.assertEqual(statement["Effect"], "Allow", role)
+            for action in as_list(statement["Action"]):
+                self.assertNotIn("*", action, role)
+                if not action.startswith("xray:"):
+                    self.assertNotEqual(statement["Resource"], "*", action)
+
+    def statements(self):
+        documents = [(role, policy) for role, it in self.all("IAM::Role") for policy in it.get("Policies", [])]
+        for name, it in [*documents, *self.all("IAM::Policy")]:
+            for statement in it["PolicyDocument"]["Statement"]:
+                yield name, statement
+
+    def test_each_trusts_one_service(self):
+        account = {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+        conditions = {
+            # The one group, and not all of Scheduler (Scheduler user guide, "Confused deputy prevention").
+            "SchedulerRole": {"StringEquals": {**account, "aws:SourceArn": arn("ScheduleGroup")}},
+            "DeploymentRole": {"StringEquals": account},
+        }
+        services = {"SchedulerRole": "scheduler", "DeploymentRole": "codedeploy"}
+        for role, it in self.all("IAM::Role"):
+            statement, = it["AssumeRolePolicyDocument"]["Statement"]
+            self.assertEqual(statement["Principal"], {"Service": f"{services.get(role, 'lambda')}.amazonaws.com"}, role)
+            self.assertEqual(statement["Action"], "sts:AssumeRole", role)
+            self.assertEqual(statement.get("Condition"), conditions.get(role), role)
+
+    def test_a_role_is_passed_to_one_service(self):
+        passing = [it for _, it in self.statements() if "iam:PassRole" in as_list(it["Action"])]
+        self.assertEqual(passing, [{
+            "Effect": "Allow", "Action": "iam:PassRole", "Resource": arn("SchedulerRole"),
+            "Condition": {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}},
+        }])
+
+
+class Functions(Template):
+    def test_each_is_traced_and_has_a_log_of_its_own(self):
+        for name, it in self.functions():
+            self.assertEqual(it["TracingConfig"], {"Mode": "Active"}, name)
+            self.assertEqual(it["LoggingConfig"], {"LogFormat": "JSON", "LogGroup": {"Ref": f"{name}Logs"}}, name)
+
+    def test_a_log_is_not_kept_for_ever(self):
+        for group, it in self.all("Logs::LogGroup"):
+            self.assertIn("RetentionInDays", it, group)
+
+    def test_a_new_version_takes_over_in_part_and_only_without_alarms(self):
+        for name, _ in self.functions():
+            group = self.one(f"{name}FunctionDeploymentGroup")
+            alarms = [{"Name": {"Ref": f"{name}{kind}"}} for kind in ("Errors", "Throttles")]
+            self.assertEqual(group["AlarmConfiguration"], {"Enabled": True, "Alarms": alarms}, name)
+            self.assertIn("DEPLOYMENT_STOP_ON_ALARM", group["AutoRollbackConfiguration"]["Events"], name)
+            self.assertIn("Canary", json.dumps(group["DeploymentConfigName"]), name)
+            policy = self.resources[f"{name}FunctionAliaslive"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
+            self.assertEqual(policy["DeploymentGroupName"], {"Ref": f"{name}FunctionDeploymentGroup"})
+
+    def test_a_parameter_makes_a_new_version(self):
+        for name, it in self.functions():
+            version, = [it for _, it in self.all("Lambda::Version") if it["FunctionName"] == {"Ref": f"{name}Function"}]
+            for parameter in ("HoldSeconds", "EventBusName"):
+                if f'"{parameter}"' in json.dumps(it["Environment"]):
+                    self.assertIn("${" + parameter + "}", json.dumps(version.get("Description")), name)
+
+
+class Api(Template):
+    def test_every_route_needs_a_token(self):
+        body = self.one("HttpApi")["Body"]
+        self.assertEqual(body["components"]["securitySchemes"]["Buyer"]["x-amazon-apigateway-authorizer"]["type"], "jwt")
+        for path, operations in body["paths"].items():
+            for method, operation in operations.items():
+                self.assertEqual(operation["security"], [{"Buyer": []}], f"{method} {path}")
+
+    def test_requests_are_throttled_and_orders_more_so(self):
+        stage = self.one("HttpApiApiGatewayDefaultStage")
+        usual, orders = stage["DefaultRouteSettings"], stage["RouteSettings"]["POST /api/orders"]
+        for limit in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
+            self.assertLess(self.number(orders[limit]), self.number(usual[limit]))
+
+    def test_a_request_is_logged_without_its_caller(self):
+        settings = self.one("HttpApiApiGatewayDefaultStage")["AccessLogSettings"]
+        self.assertEqual(settings["DestinationArn"], arn("ApiLogs"))
+        known = {
+            "requestTime", "requestId", "routeKey", "status", "responseLatency", "responseLength",
+            "integrationLatency", "integrationErrorMessage", "authorizer.error",
+        }
+        self.assertEqual(set(re.findall(r"\$context\.([\w.]+)", settings["Format"])), known)
+        json.loads(settings["Format"])
+
+    def test_the_origins_that_may_call_are_named(self):
+        condition, cors, otherwise = self.one("HttpApi")["Body"]["x-amazon-apigateway-cors"]["Fn::If"]
+        self.assertEqual((condition, otherwise), ("HasCorsOrigins", {"Ref": "AWS::NoValue"}))
+        self.assertIn("Fn::Split", cors["allowOrigins"])
+        self.assertFalse(cors.get("allowCredentials"))
+        self.assertIsNone(re.fullmatch(self.parameters["CorsOrigins"]["AllowedPattern"], "*"))
+
+
+class Data(Template):
+    def test_what_is_stored_outlives_the_stack(self):
+        for kind in ("DynamoDB::Table", "Cognito::UserPool"):
+            for name, it in self.all(kind):
+                for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
+                    self.assertEqual(self.resources[name].get(policy), "Retain", name)
+                protection = it.get("DeletionProtectionEnabled") or it.get("DeletionProtection") == "ACTIVE"
+                self.assertTrue(protection, name)
+
+    def test_a_table_can_be_restored_to_any_moment(self):
+        for name, it in self.all("DynamoDB::Table"):
+            self.assertEqual(it["PointInTimeRecoverySpecification"], {"PointInTimeRecoveryEnabled": True}, name)
+
+
+class Alarms(Template):
+    def alarms(self, namespace, metric, **dimensions):
+        """The alarms on this metric with just these dimensions."""
+        wanted = [{"Name": name, "Value": value} for name, value in dimensions.items()]
+        return [it for _, it in self.all("CloudWatch::Alarm")
+                if (it["Namespace"], it["MetricName"], it["Dimensions"]) == (namespace, metric, wanted)]
+
+    def wanted(self):
+        """Every metric that must have an alarm, as it is written by AWS or by the functions."""
+        for name, _ in self.functions():
+            for metric in ("Errors", "Throttles", "Duration"):
+                yield "AWS/Lambda", metric, {"FunctionName": {"Ref": f"{name}Function"}}
+        for queue, _ in self.all("SQS::Queue"):
+            dead = queue.endswith("DeadLetterQueue")
+            metric = "ApproximateNumberOfMessagesVisible" if dead else "ApproximateAgeOfOldestMessage"
+            yield "AWS/SQS", metric, {"QueueName": {"Fn::GetAtt": [queue, "QueueName"]}}
+        for _, rule in self.all("Events::Rule"):
+            yield "AWS/Events", "FailedInvocations", {"EventBusName": rule["EventBusName"], "RuleName": rule["Name"]}
+        for metric in ("TargetErrorCount", "InvocationDroppedCount"):
+            yield "AWS/Scheduler", metric, {"ScheduleGroup": {"Ref": "ScheduleGroup"}}
+        for metric in ("5xx", "Latency"):
+            yield "AWS/ApiGateway", metric, {"ApiId": {"Ref": "HttpApi"}}
+        yield "AWS/Lambda", "IteratorAge", {"FunctionName": {"Ref": "OrderRelayFunction"}}
+        # The namespace and the dimension are as the functions write them.
+        namespace, = re.findall(r'cloudwatch_namespace\("(\w+)"\)', TELEMETRY)
+        dimension, = re.findall(r'with_dimension\("(\w+)"', TELEMETRY)
+        for metric, function in (("RefundsDue", "order-relay"), ("ExpiryLateness", "expire-orders")):
+            self.assertIn(f'"{metric}"', (ROOT / f"functions/{function}/src/lib.rs").read_text())
+            name = "".join(word.capitalize() for word in function.split("-"))
+            yield namespace, metric, {dimension: {"Ref": f"{name}Function"}}
+
+    def test_whatever_can_go_wrong_has_one(self):
+        for namespace, metric, dimensions in self.wanted():
+            self.assertTrue(self.alarms(namespace, metric, **dimensions), f"{namespace} {metric} {dimensions}")
+
+    def test_each_is_one_of_those(self):
+        wanted = [[*metric, [{"Name": k, "Value": v} for k, v in dimensions.items()]]
+                  for *metric, dimensions in self.wanted()]
+        for name, it in self.all("CloudWatch::Alarm"):
+            self.assertIn([it["Namespace"], it["MetricName"], it["Dimensions"]], wanted, name)
+
+    def test_each_goes_off_above_its_threshold_and_is_heard(self):
+        statistics = {
+            "Duration": "p99", "Latency": "p99", "ExpiryLateness": "p99", "IteratorAge": "Maximum",
+            "ApproximateAgeOfOldestMessage": "Maximum", "ApproximateNumberOfMessagesVisible": "Maximum",
+        }
+        for name, it in self.all("CloudWatch::Alarm"):
+            self.assertEqual(it["ComparisonOperator"], "GreaterThanThreshold", name)
+            self.assertEqual(it["TreatMissingData"], "notBreaching", name)
+            statistic = statistics.get(it["MetricName"], "Sum")
+            self.assertEqual(it.get("ExtendedStatistic", it.get("Statistic")), statistic, name)
+            # What is counted must not happen at all; what is measured has a limit.
+            counted = it["MetricName"] == "ApproximateNumberOfMessagesVisible" or statistic == "Sum"
+            self.assertEqual(it["Threshold"] == 0, counted, name)
+            self.assertEqual(it["AlarmActions"], {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], []]}, name)
+
+    def test_the_dashboard_shows_them_all(self):
+        body = self.one("Dashboard")["DashboardBody"]["Fn::Sub"]
+        alarms, *widgets = json.loads(body)["widgets"]
+        shown = {name for name, _ in self.all("CloudWatch::Alarm")}
+        self.assertEqual({it[2:-5] for it in alarms["properties"]["alarms"]}, shown)
+        metrics = {metric for widget in widgets for _, metric, *_ in widget["properties"]["metrics"]}
+        own = re.findall(r"^//! \| (`.*`) \|", TELEMETRY, re.MULTILINE)
+        self.assertLessEqual(set(re.findall(r"`(\w+)`", "".join(own))), metrics)
+
+
+if __name__ == "__main__":
+    unittest.main()
