@@ -18,10 +18,11 @@ import time
 FOLDER = pathlib.Path(__file__).resolve().parent
 ROOT = FOLDER.parent.parent
 COPY = ROOT / "target" / "planted-bugs"
+TARGET = COPY / "target"
 SEEDS = os.environ.get("SEEDS") or "20000"
-# The dependencies are those of the checkout, and so is what is built of them.
 ENVIRONMENT = os.environ | {
-    "CARGO_TARGET_DIR": str(ROOT / "target"),
+    # Not the checkout's: cargo could not tell a build of one from a build of the other.
+    "CARGO_TARGET_DIR": str(TARGET),
     "ORDERS_SIMULATION_SEEDS": SEEDS,
     "RUST_BACKTRACE": "0",
 }
@@ -35,6 +36,7 @@ def main():
     bugs = sorted(FOLDER.glob("*.patch"))
     bugs = [bug for bug in bugs if not names or bug.stem in names]
     copy_checkout()
+    copy_dependencies()
     print("| bug | promise | caught by | after seeds | seconds |\n|---|---|---|---|---|", flush=True)
     missed = [bug.stem for bug in bugs if not plant(bug)]
     print(f"\n{len(bugs) - len(missed)} of {len(bugs)} bugs are caught")
@@ -52,8 +54,18 @@ def copy_checkout():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
     for path in [path for path in COPY.rglob("*") if path.is_file()]:
-        if str(path.relative_to(COPY)) not in wanted:
+        name = path.relative_to(COPY)
+        if name.parts[0] != TARGET.name and str(name) not in wanted:
             path.unlink()
+
+
+def copy_dependencies():
+    """Copies what is built of the dependencies, once. Of the copy itself, all is newer and so is built."""
+    for part in ("debug", f"{host()}/debug"):
+        for folder in (".fingerprint", "build", "deps"):
+            source, target = ROOT / "target" / part / folder, TARGET / part / folder
+            if source.is_dir() and not target.is_dir():
+                shutil.copytree(source, target, symlinks=True)
 
 
 def plant(bug):
@@ -92,12 +104,15 @@ def failed_test(arguments):
 
 
 def test(arguments):
-    host = re.search(r"^host: (.*)$", run(["rustc", "-vV"], ROOT).stdout, re.M)[1]
-    command = ["cargo", "test", "--locked", "--workspace", "--target", host]
+    command = ["cargo", "test", "--locked", "--workspace", "--target", host()]
     outcome = run([*command, *arguments], COPY)
     if "error: could not compile" in outcome.stderr:
         sys.exit(outcome.stderr)
     return outcome
+
+
+def host():
+    return re.search(r"^host: (.*)$", run(["rustc", "-vV"], ROOT).stdout, re.M)[1]
 
 
 def short(text):

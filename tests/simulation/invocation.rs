@@ -29,6 +29,8 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the SDK waits for an answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the store tries again what conflicts with others, with a last call that hangs.
+const LONGEST_CONFLICT_MS: u64 = 7_000;
 /// How much later a call may still take effect that nobody waits for any more.
 const LATE_EFFECT_MS: u64 = 40_000;
 
@@ -137,7 +139,11 @@ impl SimulatedStore {
     ) -> Result<T, StoreError> {
         let (invocation, world) = (&self.0, &self.0.world);
         invocation.pause().await;
-        for fault in [Fault::Conflict, Fault::Throttle, Fault::ServerError] {
+        if world.fault(Fault::Conflict) {
+            world.sleep_ms(0..=LONGEST_CONFLICT_MS).await;
+            return self.unavailable(Fault::Conflict);
+        }
+        for fault in [Fault::Throttle, Fault::ServerError] {
             if world.fault(fault) {
                 invocation.pause().await;
                 return self.unavailable(fault);

@@ -87,8 +87,8 @@ pub(super) enum Look {
     Sold,
     /// Nobody knows the ticket.
     Unknown,
-    /// Somebody else has the ticket, and the order has expired.
-    TakenFrom { order: String },
+    /// The order has expired, and the ticket is sold or with one of these.
+    TakenFrom { order: String, by: Vec<String> },
 }
 
 /// Where the search got stuck.
@@ -144,8 +144,11 @@ impl Ticket {
                 .is_some_and(|(order, status)| status == Status::Awaiting && by.contains(order)),
             Look::Sold => holder.is_some_and(|(_, status)| status == Status::Paid),
             Look::Unknown => self.orders.is_empty(),
-            Look::TakenFrom { order } => {
-                self.status(order) == Some(Status::Expired) && self.with.is_some()
+            Look::TakenFrom { order, by } => {
+                self.status(order) == Some(Status::Expired)
+                    && holder.is_some_and(|(holder, status)| {
+                        status == Status::Paid || by.contains(holder)
+                    })
             }
         }
     }

@@ -56,7 +56,8 @@ fn add_change(
     let (order, version) = (event.order.clone(), event.version);
     let taken = event.reason.as_deref() == Some("ticket_taken");
     let after = taken.then(|| {
-        let look = Look::TakenFrom { order: order.clone() };
+        let by = not_lapsed(facts, &event.ticket, from_ms);
+        let look = Look::TakenFrom { order: order.clone(), by };
         let seen = format!("{order} had expired and its ticket was taken");
         add(steps, What::Look(look), from_ms, event.at_ms, seen)
     });
@@ -172,7 +173,9 @@ fn look(facts: &Facts<'_>, ticket: &str, request: &Request) -> Result<Option<Loo
         |order: &str| facts.created(order).is_some_and(|created| created.buyer == request.buyer);
     Ok(match (&request.asked, &request.answer) {
         (Asked::Place { ticket: wanted, .. }, answer) if wanted == ticket => match answer {
-            Answer::Reserved => Some(Look::Reserved { by: not_lapsed(facts, ticket, request) }),
+            Answer::Reserved => {
+                Some(Look::Reserved { by: not_lapsed(facts, ticket, request.from_ms) })
+            }
             Answer::Sold => Some(Look::Sold),
             Answer::NoSuchTicket => Some(Look::Unknown),
             _ => None,
@@ -199,10 +202,10 @@ fn look(facts: &Facts<'_>, ticket: &str, request: &Request) -> Result<Option<Loo
     })
 }
 
-/// The orders whose hold on the ticket had not lapsed when the request was sent.
-fn not_lapsed(facts: &Facts<'_>, ticket: &str, request: &Request) -> Vec<String> {
-    let sent_ms = request.from_ms.saturating_sub(facts.history.clock_tolerance_ms);
+/// The orders whose hold on the ticket had not lapsed at this time.
+fn not_lapsed(facts: &Facts<'_>, ticket: &str, at_ms: u64) -> Vec<String> {
+    let at_ms = at_ms.saturating_sub(facts.history.clock_tolerance_ms);
     let created = facts.changes.values().filter_map(|versions| versions.get(&0));
-    let holding = created.filter(|it| it.ticket == ticket && it.expires_at_ms > sent_ms);
+    let holding = created.filter(|it| it.ticket == ticket && it.expires_at_ms > at_ms);
     holding.map(|event| event.order.clone()).collect()
 }

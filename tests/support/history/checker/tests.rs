@@ -325,11 +325,16 @@ fn a_late_payment_is_given_back_only_if_somebody_took_the_ticket() {
     let free = history(vec![placed("a", "alice", (0, 10))], charges(), events());
     makes_no_sense(&free, "its ticket was taken");
 
+    let requests = || vec![placed("a", "alice", (0, 10)), taken()];
     let mut with_bob = events();
     with_bob.push(of_bob(created("b", "bob", 40_020)));
-    with_bob.push(of_bob(event("OrderExpired", "b", "bob", 1, 70_010)));
-    let requests = vec![placed("a", "alice", (0, 10)), taken()];
-    makes_sense(&history(requests, charges(), with_bob));
+    with_bob.push(of_bob(event("OrderExpired", "b", "bob", 1, 90_010)));
+    makes_sense(&history(requests(), charges(), with_bob.clone()));
+
+    // Charged when bob's hold had lapsed, though nothing had expired his order yet.
+    with_bob[2].at_ms = 80_010;
+    let charges = vec![charge("p", "a", 80_000)];
+    makes_no_sense(&history(requests(), charges, with_bob), "its ticket was taken");
 }
 
 #[test]
