@@ -13,9 +13,9 @@ use orders_dynamo::DynamoStore;
 use crate::{config, config::ConfigError, queue::SqsVisibility};
 
 /// One try of one request. DynamoDB answers in milliseconds; a try that takes longer is lost.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// All tries of one request together; well below every function's timeout.
-const OPERATION_TIMEOUT: Duration = Duration::from_secs(3);
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(6);
 /// How long a write is tried again that conflicts with others.
 const CONFLICT_BUDGET: Duration = Duration::from_secs(4);
 
