@@ -33,7 +33,7 @@ redrive: ## List the dead-letter queues; or move messages back: make redrive QUE
 clean-state: ## Forget the stack's data
 	@$(STACK) clean-state
 
-test: format lint docs licences template tool-tests emulator-tests rust-tests ## Everything that CI runs
+test: format lint docs licences template tool-tests emulator-tests rust-tests openapi ## Everything that CI runs
 
 format: ## Look at the formatting
 	cargo fmt --all --check
@@ -68,6 +68,9 @@ emulator-tests: ## Test the fixes of the emulator
 
 rust-tests: ## Test the service, against a stack of its own
 	$(STACK) exec cargo test $(CARGO_FLAGS)
+
+openapi: ## Check docs/openapi.yaml with requests of all kinds to a stack of its own: make openapi CASES=20000
+	$(STACK) exec $(TOOLS) contracts-python tests/contracts/openapi.py $(CASES)
 
 soak: ## Run the simulation for longer: make soak SEEDS=1000000 FIRST=0; one seed tells its story
 	ORDERS_SIMULATION_SEEDS=$(or $(SEEDS),100000) ORDERS_SIMULATION_FIRST_SEED=$(or $(FIRST),0) \

@@ -55,6 +55,11 @@ def checkov():
     return _venv("checkov", ROOT / "tests/template/requirements.txt") / "checkov"
 
 
+def contracts_python():
+    """The Python that has what looks whether the API is as documented."""
+    return _venv("contracts", ROOT / "tests/contracts/requirements.txt") / "python"
+
+
 def cargo_deny():
     """The program that checks licences and sources. No optimised build: it runs for a second."""
     home = TOOLS / f"cargo-deny-{CARGO_DENY_VERSION}"
@@ -96,7 +101,8 @@ if __name__ == "__main__":
     try:
         check_machine()
         programs = {
-            "cargo-deny": cargo_deny, "checkov": checkov, "emulator-python": emulator_python,
+            "cargo-deny": cargo_deny, "checkov": checkov, "contracts-python": contracts_python,
+            "emulator-python": emulator_python,
             "sam": lambda: sam_bin() / "sam", "sam-python": lambda: sam_bin() / "python",
             "cfn-lint": lambda: sam_bin() / "cfn-lint",
         }
