@@ -304,6 +304,7 @@ class State:
             kind, *rest = json.loads(key)
             read.setdefault(kind, {})[tuple(rest)] = json.loads(text, object_hook=persistence._json_object_hook)
         states = {name: state for (name,), state in read.get("settings", {}).items()}
+        _forget_reviews(states.get("cloudformation"))
         self._load_queues(states, read)
         for name, entries, kind in (
                 ("scheduler", "schedules", "schedule"), ("lambda", "dynamodb_stream_positions", "position")):
@@ -349,8 +350,22 @@ class State:
 
 
 def _is_deploying(stack):
-    # In review, no resource has been touched yet.
-    return stack["StackStatus"].endswith("_IN_PROGRESS") and stack["StackStatus"] != "REVIEW_IN_PROGRESS"
+    return stack["StackStatus"].endswith("_IN_PROGRESS") and not _is_in_review(stack)
+
+
+def _is_in_review(stack):
+    """Whether only a change set is there, and nothing of the stack itself."""
+    return stack["StackStatus"] == "REVIEW_IN_PROGRESS"
+
+
+def _forget_reviews(state):
+    """SAM would refuse to go on with a stack of its own that a crash has left in review."""
+    if state:
+        stacks, changes = state["stacks"]._data, state["change_sets"]._data
+        in_review = {key for key, stack in stacks.items() if _is_in_review(stack)}
+        names = {stacks.pop(key)["StackName"] for key in in_review}
+        for key in [key for key, change in changes.items() if change["StackName"] in names]:
+            del changes[key]
 
 
 def _changeable(message):

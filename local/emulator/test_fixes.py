@@ -269,6 +269,14 @@ class Fixes(unittest.TestCase):
                     else:
                         self.deploy(emulator, template)
 
+    def test_a_crash_before_a_deployment_leaves_nothing_of_it(self):
+        folder = self.folder()
+        for crash in range(2):
+            with Emulator(folder) as emulator:
+                emulator.client("cloudformation").create_change_set(
+                    StackName="it", ChangeSetName="first", ChangeSetType="CREATE", TemplateBody=TEMPLATE)
+                emulator.crash()
+
     def test_a_stream_is_kept_with_its_table(self):
         folder = self.folder()
         with Emulator(folder) as emulator:
