@@ -41,8 +41,9 @@ format: ## Look at the formatting
 lint: ## Look for what the compiler and clippy warn of
 	cargo clippy $(CARGO_FLAGS) -- --deny warnings
 
-docs: ## Build the documentation
+docs: ## Build the documentation, and check that of the events
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --workspace --no-deps --document-private-items --target $(HOST)
+	$(TOOLS) contracts-python tests/contracts/asyncapi.py
 
 licences: ## Look at the dependencies' licences and sources, and for what is banned
 	$(TOOLS) cargo-deny --workspace check licenses bans sources

@@ -4,8 +4,9 @@
 
 mod faults;
 mod histories;
-mod stores;
 mod suite;
+
+use orders_tests::stores;
 
 /// Makes each test of the suite a test of each store.
 macro_rules! conformance {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::stack::stack;
+use crate::{schemas, stack::stack};
 
 /// How long nothing more must come for the events to be all.
 const QUIET: Duration = Duration::from_secs(3);
@@ -58,9 +58,7 @@ pub type Histories = BTreeMap<String, Vec<Heard>>;
 /// Looks that each event is as the schema says, that each order's came in the order of its versions,
 /// from 0 on, none left out, and that a version that came again said the same.
 pub fn check_histories(histories: &Histories) {
-    let schema = include_str!("../../docs/order-events.schema.json");
-    let schema: Value = serde_json::from_str(schema).unwrap();
-    let schema = jsonschema::validator_for(&schema).unwrap();
+    let schema = schemas::validator(schemas::ORDER_EVENTS);
     for (order, history) in histories {
         let mut said: Vec<(&str, &Value)> = Vec::new();
         for heard in history {

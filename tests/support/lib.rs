@@ -5,4 +5,6 @@ pub mod buyers;
 pub mod gateway;
 pub mod history;
 pub mod lagging;
+pub mod schemas;
 pub mod stack;
+pub mod stores;

@@ -1,4 +1,4 @@
-//! The stores on DynamoDB that the suite runs on.
+//! Stores on DynamoDB: on an engine in this process, or where the stack is.
 
 use std::{env, time::Duration};
 
@@ -12,19 +12,20 @@ use aws_sdk_dynamodb::{
 };
 use dynoxide::Database;
 use orders_dynamo::{DynamoStore, ORDERS_BY_USER, TableNames};
-use orders_tests::stack::{sdk_config, stack};
 use tokio::net::TcpListener;
+
+use crate::stack::{sdk_config, stack};
 
 /// Long enough that no test of the suite gives up on a conflict.
 const CONFLICT_BUDGET: Duration = Duration::from_secs(20);
 
 /// A fresh engine in this process, for as long as the test runs.
-pub(crate) async fn in_process() -> DynamoStore {
+pub async fn in_process() -> DynamoStore {
     store_on(&in_process_endpoint().await).await
 }
 
 /// How to reach a fresh engine in this process.
-pub(crate) async fn in_process_endpoint() -> SdkConfig {
+pub async fn in_process_endpoint() -> SdkConfig {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(dynoxide::server::serve_on(listener, Database::memory().unwrap()));
@@ -33,7 +34,7 @@ pub(crate) async fn in_process_endpoint() -> SdkConfig {
 
 /// Tables made for the tests where the stack is, or at the endpoint that the environment names. Not
 /// the stack's own: there, the relay and its timers would have a hand in it.
-pub(crate) async fn at_endpoint() -> DynamoStore {
+pub async fn at_endpoint() -> DynamoStore {
     let sdk = match env::var("ORDERS_DYNAMODB_ENDPOINT") {
         Ok(endpoint) => {
             let url = Some(endpoint.as_str()).filter(|url| *url != "aws");
@@ -46,14 +47,14 @@ pub(crate) async fn at_endpoint() -> DynamoStore {
 }
 
 /// A store on tables made for the tests, if they are not there yet.
-pub(crate) async fn store_on(sdk: &SdkConfig) -> DynamoStore {
+pub async fn store_on(sdk: &SdkConfig) -> DynamoStore {
     let client = Client::new(sdk);
     let tables = make_tables(&client).await;
     DynamoStore::new(client, tables, CONFLICT_BUDGET)
 }
 
 /// Makes the two tables, as the template describes them.
-pub(crate) async fn make_tables(client: &Client) -> TableNames {
+pub async fn make_tables(client: &Client) -> TableNames {
     let tables = TableNames {
         orders: "orders-conformance-orders".to_owned(),
         tickets: "orders-conformance-tickets".to_owned(),
