@@ -302,7 +302,7 @@ class State:
         read = {}
         for key, text in self._journal.rows.items():
             kind, *rest = json.loads(key)
-            read.setdefault(kind, {})[tuple(rest)] = json.loads(text, object_hook=persistence._json_object_hook)
+            read.setdefault(kind, {})[tuple(rest)] = _from_json(text)
         states = {name: state for (name,), state in read.get("settings", {}).items()}
         _forget_reviews(states.get("cloudformation"))
         self._load_queues(states, read)
@@ -376,6 +376,11 @@ def _scoped(entries):
     scoped = AccountRegionScopedDict()
     scoped._data.update(entries)
     return scoped
+
+
+def _from_json(text):
+    # The hook is for what has a name with underscores, and slow.
+    return json.loads(text, object_hook=persistence._json_object_hook if '"__' in text else None)
 
 
 def _key(*parts):
