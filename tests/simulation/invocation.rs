@@ -26,6 +26,8 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the SDK waits for an answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a slow call takes there or back, so that it is still in time.
+const LONGEST_SLOW_MS: u64 = 2_900;
 /// How long the store tries again what conflicts with others, with a last call that hangs.
 const LONGEST_CONFLICT_MS: u64 = 7_000;
 /// How often a ticket or an order must change under a function before it gives up.
@@ -38,6 +40,7 @@ pub(crate) struct Invocation {
     pub(crate) world: Arc<World>,
     pub(crate) function: &'static str,
     skew_ms: i64,
+    slow: bool,
     crashed: AtomicBool,
     has_placed: AtomicBool,
     /// Whether a call went wrong.
@@ -59,6 +62,7 @@ pub(crate) async fn invoke<T>(
         world: Arc::clone(world),
         function,
         skew_ms,
+        slow: world.fault(Fault::Slow),
         crashed: AtomicBool::new(false),
         has_placed: AtomicBool::new(false),
         troubled: AtomicBool::new(false),
@@ -100,7 +104,7 @@ impl Invocation {
     /// again and again.
     pub(crate) fn may_be_at_a_loss(&self) -> bool {
         let others = self.world.state().promises.writes - self.writes_before;
-        self.troubled.load(Relaxed) || others >= READS_BEFORE_GIVING_UP
+        self.slow || self.troubled.load(Relaxed) || others >= READS_BEFORE_GIVING_UP
     }
 
     /// A call goes out, or its answer comes in: somebody else may come first, and this invocation
@@ -112,7 +116,11 @@ impl Invocation {
             self.crashed.store(true, Relaxed);
             std::future::pending::<()>().await;
         }
-        self.world.latency().await;
+        if self.slow {
+            self.world.sleep_ms(0..=LONGEST_SLOW_MS).await;
+        } else {
+            self.world.latency().await;
+        }
     }
 
     /// The SDK gives up on an answer.
