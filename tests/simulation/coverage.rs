@@ -22,6 +22,7 @@ counted! {
         Conflict = "a transaction conflicts for too long",
         Throttle = "the store is throttled",
         ServerError = "the store answers 5xx",
+        Slow = "every call of a function is slow",
         Hang = "the store hangs until the call times out",
         LateEffect = "a call times out and takes effect later",
         ReplyLost = "the reply is lost after the commit",

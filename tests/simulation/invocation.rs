@@ -29,6 +29,8 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the SDK waits for an answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a slow call takes there or back, so that it is still in time.
+const LONGEST_SLOW_MS: u64 = 2_900;
 /// How long the store tries again what conflicts with others, with a last call that hangs.
 const LONGEST_CONFLICT_MS: u64 = 7_000;
 /// How much later a call may still take effect that nobody waits for any more.
@@ -40,6 +42,7 @@ pub(crate) struct Invocation {
     pub(crate) function: &'static str,
     skew_ms: i64,
     started: Instant,
+    slow: bool,
     crashed: AtomicBool,
     has_placed: AtomicBool,
     /// Whether a call went wrong.
@@ -62,6 +65,7 @@ pub(crate) async fn invoke<T>(
         function,
         skew_ms,
         started: Instant::now(),
+        slow: world.fault(Fault::Slow),
         crashed: AtomicBool::new(false),
         has_placed: AtomicBool::new(false),
         troubled: AtomicBool::new(false),
@@ -108,7 +112,7 @@ impl Invocation {
     /// again and again.
     pub(crate) fn may_be_at_a_loss(&self) -> bool {
         let others = self.world.state().promises.writes - self.writes_before;
-        self.troubled.load(Relaxed) || others >= MAX_READS as u64
+        self.slow || self.troubled.load(Relaxed) || others >= MAX_READS as u64
     }
 
     /// A call goes out, or its answer comes in: somebody else may come first, and this invocation
@@ -120,7 +124,11 @@ impl Invocation {
             self.crashed.store(true, Relaxed);
             std::future::pending::<()>().await;
         }
-        self.world.latency().await;
+        if self.slow {
+            self.world.sleep_ms(0..=LONGEST_SLOW_MS).await;
+        } else {
+            self.world.latency().await;
+        }
     }
 
     /// The SDK gives up on an answer.

@@ -55,6 +55,7 @@ fn weight(fault: Fault) -> u64 {
         Fault::Conflict
         | Fault::Throttle
         | Fault::ServerError
+        | Fault::Slow
         | Fault::Hang
         | Fault::LateEffect
         | Fault::ReplyLost
