@@ -41,9 +41,10 @@ format: ## Look at the formatting
 lint: ## Look for what the compiler and clippy warn of
 	cargo clippy $(CARGO_FLAGS) -- --deny warnings
 
-docs: ## Build the documentation, and check that of the events
+docs: ## Build the documentation, and check what it says of events, tests and files
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --workspace --no-deps --document-private-items --target $(HOST)
 	$(TOOLS) contracts-python tests/contracts/asyncapi.py
+	$(TOOLS) contracts-python tests/contracts/pages.py
 
 licences: ## Look at the dependencies' licences and sources, and for what is banned
 	$(TOOLS) cargo-deny --workspace check licenses bans sources

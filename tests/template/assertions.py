@@ -353,6 +353,11 @@ class Alarms(Template):
         own = re.findall(r"^//! \| (`.*`) \|", TELEMETRY, re.MULTILINE)
         self.assertLessEqual(set(re.findall(r"`(\w+)`", "".join(own))), metrics)
 
+    def test_the_runbook_says_what_to_do_for_each(self):
+        headings = re.findall("^### (.*)$", (ROOT / "docs/runbook.md").read_text(), re.MULTILINE)
+        told_of = {name for heading in headings for name in heading.split(", ")}
+        self.assertEqual(told_of, {name for name, _ in self.all("CloudWatch::Alarm")})
+
 
 if __name__ == "__main__":
     unittest.main()
