@@ -17,10 +17,7 @@ use aws_smithy_runtime_api::client::{
     runtime_components::RuntimeComponents,
 };
 use orders_contracts::{ExpiryMessage, PublishedEvent};
-use orders_domain::{
-    Command, Decision, NewOrder, Order, OrderId, OrderStore, Status, Ticket, TicketVersion,
-    Timestamp, decide,
-};
+use orders_domain::{Command, Decision, Order, OrderId, OrderStore, Status, Timestamp, decide};
 use orders_dynamo::DynamoStore;
 use orders_lambda::{
     clock,
@@ -30,6 +27,7 @@ use orders_lambda::{
 };
 use orders_tests::{
     gateway::{Api, Event},
+    orders::{self, PLACED_AT_MS},
     stores,
 };
 use serde_json::{Value, json};
@@ -277,28 +275,9 @@ impl Outbox for Ledger {
     }
 }
 
-const START_MS: u64 = 1_700_000_000_000;
-
-fn order(byte: u8, hold_seconds: u64) -> Order {
-    let request = NewOrder {
-        id: OrderId::from_bytes([byte; 16]),
-        user_id: "alice".parse().unwrap(),
-        now: Timestamp::from_epoch_ms(START_MS).unwrap(),
-        hold: Duration::from_secs(hold_seconds),
-        correlation_id: "request-1".parse().unwrap(),
-    };
-    let ticket = Ticket {
-        id: "t1".parse().unwrap(),
-        title: "Concert".parse().unwrap(),
-        price: "25.50".parse().unwrap(),
-        version: TicketVersion::new(0),
-    };
-    Order::new(request, ticket)
-}
-
 /// Relays ten changes of ten orders.
 async fn relay(ledger: &Ledger, change: impl Fn(u8) -> (Option<Order>, Order)) {
-    let now = Timestamp::from_epoch_ms(START_MS).unwrap();
+    let now = Timestamp::from_epoch_ms(PLACED_AT_MS).unwrap();
     let records: Vec<_> = (0..10)
         .map(|byte| {
             let (before, after) = change(byte);
@@ -313,16 +292,16 @@ async fn relay(ledger: &Ledger, change: impl Fn(u8) -> (Option<Order>, Order)) {
 #[tokio::test]
 async fn a_batch_of_ten_for_the_relay() {
     let ledger = Ledger::default();
-    relay(&ledger, |byte| (None, order(byte, 30))).await;
+    relay(&ledger, |byte| (None, orders::placed(byte, 30))).await;
     ledger.has(&[("PutEvents of 10", 1), ("SendMessage", 10)]);
-    relay(&ledger, |byte| (None, order(byte, 600))).await;
+    relay(&ledger, |byte| (None, orders::placed(byte, 600))).await;
     ledger.has(&[("CreateSchedule", 10), ("PutEvents of 10", 1)]);
     for (hold_seconds, expected) in [
         (30, &[("PutEvents of 10", 1)][..]),
         (600, &[("DeleteSchedule", 10), ("PutEvents of 10", 1)]),
     ] {
         let cancelled = |byte| {
-            let order = order(byte, hold_seconds);
+            let order = orders::placed(byte, hold_seconds);
             let Decision::Apply(cancel) = decide(&order, &Command::Cancel) else { panic!() };
             assert_eq!(cancel.order().status, Status::Cancelled);
             (Some(order), cancel.order().clone())

@@ -4,15 +4,15 @@ use std::{error::Error, sync::Mutex, time::Duration};
 
 use aws_lambda_events::sqs::SqsEvent;
 use orders_domain::{
-    Command, Decision, Lock, MemoryStore, NewOrder, Order, OrderId, OrderStore, Placement, Replica,
-    Status, Ticket, TicketId, TicketRule, TicketVersion, Timestamp, decide,
+    Command, Decision, Lock, MemoryStore, OrderStore, Placement, Replica, Status, TicketId,
+    TicketRule, decide,
 };
 use orders_lambda::{
     clock,
     queue::{Message, Outcome, Visibility, process},
     stream,
 };
-use orders_tests::{gateway::context, lagging::Lagging};
+use orders_tests::{gateway::context, lagging::Lagging, orders::placed};
 use serde_json::{Value, json};
 
 /// Remembers which message was hidden for how long.
@@ -117,27 +117,10 @@ async fn a_message_without_an_id_brings_the_whole_batch_again() {
     assert!(process(&event, &context(), clock::now(), &Hidden::default(), &handler).await.is_err());
 }
 
-fn order() -> Order {
-    let request = NewOrder {
-        id: OrderId::from_bytes([7; 16]),
-        user_id: "alice".parse().unwrap(),
-        now: Timestamp::from_epoch_ms(1_700_000_000_000).unwrap(),
-        hold: Duration::from_secs(30),
-        correlation_id: "request-1".parse().unwrap(),
-    };
-    let ticket = Ticket {
-        id: "ticket-1".parse().unwrap(),
-        title: "Concert".parse().unwrap(),
-        price: "19.90".parse().unwrap(),
-        version: TicketVersion::new(0),
-    };
-    Order::new(request, ticket)
-}
-
 #[tokio::test]
 async fn a_late_charge_that_still_sees_its_own_orders_lock_looks_again() {
     let store = Lagging::default();
-    let order = order();
+    let order = placed(7, 30);
     store.apply_ticket(&order.ticket, TicketRule::FirstOrNext).await.unwrap();
     store.place(&Placement { order: order.clone(), takeover: None }).await.unwrap();
     let command = Command::Expire { now: order.expires_at };
@@ -181,7 +164,7 @@ fn a_record_tells_what_an_order_was_and_is() {
     let records = stream::read(&text).unwrap();
     assert_eq!(records[0].sequence_number, "222");
     let change = records[0].change.as_ref().unwrap().as_ref().unwrap();
-    assert_eq!(change.before, Some(order()));
+    assert_eq!(change.before, Some(placed(7, 30)));
     assert_eq!((&change.after.status, change.after.version.number()), (&Status::Cancelled, 1));
 }
 
@@ -196,7 +179,7 @@ fn a_row_that_was_no_order_is_one_once_it_is_mended_and_no_longer_one_once_it_is
         let change = records.into_iter().next().unwrap().change;
         change.map(|change| change.map(|change| (change.before, change.after)))
     };
-    assert_eq!(change_of(Some(&bad), Some(good)).unwrap(), Some((None, order())));
+    assert_eq!(change_of(Some(&bad), Some(good)).unwrap(), Some((None, placed(7, 30))));
     assert_eq!(change_of(Some(&bad), None).unwrap(), None);
     assert!(change_of(Some(good), Some(&bad)).is_err());
     assert!(change_of(None, Some(&bad)).is_err());
