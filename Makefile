@@ -33,7 +33,7 @@ redrive: ## List the dead-letter queues; or move messages back: make redrive QUE
 clean-state: ## Forget the stack's data
 	@$(STACK) clean-state
 
-test: format lint docs licences template tool-tests emulator-tests rust-tests openapi ## Everything that CI runs
+test: format lint docs licences template tool-tests emulator-tests least-privilege rust-tests openapi ## Everything that CI runs
 
 format: ## Look at the formatting
 	cargo fmt --all --check
@@ -58,6 +58,7 @@ template: ## Check the template, and check the checks with defects of all kinds
 	$(TOOLS) checkov --config-file tests/template/checkov.yaml --file .tools/template.json
 	$(TOOLS) sam-python tests/template/assertions.py
 	$(TOOLS) sam-python tests/template/defects.py
+	PYTHONPATH=tests/template $(TOOLS) sam-python tests/privileges/asserted.py
 
 roles: ## Say what each role may do
 	@$(TOOLS) sam-python tests/template/roles.py
@@ -67,6 +68,9 @@ tool-tests: ## Test the tools beside the emulator
 
 emulator-tests: ## Test the fixes of the emulator
 	$(TOOLS) emulator-python -m unittest discover --start-directory local/emulator
+
+least-privilege: ## Take away every right of every role, one at a time, and see what misses it
+	PYTHONPATH=tests/template $(STACK) exec $(TOOLS) sam-python tests/privileges/run.py
 
 rust-tests: ## Test the service, against a stack of its own
 	$(STACK) exec cargo test $(CARGO_FLAGS)

@@ -172,9 +172,8 @@ class Stack:
             'curl -i $API/api/orders/$ORDER -H "Authorization: Bearer $ALICE"',
             'curl -i -X DELETE $API/api/orders/$ORDER -H "Authorization: Bearer $ALICE"', "",
             "A new ticket comes on sale:", "",
-            f"curl -s {self.endpoint} -H 'X-Amz-Target: AWSEvents.PutEvents' "
-            f"-H 'Content-Type: application/x-amz-json-1.1' "
-            f"-H 'Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/events/aws4_request' "
+            f"curl -s {self.endpoint} --aws-sigv4 aws:amz:{REGION}:events --user test:test "
+            f"-H 'X-Amz-Target: AWSEvents.PutEvents' -H 'Content-Type: application/x-amz-json-1.1' "
             f"-d {shlex.quote(json.dumps({'Entries': json.loads(entry)}))}", "",
             "Ctrl-C ends it all. The data stays until make clean-state.", ""])
 

@@ -7,7 +7,8 @@
     stack.py clean-state    forgets its data
 
 Settings, from the environment: ORDERS_PORT and ORDERS_ISSUER_PORT (0: any that is free),
-ORDERS_STATE (the folder for the data), ORDERS_STACK_FILE (where to describe the stack).
+ORDERS_STATE (the folder for the data), ORDERS_STACK_FILE (where to describe the stack), AUTH (true: IAM
+policies are enforced, as in AWS; exec always does, run does not unless asked).
 """
 
 import json
@@ -44,6 +45,8 @@ def execute(command):
     if not command:
         raise Refused("exec needs a command.")
     service = _service()
+    # What runs here is a test: every call is checked against the policies of its caller.
+    os.environ.setdefault("AUTH", "true")
     with tempfile.TemporaryDirectory(prefix="orders-stack-") as folder:
         state = Path(os.environ.get("ORDERS_STATE", folder))
         stack_file = Path(os.environ.get("ORDERS_STACK_FILE", state / "stack.json"))

@@ -5,11 +5,23 @@ import re
 import unittest
 
 from expand import ROOT, TEMPLATE, expand
-from roles import table
+from roles import rights, table
 
 DAY_SECONDS = 24 * 60 * 60
 TELEMETRY = (ROOT / "shared/lambda/src/telemetry.rs").read_text()
 CONTRACTS = ROOT / "shared/contracts/src"
+# What AWS itself does with a role that it is given: the page that says so, and the actions.
+LOGS = "AWS managed policy reference, AWSLambdaBasicExecutionRole", ("logs:CreateLogStream", "logs:PutLogEvents")
+TRACES = (
+    "Lambda developer guide, Visualize Lambda function invocations using AWS X-Ray",
+    ("xray:PutTelemetryRecords", "xray:PutTraceSegments"))
+QUEUE = (
+    "AWS managed policy reference, AWSLambdaSQSQueueExecutionRole",
+    ("sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"))
+STREAM = (
+    "AWS managed policy reference, AWSLambdaDynamoDBExecutionRole",
+    ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"))
+DEPLOYMENT = "AWS managed policy reference, AWSCodeDeployRoleForLambdaLimited"
 
 
 def target(reference):
@@ -23,6 +35,11 @@ def arn(resource):
 
 def as_list(value):
     return value if isinstance(value, list) else [value]
+
+
+def _each(page_and_actions, role, resource):
+    page, actions = page_and_actions
+    return [(page, role, action, resource) for action in actions]
 
 
 class Template(unittest.TestCase):
@@ -169,6 +186,27 @@ class Roles(Template):
     def test_each_may_do_what_the_table_says(self):
         expected = (ROOT / "tests/template/roles.txt").read_text()
         self.assertEqual(table(self.resources), expected, "If it is meant: make roles > tests/template/roles.txt")
+
+    def test_each_may_do_what_aws_does_with_it(self):
+        given = [(right.role, right.action, right.resource) for right in rights(self.resources)]
+        for page, *demanded in self.demanded():
+            self.assertIn(tuple(demanded), given, page)
+
+    def demanded(self):
+        """The page that demands it, the role, the action, the resource."""
+        for name, _ in self.functions():
+            yield from _each(LOGS, f"{name}Role", arn(f"{name}Logs"))
+            yield from _each(TRACES, f"{name}Role", "*")
+        for _, it in self.all("Lambda::EventSourceMapping"):
+            role = target(self.one(target(self.one(target(it["FunctionName"]))["FunctionName"]))["Role"])
+            source = it["EventSourceArn"]
+            yield from _each(QUEUE if target(source).endswith("Queue") else STREAM, role, source)
+        prefix = "arn:${AWS::Partition}:%s:${AWS::Region}:${AWS::AccountId}:"
+        for name, actions, which in (
+                ("cloudwatch", ["DescribeAlarms"], "alarm:*"),
+                ("lambda", ["GetAlias", "GetProvisionedConcurrencyConfig", "UpdateAlias"], "function:${AWS::StackName}-*")):
+            page = DEPLOYMENT, [f"{name}:{action}" for action in actions]
+            yield from _each(page, "DeploymentRole", {"Fn::Sub": prefix % name + which})
 
     def test_each_function_has_one_of_its_own_that_is_complete_before_it(self):
         for name, it in self.functions():

@@ -1,32 +1,68 @@
 """The roles, and what each may do with what: `make roles`."""
 
 from collections import defaultdict
+from typing import NamedTuple
 
 from expand import TEMPLATE, expand
 
 
+class Right(NamedTuple):
+    """One thing that a role may do with one resource, and where its policy says so."""
+
+    role: str
+    action: str
+    resource: object
+    condition: object
+    policy: str
+    statement: int
+    place: int  # among the statement's resources
+
+    def __str__(self):
+        condition = f"  if {_text(self.condition)}" if self.condition else ""
+        return f"{self.action:<38} {_text(self.resource)}{condition}"
+
+
 def table(resources):
     """The table as text."""
-    rights = defaultdict(list)
-    for role, statement in _statements(resources):
-        condition = f"  if {_text(statement['Condition'])}" if "Condition" in statement else ""
-        for action in _list(statement["Action"]):
-            rights[role] += [f"    {action:<38} {_text(on)}{condition}" for on in _list(statement["Resource"])]
-    return "\n".join("\n".join([role, *sorted(rights[role]), ""]) for role in sorted(rights))
+    rows = defaultdict(list)
+    for right in rights(resources):
+        rows[right.role].append(f"    {right}")
+    return "\n".join("\n".join([role, *sorted(rows[role]), ""]) for role in sorted(rows))
 
 
-def _statements(resources):
+def rights(resources):
+    """Everything that any role may do."""
+    for role, policy in policies(resources):
+        for number, statement in enumerate(policy["PolicyDocument"]["Statement"]):
+            for action in _list(statement["Action"]):
+                for place, resource in enumerate(_list(statement["Resource"])):
+                    condition = statement.get("Condition")
+                    yield Right(role, action, resource, condition, policy["PolicyName"], number, place)
+
+
+def policies(resources):
+    """Every policy, with the role that has it."""
     for name, resource in resources.items():
         properties = resource.get("Properties", {})
         if resource["Type"] == "AWS::IAM::Role":
-            policies = [(name, policy) for policy in properties.get("Policies", [])]
+            yield from ((name, policy) for policy in properties.get("Policies", []))
         elif resource["Type"] == "AWS::IAM::Policy":
-            policies = [(role["Ref"], properties) for role in properties["Roles"]]
-        else:
-            continue
-        for role, policy in policies:
-            for statement in policy["PolicyDocument"]["Statement"]:
-                yield role, statement
+            yield from ((role["Ref"], properties) for role in properties["Roles"])
+
+
+def without(document, right):
+    """The policy document, in the template or deployed, with just this right taken away."""
+    before, statement, after = _around(document["Statement"], right.statement)
+    resources = _list(statement["Resource"])
+    others = [action for action in _list(statement["Action"]) if action != right.action]
+    elsewhere = resources[:right.place] + resources[right.place + 1:]
+    left = [{**statement, "Action": others}] if others else []
+    left += [{**statement, "Action": right.action, "Resource": elsewhere}] if elsewhere else []
+    return {**document, "Statement": [*before, *left, *after]}
+
+
+def _around(items, place):
+    return items[:place], items[place], items[place + 1:]
 
 
 def _list(value):

@@ -1,0 +1,301 @@
+"""What each role is for, as short as it can be seen in the deployed service. No scenario needs a role but
+its own: what others would have done, it writes to the tables and queues itself."""
+
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+import uuid
+from contextlib import contextmanager
+from datetime import datetime, timezone
+
+import boto3
+
+
+class Missing(Exception):
+    """Something that the role is for does not happen."""
+
+
+class Service:
+    """A stack on this machine, by its description; seen for as long as it is waited for."""
+
+    def __init__(self, description, clients=None, seconds=0):
+        self._description = description
+        self.stack_name, self.outputs = description["stackName"], description["outputs"]
+        self._seconds = seconds
+        names = "cloudformation", "dynamodb", "events", "iam", "lambda", "scheduler", "sqs"
+        self._clients = clients or {name: self._client(name) for name in names}
+
+    def _client(self, name):
+        return boto3.client(
+            name, endpoint_url=self._description["endpointUrl"], region_name=self._description["region"],
+            aws_access_key_id="test", aws_secret_access_key="test")
+
+    def client(self, name):
+        return self._clients[name]
+
+    def waiting(self, seconds):
+        """The same, waited for at most this long."""
+        return Service(self._description, self._clients, seconds)
+
+    def until(self, what, happens):
+        """What happens returns, as soon as it is true."""
+        deadline = time.monotonic() + self._seconds
+        while not (result := happens()):
+            if time.monotonic() > deadline:
+                raise Missing(what)
+            time.sleep(0.1)
+        return result
+
+    def ask(self, method, path, buyer="alice", body=None):
+        """Has the API answer well."""
+        request = urllib.request.Request(
+            self._description["apiUrl"] + path, method=method, data=body and json.dumps(body).encode(), headers={
+                "Authorization": f"Bearer {self._description['tokens'][buyer]}", "Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.load(answer) if answer.status != 204 else None
+        except urllib.error.HTTPError as error:
+            raise Missing(f"{method} {re.sub('[^/]{36}', '{id}', path)} (it is {error.code})") from None
+
+    def row(self, table, key):
+        found = self.client("dynamodb").get_item(
+            TableName=self.outputs[f"{table}TableName"], Key={"id": {"S": key}}, ConsistentRead=True)
+        return {name: next(iter(value.values())) for name, value in found.get("Item", {}).items()}
+
+    def put(self, table, **fields):
+        item = {name: _attribute(value) for name, value in fields.items()}
+        self.client("dynamodb").put_item(TableName=self.outputs[f"{table}TableName"], Item=item)
+
+    def change(self, table, key, **fields):
+        self.client("dynamodb").update_item(
+            TableName=self.outputs[f"{table}TableName"], Key={"id": {"S": key}},
+            AttributeUpdates={name: {"Value": _attribute(value), "Action": "PUT"} for name, value in fields.items()})
+
+    def ticket(self, **lock):
+        ticket = new_id()
+        self.put("Tickets", id=ticket, title="Concert", price=2550, version=0, **lock)
+        return ticket
+
+    def held(self, seconds=600, order=None):
+        """An order that holds a ticket for this long."""
+        order, until = order or new_id(), now_ms() + seconds * 1000
+        ticket = self.ticket(locked_by=order, locked_until=until)
+        self.order(order, ticket, until, status="awaiting_payment", version=0)
+        return order, ticket
+
+    def expired(self):
+        """An order that has expired, whose ticket is free."""
+        order = new_id()
+        self.order(order, self.ticket(), now_ms(), status="expired", version=1)
+        return order
+
+    def order(self, order, ticket, until, **state):
+        shown = {"id": ticket, "title": "Concert", "price": 2550, "version": 0}
+        self.put("Orders", id=order, user_id="alice", created_at=now_ms(), expires_at=until,
+                 correlation_id="least-privilege", ticket=shown, **state)
+
+    def lapse(self, order, ticket, in_seconds=0):
+        """Has a hold end sooner than its timer knows."""
+        until = now_ms() + in_seconds * 1000
+        self.change("Orders", order, expires_at=until)
+        self.change("Tickets", ticket, locked_until=until)
+
+    def tell(self, source, kind, detail):
+        entry = {"EventBusName": self.outputs["EventBusName"], "Source": source, "DetailType": kind,
+                 "Detail": json.dumps(detail)}
+        self.client("events").put_events(Entries=[entry])
+
+    def tell_ticket(self, ticket, kind, version):
+        self.tell("tickets", kind, {"id": ticket, "title": "Concert", "price": 25.5, "version": version})
+
+    def tell_payment(self, order):
+        self.tell("payments", "PaymentCreated", {"id": new_id(), "orderId": order})
+
+    def send_expiry(self, order):
+        self.client("sqs").send_message(
+            QueueUrl=self.outputs["ExpiryQueueUrl"], MessageBody=json.dumps({"orderId": order}))
+
+    def queue_arn(self, output):
+        url = self.outputs[output]
+        found = self.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        return found["Attributes"]["QueueArn"]
+
+    def take(self, url):
+        """The texts of some messages, which are then gone."""
+        queues = self.client("sqs")
+        messages = queues.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        for message in messages:
+            queues.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return [message["Body"] for message in messages]
+
+    @contextmanager
+    def listening(self):
+        """Says whether an event of this kind has been told of an order, since the beginning."""
+        events, queues, name = self.client("events"), self.client("sqs"), f"least-privilege-{new_id()}"
+        bus, heard = self.outputs["EventBusName"], set()
+        url = queues.create_queue(QueueName=name)["QueueUrl"]
+        arn = queues.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        events.put_rule(Name=name, EventBusName=bus, EventPattern=json.dumps({"source": ["orders"]}))
+        events.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "it", "Arn": arn}])
+
+        def has_heard(kind, order):
+            heard.update((event["detail-type"], event["detail"]["id"]) for event in map(json.loads, self.take(url)))
+            return (kind, order) in heard
+
+        try:
+            yield has_heard
+        finally:
+            events.remove_targets(Rule=name, EventBusName=bus, Ids=["it"])
+            events.delete_rule(Name=name, EventBusName=bus)
+            queues.delete_queue(QueueUrl=url)
+
+    def has_schedule(self, name):
+        found = self.client("scheduler").list_schedules(GroupName=self.outputs["ScheduleGroupName"], NamePrefix=name)
+        return bool(found["Schedules"])
+
+
+def create_order(service):
+    service.ask("POST", "/api/orders", body={"ticketId": service.ticket()})
+    order, ticket = service.held()
+    service.lapse(order, ticket)
+    service.ask("POST", "/api/orders", "bob", {"ticketId": ticket})
+
+
+def show_order(service):
+    order, _ = service.held()
+    service.ask("GET", f"/api/orders/{order}")
+
+
+def list_orders(service):
+    service.held()
+    if not service.ask("GET", "/api/orders"):
+        raise Missing("an order in the list")
+
+
+def cancel_order(service):
+    order, _ = service.held()
+    service.ask("DELETE", f"/api/orders/{order}")
+
+
+def ticket_event(service):
+    ticket = new_id()
+    service.tell_ticket(ticket, "TicketCreated", 0)
+    service.until("a new ticket", lambda: service.row("Tickets", ticket))
+
+
+def ticket_event_after_a_gap(service):
+    """Those before it do not come, so it is hidden for a moment, twice, and then applied."""
+    ticket = new_id()
+    service.tell_ticket(ticket, "TicketUpdated", 2)
+    service.until("a ticket event after a gap", lambda: service.row("Tickets", ticket))
+
+
+def payments(service):
+    orders = {"a payment": service.held()[0], "a late payment": service.expired()}
+    for order in orders.values():
+        service.tell_payment(order)
+    for what, order in orders.items():
+        service.until(what, lambda: service.row("Orders", order)["status"] == "paid")
+
+
+def payment_before_its_order(service):
+    """It is hidden until the order may be there."""
+    order = new_id()
+    service.tell_payment(order)
+    time.sleep(1)
+    service.held(order=order)
+    service.until("a payment before its order", lambda: service.row("Orders", order)["status"] == "paid")
+
+
+def expiry(service):
+    order, ticket = service.held()
+    service.lapse(order, ticket)
+    service.send_expiry(order)
+    service.until("an expiry", lambda: service.row("Orders", order)["status"] == "expired")
+
+
+def early_expiry(service):
+    """It is hidden until it is time."""
+    order, ticket = service.held()
+    service.lapse(order, ticket, in_seconds=3)
+    service.send_expiry(order)
+    service.until("an expiry that came early", lambda: service.row("Orders", order)["status"] == "expired")
+
+
+def order_with_a_schedule(service):
+    with service.listening() as heard:
+        order, _ = service.held()
+        service.until("OrderCreated", lambda: heard("OrderCreated", order))
+        service.until("a schedule", lambda: service.has_schedule(order))
+        service.change("Orders", order, status="cancelled", version=1)
+        service.until("OrderCancelled", lambda: heard("OrderCancelled", order))
+        service.until("the end of a schedule", lambda: not service.has_schedule(order))
+
+
+def order_too_short_for_a_schedule(service):
+    """Until its expiry is in the queue, nothing more is told."""
+    with service.listening() as heard:
+        order, _ = service.held(20)
+        service.change("Orders", order, status="cancelled", version=1)
+        service.until("what follows a short hold", lambda: heard("OrderCancelled", order))
+
+
+def poison_record(service):
+    record, queue = new_id(), service.outputs["OrderRelayDeadLetterQueueUrl"]
+    service.put("Orders", id=record, status="lost")
+    service.until("a poison record's burial", lambda: any(record in text for text in service.take(queue)))
+
+
+def schedule(service):
+    order, ticket = service.held()
+    service.lapse(order, ticket)
+    fire(service, service.queue_arn("ExpiryQueueUrl"), {"orderId": order})
+    service.until("a schedule's message", lambda: service.row("Orders", order)["status"] == "expired")
+
+
+def schedule_that_fails(service):
+    order, queue = new_id(), service.outputs["ExpiryDeadLetterQueueUrl"]
+    fire(service, service.queue_arn("ExpiryQueueUrl") + "-that-is-gone", {"orderId": order})
+    service.until("an undelivered message", lambda: any(order in text for text in service.take(queue)))
+
+
+def fire(service, queue, message):
+    """Has the Scheduler send a message now, as the relay has it send expiries."""
+    relay = service.client("lambda").get_function_configuration(FunctionName=service.outputs["OrderRelayFunctionName"])
+    service.client("scheduler").create_schedule(
+        GroupName=service.outputs["ScheduleGroupName"], Name=new_id(), FlexibleTimeWindow={"Mode": "OFF"},
+        ScheduleExpression=f"at({datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S})", ActionAfterCompletion="DELETE",
+        Target={
+            "Arn": queue, "Input": json.dumps(message),
+            "RoleArn": relay["Environment"]["Variables"]["SCHEDULER_ROLE_ARN"],
+            "DeadLetterConfig": {"Arn": service.queue_arn("ExpiryDeadLetterQueueUrl")}})
+
+
+# The quickest first.
+SCENARIOS = {
+    "CreateOrderRole": [create_order],
+    "ShowOrderRole": [show_order],
+    "ListOrdersRole": [list_orders],
+    "CancelOrderRole": [cancel_order],
+    "TicketEventsRole": [ticket_event, ticket_event_after_a_gap],
+    "PaymentEventsRole": [payments, payment_before_its_order],
+    "ExpireOrdersRole": [expiry, early_expiry],
+    "OrderRelayRole": [order_with_a_schedule, order_too_short_for_a_schedule, poison_record],
+    "SchedulerRole": [schedule, schedule_that_fails],
+}
+
+
+def new_id():
+    return str(uuid.uuid4())
+
+
+def now_ms():
+    return int(time.time() * 1000)
+
+
+def _attribute(value):
+    if isinstance(value, dict):
+        return {"M": {name: _attribute(part) for name, part in value.items()}}
+    return {"N": str(value)} if isinstance(value, int) else {"S": value}
