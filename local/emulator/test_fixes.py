@@ -28,6 +28,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 HERE = Path(__file__).resolve().parent
 CRASHES = 6
 PAIR = ("left", "right")
+POLICY = '{"Version": "2012-10-17", "Statement": [{ %s }]}'
 
 TEMPLATE = """
 Transform: AWS::Serverless-2016-10-31
@@ -65,13 +66,13 @@ Resources:
 class Emulator:
     """The emulator on a free port; its state is in `folder`."""
 
-    def __init__(self, folder, without="", port=None):
+    def __init__(self, folder, without="", port=None, **settings):
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {
             **os.environ, "GATEWAY_PORT": str(self.port), "BIND_HOST": "127.0.0.1", "MINISTACK_HOST": "127.0.0.1",
             "SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0", "PERSIST_STATE": "1", "STATE_DIR": f"{folder}/state",
-            "TMPDIR": folder, "EMULATOR_WITHOUT_FIX": without,
+            "TMPDIR": folder, "EMULATOR_WITHOUT_FIX": without, **settings,
         }
 
     def __enter__(self):
@@ -92,10 +93,10 @@ class Emulator:
             pass
         self.process.wait()
 
-    def client(self, service):
+    def client(self, service, key="test", secret="test", token=None):
         return boto3.client(
-            service, endpoint_url=self.url, region_name="us-east-1",
-            aws_access_key_id="test", aws_secret_access_key="test", config=Config(retries={"total_max_attempts": 1}))
+            service, endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=key,
+            aws_secret_access_key=secret, aws_session_token=token, config=Config(retries={"total_max_attempts": 1}))
 
     def get(self, path, authorization=""):
         """The status and the body."""
@@ -346,6 +347,79 @@ class Fixes(unittest.TestCase):
                     AttributeNames=["SentTimestamp"])["Messages"]:
                 late.append(int(message["Attributes"]["SentTimestamp"]) / 1000 - int(message["Body"]))
         return late
+
+    def test_a_queue_that_refuses_plain_http_may_be_used(self):
+        for without, expected in (("", True), ("secure_transport", False)):
+            with self.subTest(without=without), Emulator(self.folder(), without, AUTH="true") as emulator:
+                queue = emulator.client("sqs").create_queue(QueueName="it", Attributes={"Policy": POLICY % (
+                    '"Effect": "Deny", "Principal": "*", "Action": "sqs:*", "Resource": "*",'
+                    '"Condition": {"Bool": {"aws:SecureTransport": "false"}}')})["QueueUrl"]
+                self.assertEqual(self.may(emulator.client("sqs").send_message, QueueUrl=queue, MessageBody="x"), expected)
+
+    def test_a_schedule_is_made_by_who_may_use_its_group_and_pass_its_role(self):
+        create = '"Effect": "Allow", "Action": "scheduler:CreateSchedule", "Resource": "arn:aws:scheduler:*:schedule/%s/*"'
+        pass_role = (
+            '"Effect": "Allow", "Action": "iam:PassRole", "Resource": "arn:aws:iam::000000000000:role/sender",'
+            '"Condition": {"StringEquals": {"iam:PassedToService": "%s.amazonaws.com"}}')
+        callers = [f"{create % group} }}, {{ {pass_role % service}"
+                   for group, service in (("it", "scheduler"), ("it", "lambda"), ("default", "scheduler"))]
+        for without, expected in (("", [True, False, False]), ("schedule_permissions", [False, False, True])):
+            with self.subTest(without=without), Emulator(self.folder(), without, AUTH="true") as emulator:
+                emulator.client("scheduler").create_schedule_group(Name="it")
+                schedulers = [self.session(emulator, f"it-{number}", rights) for number, rights in enumerate(callers)]
+                self.assertEqual([self.may(self.schedule, it, f"it-{n}") for n, it in enumerate(schedulers)], expected)
+
+    def test_a_role_is_passed_by_who_may_pass_it(self):
+        for without, expected in (("", False), ("schedule_permissions", True)):
+            with self.subTest(without=without), Emulator(self.folder(), without, AUTH="true") as emulator:
+                emulator.client("scheduler").create_schedule_group(Name="it")
+                caller = self.session(emulator, "it", '"Effect": "Allow", "Action": "scheduler:*", "Resource": "*"')
+                self.assertEqual(self.may(self.schedule, caller, "it"), expected)
+
+    def test_a_schedule_sends_what_its_role_may_send(self):
+        allow = '"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "arn:aws:sqs:*:%s"'
+        none = '"Effect": "Allow", "Action": "sqs:ReceiveMessage", "Resource": "*"'
+        for without, expected in (("", [(1, 0), (0, 1), (0, 0)]), ("schedule_permissions", [(1, 0)] * 3)):
+            for rights, counts in zip((allow % "due", allow % "dead", none), expected):
+                with self.subTest(without=without, rights=rights), Emulator(self.folder(), without, AUTH="true") as emulator:
+                    queues = emulator.client("sqs")
+                    due, dead = (queues.create_queue(QueueName=name)["QueueUrl"] for name in ("due", "dead"))
+                    schedules = emulator.client("scheduler")
+                    schedules.create_schedule_group(Name="it")
+                    self.make_role(emulator, "sender", rights)
+                    self.schedule(schedules, "it")
+                    eventually(lambda: not schedules.list_schedules(GroupName="it")["Schedules"])
+                    self.assertEqual((self.count(queues, due), self.count(queues, dead)), counts)
+
+    def schedule(self, scheduler, name):
+        """Makes a schedule that is due."""
+        queues = "arn:aws:sqs:us-east-1:000000000000:"
+        scheduler.create_schedule(
+            GroupName="it", Name=name, ScheduleExpression="at(2026-01-01T00:00:00)", ActionAfterCompletion="DELETE",
+            FlexibleTimeWindow={"Mode": "OFF"}, Target={
+                "Arn": f"{queues}due", "RoleArn": "arn:aws:iam::000000000000:role/sender", "Input": "now",
+                "DeadLetterConfig": {"Arn": f"{queues}dead"}})
+
+    def session(self, emulator, role, rights):
+        """The scheduler for one who may do this."""
+        arn = self.make_role(emulator, role, rights)
+        made = emulator.client("sts").assume_role(RoleArn=arn, RoleSessionName="it")["Credentials"]
+        return emulator.client("scheduler", made["AccessKeyId"], made["SecretAccessKey"], made["SessionToken"])
+
+    def make_role(self, emulator, name, rights):
+        roles = emulator.client("iam")
+        trust = POLICY % '"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "arn:aws:iam::000000000000:root"}'
+        role = roles.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]
+        roles.put_role_policy(RoleName=name, PolicyName="it", PolicyDocument=POLICY % rights)
+        return role["Arn"]
+
+    def may(self, call, *args, **kwargs):
+        try:
+            call(*args, **kwargs)
+        except ClientError as error:
+            self.assertIn("AccessDenied", error.response["Error"]["Code"])
+            return False
+        return True
 
     def test_a_stream_is_delivered_with_partial_failures_halving_and_a_failure_destination(self):
         for without, expected in (("", True), ("stream_mapping", False)):
