@@ -33,7 +33,7 @@ redrive: ## List the dead-letter queues; or move messages back: make redrive QUE
 clean-state: ## Forget the stack's data
 	@$(STACK) clean-state
 
-test: format lint docs licences template tool-tests emulator-tests least-privilege rust-tests ## Everything that CI runs
+test: format lint docs licences template tool-tests emulator-tests rust-tests ## Everything that CI runs
 
 format: ## Look at the formatting
 	cargo fmt --all --check
@@ -67,7 +67,7 @@ tool-tests: ## Test the tools beside the emulator
 emulator-tests: ## Test the fixes of the emulator
 	$(TOOLS) emulator-python -m unittest discover --start-directory local/emulator
 
-least-privilege: ## Take away every right of every role, one at a time, and see what misses it
+least-privilege: ## Take away every right of every role, one at a time, and see what misses it (2 to 4 minutes)
 	PYTHONPATH=tests/template $(STACK) exec $(TOOLS) sam-python tests/privileges/run.py
 
 rust-tests: ## Test the service, against a stack of its own
