@@ -69,7 +69,7 @@ tool-tests: ## Test the tools beside the emulator
 emulator-tests: ## Test the fixes of the emulator
 	$(TOOLS) emulator-python -m unittest discover --start-directory local/emulator
 
-least-privilege: ## Take away every right of every role, one at a time, and see what misses it
+least-privilege: ## Take away every right of every role, one at a time, and see what misses it (2 to 4 minutes)
 	PYTHONPATH=tests/template $(STACK) exec $(TOOLS) sam-python tests/privileges/run.py
 
 rust-tests: ## Test the service, against a stack of its own

@@ -25,7 +25,6 @@ SIDE_BY_SIDE = (
     ("CreateOrderRole", "ShowOrderRole", "ListOrdersRole", "CancelOrderRole"),
     ("TicketEventsRole",), ("PaymentEventsRole",), ("OrderRelayRole",), ("ExpireOrdersRole", "SchedulerRole"))
 LONG_SECONDS = 120
-NOTHING = "MISSED BY NOTHING"
 
 
 class Roles:
@@ -63,11 +62,13 @@ def main():
         return [found for name in names for found in look_at(service, roles, name, own)]
 
     with ThreadPoolExecutor() as pool:
-        fails = [found for part in pool.map(look, SIDE_BY_SIDE) for found in part]
-    reasons = [page_of(right, pages) or next(what for it, what in fails if it == right) or NOTHING for right in rows]
-    for right, reason in zip(rows, reasons):
-        print(f"{right.role:<17} {str(right):<84} {reason}")
-    unneeded = reasons.count(NOTHING)
+        looked = [found for part in pool.map(look, SIDE_BY_SIDE) for found in part]
+    unneeded = 0
+    for right in rows:
+        page = page_of(right, pages)
+        reason = f"demanded: {page}" if page else next((what for it, what in looked if it == right), None)
+        unneeded += not reason
+        print(f"{right.role:<17} {str(right):<84} {reason or 'MISSED BY NOTHING'}")
     print(f"\n{len(rows)} rights: without {len(own) - unneeded} the service fails, "
           f"{len(rows) - len(own)} are demanded by AWS, {unneeded} are missed by nothing.")
     return bool(unneeded)
