@@ -100,7 +100,9 @@ def catch(touched):
 def failed_test(arguments):
     outcome = test(arguments)
     failed = re.findall(r"^test (\S+) \.\.\. FAILED", outcome.stdout, re.M)
-    return f"{failed[0]} and {len(failed) - 1} more" if failed else None
+    if not failed:
+        return None
+    return failed[0] + (f" and {len(failed) - 1} more" if failed[1:] else "")
 
 
 def test(arguments):

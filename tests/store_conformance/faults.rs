@@ -22,15 +22,15 @@ use aws_smithy_runtime_api::{
     http::StatusCode,
 };
 use orders_domain::{
-    Command, CommitOutcome, Decision, Lock, OrderStore, PlaceOutcome, StoreError, TicketOutcome,
-    TicketRule, decide,
+    Command, CommitOutcome, Decision, Lock, OrderStore, PlaceOutcome, Placement, StoreError,
+    TicketOutcome, TicketRule, decide,
 };
 use orders_dynamo::{DynamoStore, TableNames};
 use serde_json::{Value, json};
 
 use crate::{
     stores,
-    suite::{free_ticket, order_for, placement, ticket},
+    suite::{free_ticket, order_at, order_for, placement, ticket},
 };
 
 /// What happens to one request.
@@ -271,6 +271,11 @@ async fn a_lock_that_names_another_order_is_never_touched() {
         assert_eq!(lock, Lock::Held { by: other, until: order.expires_at });
         assert_eq!(store.find(order.id).await.unwrap(), Some(order.clone()));
     }
+    let command = Command::Expire { now: order.expires_at };
+    let Decision::Apply(expiry) = decide(&order, &command) else { panic!() };
+    let takeover = Placement { order: order_at(&order.ticket, 30), takeover: Some(expiry) };
+    assert_eq!(store.place(&takeover).await.unwrap(), PlaceOutcome::Moved);
+    assert_eq!(store.find(order.id).await.unwrap(), Some(order));
 }
 
 #[tokio::test]

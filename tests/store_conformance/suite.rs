@@ -47,7 +47,7 @@ pub(crate) async fn free_ticket(store: &impl OrderStore) -> Ticket {
 }
 
 /// An order placed at this second, not yet in the store.
-fn order_at(ticket: &Ticket, seconds: u64) -> Order {
+pub(crate) fn order_at(ticket: &Ticket, seconds: u64) -> Order {
     let request = NewOrder {
         id: new_order_id(),
         user_id: new_user(),
