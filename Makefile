@@ -18,7 +18,7 @@ endif
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
 
-run: ## Build and start everything here, until Ctrl-C (PORT=, ISSUER_PORT=, STATE=)
+run: ## Build and start everything here, until Ctrl-C (PORT=, ISSUER_PORT=, STATE=, AUTH=)
 	@$(STACK) run
 
 token: ## Print a token for a buyer: make token SUB=alice
@@ -69,7 +69,7 @@ tool-tests: ## Test the tools beside the emulator
 emulator-tests: ## Test the fixes of the emulator
 	$(TOOLS) emulator-python -m unittest discover --start-directory local/emulator
 
-least-privilege: ## Take away every right of every role, one at a time, and see what misses it (2 to 4 minutes)
+least-privilege: ## Take away every right of every role, one at a time, and see what misses it
 	PYTHONPATH=tests/template $(STACK) exec $(TOOLS) sam-python tests/privileges/run.py
 
 rust-tests: ## Test the service, against a stack of its own
