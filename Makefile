@@ -80,7 +80,7 @@ openapi: ## Check docs/openapi.yaml with requests of all kinds to a stack of its
 
 soak: ## Run the simulation for longer: make soak SEEDS=1000000 FIRST=0; one seed tells its story
 	ORDERS_SIMULATION_SEEDS=$(or $(SEEDS),100000) ORDERS_SIMULATION_FIRST_SEED=$(or $(FIRST),0) \
-		cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) --test simulation -- --nocapture every_promise
+		cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) --profile soak --test simulation -- --nocapture every_promise
 
 planted-bugs: ## Plant each bug of tests/planted_bugs in a copy, and show which test catches it (BUGS=)
 	$(PYTHON) tests/planted_bugs/run.py $(BUGS)
