@@ -1,12 +1,12 @@
 """Changes the rules and the use cases in a copy of the checkout, and lists what no test notices.
 
-cargo-mutants replaces one operator, condition or function body at a time. A change of the domain
-meets the domain's own tests first, which takes a second. What survives them, and every change of a
-use case, meets all unit tests, the API and the batches in process, and the simulation; the domain's
-also the suite of the stores, of which it has the one in memory.
+cargo-mutants replaces one operator, condition or function body at a time, and runs tests:
 
-    make mutants
-    make mutants MUTANTS="decide"    only those that match
+- of the rules, the domain's own, which takes a second;
+- of the store in memory, the suite of the stores;
+- of the use cases, all unit tests, the API and the batches in process, and the simulation.
+
+    make mutants MUTANTS="decide"    changes only what matches
 """
 
 import collections
@@ -19,46 +19,56 @@ import sys
 import checkout
 import tools
 
-CONFIG = "tests/mutants/mutants.toml"
+STORE = "shared/domain/src/memory.rs"
 SEEDS = os.environ.get("SEEDS") or "2000"
-EVERYTHING = [f"--cargo-arg={word}" for word in (
-    "--workspace", "--lib", "--test=api", "--test=messages", "--test=simulation",
-)]
-# Of the suite just the store in memory: the others are no part of what is changed.
-STORES = ["--cargo-arg=--test=store_conformance", *(f"--cargo-test-arg={word}" for word in (
-    "--", "--skip=at_endpoint", "--skip=in_process", "--skip=faults", "--skip=histories",
-))]
+# What is changed, and the arguments of `cargo test`.
+PARTS = {
+    "rules": (["--package=orders-domain", f"--exclude={STORE}"], ["--lib"]),
+    "store": (
+        ["--package=orders-domain", f"--file={STORE}"],
+        ["--workspace", "--test=store_conformance", "--", "in_memory"],
+    ),
+    "use-cases": (
+        ["--workspace", "--file=functions/*/src/lib.rs"],
+        ["--workspace", "--lib", "--test=api", "--test=messages", "--test=simulation"],
+    ),
+}
+LOOKED_AT_ALL = (0, 2, 3)  # cargo-mutants ends with: all are caught, some are missed, some never end
 RESULTS = {"CaughtMutant": "caught", "Timeout": "never ends", "Unviable": "does not compile", "MissedMutant": "missed"}
 
 
 def main():
     copy = checkout.Copy("mutants")
     chosen = [f"--re={pattern}" for pattern in sys.argv[1:]]
-    domain, use_cases = (copy.target / name for name in ("domain", "use-cases"))
-    for folder in (domain, use_cases):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-    results = (
-        run(copy, domain, ["--file=shared/domain/src/**/*.rs", "--cargo-arg=--lib", *chosen])
-        | run(copy, domain, ["--file=shared/domain/src/**/*.rs", "--iterate", *EVERYTHING, *STORES, *chosen])
-        | run(copy, use_cases, ["--file=functions/*/src/lib.rs", *EVERYTHING, *chosen])
-    )
+    results = {}
+    for part, (changed, tests) in PARTS.items():
+        found = run(copy, part, [*changed, *chosen], tests)
+        if not found and not chosen:
+            sys.exit(f"Of the {part} there is nothing to change: have their files moved?")
+        results |= found
     show(results)
     missed = [name for name, (_, result) in results.items() if result == "missed"]
     if missed:
         sys.exit("no test notices:\n" + "\n".join(missed))
 
 
-def run(copy, folder, arguments):
+def run(copy, part, changed, tests):
     """What has become of each mutant: its file and the result."""
-    environment = os.environ | {"CARGO_TARGET_DIR": str(copy.target), "ORDERS_SIMULATION_SEEDS": SEEDS}
-    subprocess.run([
-        tools.cargo_tool("cargo-mutants"), "mutants", "--in-place", f"--config={CONFIG}", f"--output={folder}",
-        "--colors=never", "--cargo-arg=--locked", f"--cargo-arg=--target={checkout.host()}", *arguments,
-    ], cwd=copy.folder, env=environment, check=False)
-    baseline, *mutants = json.loads((folder / "mutants.out/outcomes.json").read_text())["outcomes"] or [None]
-    if baseline and baseline["summary"] != "Success":
-        sys.exit("The tests fail without any change.")
+    folder = copy.target / part
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    targets, filters = (tests[:tests.index("--")], tests[tests.index("--"):]) if "--" in tests else (tests, [])
+    ended = subprocess.run([
+        tools.cargo_tool("cargo-mutants"), "mutants", "--in-place", "--no-config", f"--output={folder}",
+        "--colors=never", *changed, "--cargo-arg=--locked", f"--cargo-arg=--target={checkout.host()}",
+        *(f"--cargo-arg={word}" for word in targets), *(f"--cargo-test-arg={word}" for word in filters),
+    ], cwd=copy.folder, env=os.environ | {
+        "CARGO_TARGET_DIR": str(copy.target), "ORDERS_SIMULATION_SEEDS": SEEDS,
+    }, check=False)
+    if ended.returncode not in LOOKED_AT_ALL:
+        sys.exit("cargo-mutants did not come to its end; the lines above say why.")
+    outcomes = folder / "mutants.out/outcomes.json"  # is not there if there was nothing to do
+    _, *mutants = json.loads(outcomes.read_text())["outcomes"] if outcomes.exists() else [None]
     mutants = [(mutant["scenario"]["Mutant"], mutant["summary"]) for mutant in mutants]
     return {mutant["name"]: (mutant["file"], RESULTS[summary]) for mutant, summary in mutants}
 
