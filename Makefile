@@ -83,4 +83,7 @@ soak: ## Run the simulation for longer: make soak SEEDS=1000000 FIRST=0; one see
 		cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) --profile soak --test simulation -- --nocapture every_promise
 
 planted-bugs: ## Plant each bug of tests/planted_bugs in a copy, and show which test catches it (BUGS=)
-	$(PYTHON) tests/planted_bugs/run.py $(BUGS)
+	PYTHONPATH=tests $(PYTHON) tests/planted_bugs/run.py $(BUGS)
+
+mutants: ## Change the rules and the use cases, one operator or result at a time, and list what no test notices (MUTANTS=)
+	PYTHONPATH=tests:local $(PYTHON) tests/mutants/run.py $(if $(MUTANTS),'$(MUTANTS)')

@@ -1,5 +1,6 @@
 """Installs what the checkout needs, into the checkout: `.tools/`. Runs on a bare Python."""
 
+import functools
 import hashlib
 import os
 import platform
@@ -11,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools"
 MARKER = "orders-stack.lock"  # tells a folder with a stack's data from others
-CARGO_DENY_VERSION = "0.20.2"
+CARGO_TOOLS = {"cargo-deny": "0.20.2", "cargo-mutants": "27.1.0"}
 
 OLDEST_PYTHON = (3, 11)
 
@@ -60,17 +61,18 @@ def contracts_python():
     return _venv("contracts", ROOT / "tests/contracts/requirements.txt") / "python"
 
 
-def cargo_deny():
-    """The program that checks licences and sources. No optimised build: it runs for a second."""
-    home = TOOLS / f"cargo-deny-{CARGO_DENY_VERSION}"
-    program = home / "bin/cargo-deny"
+def cargo_tool(name):
+    """A program that cargo calls. No optimised build: what takes its time is not the tool itself."""
+    version = CARGO_TOOLS[name]
+    home = TOOLS / f"{name}-{version}"
+    program = home / "bin" / name
     if not program.exists():
-        say("Building cargo-deny (once, about a minute) ...")
+        say(f"Building {name} (once, about a minute) ...")
         run([
-            "cargo", "install", "cargo-deny", "--version", CARGO_DENY_VERSION, "--locked", "--profile", "dev",
-            "--root", home, "--target-dir", TOOLS / "cargo-deny-target", "--quiet",
-        ], "cargo-deny could not be built; the lines above say why.")
-        shutil.rmtree(TOOLS / "cargo-deny-target", ignore_errors=True)
+            "cargo", "install", name, "--version", version, "--locked", "--profile", "dev",
+            "--root", home, "--target-dir", TOOLS / f"{name}-target", "--quiet",
+        ], f"{name} could not be built; the lines above say why.")
+        shutil.rmtree(TOOLS / f"{name}-target", ignore_errors=True)
     return program
 
 
@@ -101,8 +103,8 @@ if __name__ == "__main__":
     try:
         check_machine()
         programs = {
-            "cargo-deny": cargo_deny, "checkov": checkov, "contracts-python": contracts_python,
-            "emulator-python": emulator_python,
+            **{name: functools.partial(cargo_tool, name) for name in CARGO_TOOLS},
+            "checkov": checkov, "contracts-python": contracts_python, "emulator-python": emulator_python,
             "sam": lambda: sam_bin() / "sam", "sam-python": lambda: sam_bin() / "python",
             "cfn-lint": lambda: sam_bin() / "cfn-lint",
         }

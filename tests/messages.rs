@@ -3,17 +3,20 @@
 use std::{error::Error, sync::Mutex, time::Duration};
 
 use aws_lambda_events::sqs::SqsEvent;
+use orders_contracts::PublishedEvent;
 use orders_domain::{
-    Command, Decision, Lock, MemoryStore, OrderStore, Placement, Replica, Status, TicketId,
-    TicketRule, decide,
+    Command, Decision, Lock, MemoryStore, OrderId, OrderStore, Placement, Replica, Status,
+    TicketId, TicketRule, Timestamp, decide,
 };
 use orders_lambda::{
     clock,
+    outbox::{Outbox, OutboxError},
     queue::{Message, Outcome, Visibility, process},
-    stream,
+    stream::{self, Change, Record},
 };
-use orders_tests::{gateway::context, lagging::Lagging, orders::placed};
+use orders_tests::{gateway::context, lagging::Lagging, measures::Measures, orders::placed};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 /// Remembers which message was hidden for how long.
 #[derive(Default)]
@@ -183,4 +186,81 @@ fn a_row_that_was_no_order_is_one_once_it_is_mended_and_no_longer_one_once_it_is
     assert_eq!(change_of(Some(&bad), None).unwrap(), None);
     assert!(change_of(Some(good), Some(&bad)).is_err());
     assert!(change_of(None, Some(&bad)).is_err());
+}
+
+#[tokio::test]
+async fn an_event_applied_over_a_gap_is_counted_and_no_other() {
+    let measures = Measures::default();
+    let _guard = metrics::set_default_local_recorder(&measures);
+    let store = MemoryStore::default();
+    for (kind, version, receive_count, expected) in [
+        ("TicketCreated", 0, 1, &[][..]),
+        ("TicketUpdated", 1, 3, &[]),
+        ("TicketUpdated", 5, 1, &[]),
+        ("TicketUpdated", 5, 3, &["TicketVersionGaps 1"]),
+        ("TicketUpdated", 4, 3, &[]),
+    ] {
+        let body = ticket_event(kind, version);
+        ticket_events::handle(&store, Message { body: &body, receive_count }).await.unwrap();
+        assert_eq!(measures.take(), expected, "{kind} {version}, received {receive_count} times");
+    }
+}
+
+/// Takes all it is given.
+struct Willing;
+
+impl Outbox for Willing {
+    async fn publish(&self, events: &[PublishedEvent]) -> Vec<bool> {
+        vec![true; events.len()]
+    }
+
+    async fn schedule_expiry(&self, _: OrderId, _: Timestamp) -> Result<(), OutboxError> {
+        Ok(())
+    }
+
+    async fn unschedule_expiry(&self, _: OrderId) -> Result<(), OutboxError> {
+        Ok(())
+    }
+
+    async fn send_expiry(&self, _: OrderId, _: Timestamp) -> Result<(), OutboxError> {
+        Ok(())
+    }
+
+    async fn bury(&self, _: &str) -> Result<(), OutboxError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn every_change_that_is_told_is_counted_with_the_time_it_took_to_tell() {
+    let measures = Measures::default();
+    let _guard = metrics::set_default_local_recorder(&measures);
+    let mut changes = vec![(None, placed(7, 30), "OrdersPlaced")];
+    let pay = |payment: &str| Command::Pay {
+        payment_id: payment.parse().unwrap(),
+        ticket_is_free: false,
+    };
+    for (commands, name) in [
+        (vec![pay("p1")], "OrdersPaid"),
+        (vec![Command::Cancel], "OrdersCancelled"),
+        (vec![Command::Expire { now: Timestamp::MAX }], "OrdersExpired"),
+        (vec![Command::Cancel, pay("p1")], "RefundsDue"),
+    ] {
+        let mut orders = vec![placed(7, 30)];
+        for command in &commands {
+            let Decision::Apply(change) = decide(orders.last().unwrap(), command) else { panic!() };
+            orders.push(change.order().clone());
+        }
+        let after = orders.pop().unwrap();
+        changes.push((orders.pop(), after, name));
+    }
+    for (before, after, name) in changes {
+        let written_at = after.created_at;
+        let now = written_at.plus(Duration::from_millis(250));
+        let change = Ok(Some(Change { before, after, at: written_at }));
+        let record = Record { raw: "", sequence_number: "1".to_owned(), change };
+        let deadline = Instant::now() + Duration::from_mins(1);
+        assert_eq!(order_relay::relay(&Willing, now, deadline, &[record]).await, None);
+        assert_eq!(measures.take(), [format!("{name} 1"), "RelayLag 250".to_owned()]);
+    }
 }

@@ -4,25 +4,23 @@ Each `*.patch` breaks one promise of the service. The simulation is tried first,
 the API in process and the suite of the stores; the first that fails has caught the bug. A bug in the
 store on DynamoDB, which the simulation does not run, goes to its suite at once.
 
-    python3 tests/planted_bugs/run.py [name of a bug ...]
+    make planted-bugs BUGS="name-of-a-bug ..."
 """
 
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import time
 
+import checkout
+
 FOLDER = pathlib.Path(__file__).resolve().parent
-ROOT = FOLDER.parent.parent
-COPY = ROOT / "target" / "planted-bugs"
-TARGET = COPY / "target"
+COPY = checkout.Copy("planted-bugs")
 SEEDS = os.environ.get("SEEDS") or "20000"
 ENVIRONMENT = os.environ | {
-    # Not the checkout's: cargo could not tell a build of one from a build of the other.
-    "CARGO_TARGET_DIR": str(TARGET),
+    "CARGO_TARGET_DIR": str(COPY.target),
     "ORDERS_SIMULATION_SEEDS": SEEDS,
     "RUST_BACKTRACE": "0",
 }
@@ -35,37 +33,11 @@ def main():
     names = sys.argv[1:]
     bugs = sorted(FOLDER.glob("*.patch"))
     bugs = [bug for bug in bugs if not names or bug.stem in names]
-    copy_checkout()
-    copy_dependencies()
     print("| bug | promise | caught by | after seeds | seconds |\n|---|---|---|---|---|", flush=True)
     missed = [bug.stem for bug in bugs if not plant(bug)]
     print(f"\n{len(bugs) - len(missed)} of {len(bugs)} bugs are caught")
     if missed:
         sys.exit("not caught: " + ", ".join(missed))
-
-
-def copy_checkout():
-    """Copies what has changed, so that the rest need not be built again."""
-    listed = run(["git", "ls-files", "-co", "--exclude-standard", "-z"], ROOT).stdout
-    wanted = {name for name in listed.split("\0") if name and (ROOT / name).is_file()}
-    for name in wanted:
-        source, target = ROOT / name, COPY / name
-        if not target.is_file() or source.read_bytes() != target.read_bytes():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-    for path in [path for path in COPY.rglob("*") if path.is_file()]:
-        name = path.relative_to(COPY)
-        if name.parts[0] != TARGET.name and str(name) not in wanted:
-            path.unlink()
-
-
-def copy_dependencies():
-    """Copies what is built of the dependencies, once. Of the copy itself, all is newer and so is built."""
-    for part in ("debug", f"{host()}/debug"):
-        for folder in (".fingerprint", "build", "deps"):
-            source, target = ROOT / "target" / part / folder, TARGET / part / folder
-            if source.is_dir() and not target.is_dir():
-                shutil.copytree(source, target, symlinks=True)
 
 
 def plant(bug):
@@ -74,11 +46,11 @@ def plant(bug):
     what, promise = (re.search(rf"^{word}: (.*)$", text, re.M)[1] for word in ("Bug", "Promise"))
     touched = re.findall(r"^\+\+\+ b/(.*)$", text, re.M)
     begun = time.monotonic()
-    run(["patch", "--strip=1", "--silent", "--input", str(bug)], COPY, check=True)
+    run(["patch", "--strip=1", "--silent", "--input", str(bug)], check=True)
     try:
         caught, seeds = catch(touched)
     finally:
-        run(["patch", "--strip=1", "--silent", "--reverse", "--input", str(bug)], COPY, check=True)
+        run(["patch", "--strip=1", "--silent", "--reverse", "--input", str(bug)], check=True)
     seconds = f"{time.monotonic() - begun:.0f}"
     print(f"| {what} | {promise} | {caught or 'NOTHING'} | {seeds} | {seconds} |", flush=True)
     return caught is not None
@@ -106,15 +78,11 @@ def failed_test(arguments):
 
 
 def test(arguments):
-    command = ["cargo", "test", "--locked", "--workspace", "--target", host()]
-    outcome = run([*command, *arguments], COPY)
+    command = ["cargo", "test", "--locked", "--workspace", "--target", checkout.host()]
+    outcome = run([*command, *arguments])
     if "error: could not compile" in outcome.stderr:
         sys.exit(outcome.stderr)
     return outcome
-
-
-def host():
-    return re.search(r"^host: (.*)$", run(["rustc", "-vV"], ROOT).stdout, re.M)[1]
 
 
 def short(text):
@@ -122,9 +90,9 @@ def short(text):
     return text if len(text) <= 100 else text[:99] + "…"
 
 
-def run(command, folder, check=False):
+def run(command, check=False):
     return subprocess.run(
-        command, cwd=folder, env=ENVIRONMENT, text=True, capture_output=True, check=check
+        command, cwd=COPY.folder, env=ENVIRONMENT, text=True, capture_output=True, check=check
     )
 
 

@@ -317,7 +317,7 @@ fn list_of(user: &UserId, size: u8) -> ListQuery {
 /// All pages of a buyer's list.
 async fn pages(store: &impl OrderStore, mut query: ListQuery) -> Vec<Vec<Order>> {
     let mut pages = Vec::new();
-    loop {
+    while pages.len() < 20 {
         let page = store.list(&query).await.unwrap();
         pages.push(page.orders);
         if page.next.is_none() {
@@ -325,6 +325,7 @@ async fn pages(store: &impl OrderStore, mut query: ListQuery) -> Vec<Vec<Order>>
         }
         query.after = page.next;
     }
+    panic!("the list has no end: {pages:#?}");
 }
 
 /// Places orders of one buyer at these seconds and waits until a list shows them all.
@@ -337,12 +338,15 @@ async fn buyer_with_orders(store: &impl OrderStore, seconds: &[u64]) -> (UserId,
         assert_eq!(place(store, &order).await, PlaceOutcome::Placed);
         orders.push(order);
     }
-    // The index of a real table follows its table after a moment.
     let everything = list_of(&user, PageSize::MAX);
-    while store.list(&everything).await.unwrap().orders.len() < orders.len() {
+    for _ in 0..200 {
+        if store.list(&everything).await.unwrap().orders.len() >= orders.len() {
+            return (user, orders);
+        }
+        // The index of a real table follows its table after a moment.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    (user, orders)
+    panic!("the list never shows all of {orders:#?}");
 }
 
 pub(crate) async fn a_list_has_each_of_the_buyers_orders_once_in_either_direction(

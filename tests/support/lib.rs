@@ -5,6 +5,7 @@ pub mod buyers;
 pub mod gateway;
 pub mod history;
 pub mod lagging;
+pub mod measures;
 pub mod orders;
 pub mod schemas;
 pub mod stack;

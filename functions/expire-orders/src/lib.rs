@@ -99,8 +99,10 @@ mod tests {
     async fn an_order_expires_when_it_is_due_and_not_before() {
         let store = MemoryStore::default();
         let order = held(&store, 1, 0).await;
-        let early = Outcome::NotYet { retry_in: Duration::from_secs(2) };
-        assert_eq!(expire(&store, &order, at(28)).await, early);
+        for seconds in [2, 1] {
+            let early = Outcome::NotYet { retry_in: Duration::from_secs(seconds) };
+            assert_eq!(expire(&store, &order, at(30 - seconds)).await, early);
+        }
         assert_eq!(expire(&store, &order, at(30)).await, Outcome::Done);
         let expired = store.find(order.id).await.unwrap().unwrap();
         assert_eq!((expired.status, expired.version.number()), (Status::Expired, 1));

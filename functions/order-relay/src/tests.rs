@@ -226,7 +226,8 @@ async fn a_short_hold_is_sent_straight_to_the_queue_and_a_long_one_scheduled_a_m
 
 #[tokio::test]
 async fn a_final_order_keeps_no_schedule() {
-    for (hold, expected) in [(30, vec![]), (90, vec![format!("unschedule {}", id(1))])] {
+    let unscheduled = || vec![format!("unschedule {}", id(1))];
+    for (hold, expected) in [(30, vec![]), (69, vec![]), (70, unscheduled()), (90, unscheduled())] {
         let outbox = FakeOutbox::default();
         let order = placed(1, hold);
         let after = cancelled(&order);

@@ -45,15 +45,7 @@ macro_rules! foreign_id {
             type Err = IdError;
 
             fn from_str(text: &str) -> Result<Self, IdError> {
-                if text.is_empty() {
-                    Err(IdError::Empty)
-                } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-                    Err(IdError::Unprintable)
-                } else if text.len() > $max {
-                    Err(IdError::TooLong { max: $max })
-                } else {
-                    Ok(Self(text.to_owned()))
-                }
+                printable(text, $max).map(Self)
             }
         }
 
@@ -63,6 +55,18 @@ macro_rules! foreign_id {
             }
         }
     };
+}
+
+fn printable(text: &str, max: usize) -> Result<String, IdError> {
+    if text.is_empty() {
+        Err(IdError::Empty)
+    } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Err(IdError::Unprintable)
+    } else if text.len() > max {
+        Err(IdError::TooLong { max })
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 foreign_id! {
@@ -160,8 +164,16 @@ mod tests {
     }
 
     #[test]
+    fn an_id_is_written_as_it_was_read() {
+        let text = "~{tick-et}~";
+        assert_eq!(text.parse::<TicketId>().unwrap().to_string(), text);
+        assert_eq!(text.parse::<TicketId>().unwrap().as_str(), text);
+    }
+
+    #[test]
     fn an_order_id_has_one_spelling() {
         let id = OrderId::from_bytes([0xab; 16]);
+        assert_eq!(id.to_bytes(), [0xab; 16]);
         assert_eq!(id.to_string().parse(), Ok(id));
         for other in [id.to_string().to_uppercase(), id.to_string().replace('-', ""), String::new()]
         {

@@ -184,3 +184,25 @@ impl StoreError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_has_one_to_a_hundred_orders() {
+        for size in [1, 20, 100] {
+            assert_eq!(PageSize::try_from(size).map(PageSize::get), Ok(size));
+        }
+        for size in [0, 101, u8::MAX] {
+            assert_eq!(PageSize::try_from(size), Err(PageSizeError));
+        }
+    }
+
+    #[test]
+    fn only_what_passes_is_worth_another_try() {
+        assert!(StoreError::Unavailable("busy".into()).retryable());
+        assert!(!StoreError::Refused("no such table".into()).retryable());
+        assert!(!StoreError::Corrupt("no such status".into()).retryable());
+    }
+}

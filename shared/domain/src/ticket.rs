@@ -230,6 +230,24 @@ mod tests {
     }
 
     #[test]
+    fn a_title_is_written_as_it_was_read() {
+        assert_eq!(" Café ".parse::<Title>().unwrap().to_string(), " Café ");
+    }
+
+    #[test]
+    fn a_version_is_the_number_that_the_ticket_service_sent() {
+        assert_eq!(version(7).number(), 7);
+    }
+
+    #[test]
+    fn a_ticket_is_with_the_order_that_holds_it_or_has_bought_it() {
+        let order = OrderId::from_bytes([1; 16]);
+        assert_eq!(Lock::Held { by: order, until: Timestamp::MAX }.holder(), Some(order));
+        assert_eq!(Lock::Sold { to: order }.holder(), Some(order));
+        assert_eq!(Lock::Free.holder(), None);
+    }
+
+    #[test]
     fn a_hold_lapses_at_its_last_millisecond_and_a_sale_never() {
         let order = OrderId::from_bytes([1; 16]);
         let at = |ms| Timestamp::from_epoch_ms(ms).unwrap();

@@ -211,6 +211,33 @@ fn every_change_is_told_by_its_event() {
 }
 
 #[test]
+fn nothing_is_left_to_expire_once_an_order_is_paid_or_over() {
+    for event in
+        [OrderEvent::Paid { payment_id: payment("p1") }, OrderEvent::Cancelled, OrderEvent::Expired]
+    {
+        assert!(event.settles_expiry(), "{event:?}");
+    }
+    let refund = RefundDue { payment_id: payment("p2"), reason: RefundReason::AlreadyPaid };
+    for event in [OrderEvent::Created, OrderEvent::RefundDue(refund)] {
+        assert!(!event.settles_expiry(), "{event:?}");
+    }
+}
+
+#[test]
+fn the_reasons_for_refunds_have_names_that_never_change() {
+    let reasons =
+        [RefundReason::AlreadyPaid, RefundReason::OrderCancelled, RefundReason::TicketTaken];
+    let names = ["already_paid", "order_cancelled", "ticket_taken"];
+    assert_eq!(reasons.map(RefundReason::name), names);
+}
+
+#[test]
+fn the_changes_of_an_order_are_counted_from_zero() {
+    assert_eq!(OrderVersion::FIRST.number(), 0);
+    assert_eq!(OrderVersion::new(7).next().number(), 8);
+}
+
+#[test]
 fn an_order_that_is_due_is_shown_as_expired() {
     let awaiting = order(Status::AwaitingPayment);
     assert_eq!(awaiting.shown_status(at(EXPIRES_AT_MS - 1)).name(), "awaiting_payment");

@@ -1,0 +1,91 @@
+"""Changes the rules and the use cases in a copy of the checkout, and lists what no test notices.
+
+cargo-mutants replaces one operator, condition or function body at a time, and runs tests:
+
+- of the rules, the domain's own, which takes a second;
+- of the store in memory, the suite of the stores;
+- of the use cases, all unit tests, the API and the batches in process, and the simulation.
+
+    make mutants MUTANTS="decide"    changes only what matches
+"""
+
+import collections
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import checkout
+import tools
+
+STORE = "shared/domain/src/memory.rs"
+SEEDS = os.environ.get("SEEDS") or "2000"
+# What is changed; the tests that are to notice it, as `cargo test` builds them; and which of them to run.
+PARTS = {
+    "rules": (["--package=orders-domain", f"--exclude={STORE}"], ["--lib"], []),
+    "store": (
+        ["--package=orders-domain", f"--file={STORE}"],
+        ["--workspace", "--test=store_conformance"],
+        ["--", "in_memory"],
+    ),
+    "use-cases": (
+        ["--workspace", "--file=functions/*/src/lib.rs"],
+        ["--workspace", "--lib", "--test=api", "--test=messages", "--test=simulation"],
+        [],
+    ),
+}
+LOOKED_AT_ALL = (0, 2, 3)  # cargo-mutants ends with: all are caught, some are missed, some never end
+RESULTS = {"CaughtMutant": "caught", "Timeout": "never ends", "Unviable": "does not compile", "MissedMutant": "missed"}
+
+
+def main():
+    copy = checkout.Copy("mutants")
+    pattern = sys.argv[1] if sys.argv[1:] else ""
+    results = {}
+    for part in PARTS:
+        found = run(copy, part, pattern)
+        if not found and not pattern:
+            sys.exit(f"Of the {part} there is nothing to change: have their files moved?")
+        results |= found
+    show(results)
+    unnoticed = [name for name, (_, result) in results.items() if result in ("never ends", "missed")]
+    if unnoticed:
+        sys.exit("no test fails:\n" + "\n".join(unnoticed))
+
+
+def run(copy, part, pattern):
+    """What has become of each mutant: its file and the result."""
+    changed, built, chosen = PARTS[part]
+    folder = copy.target / part
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    ended = subprocess.run([
+        tools.cargo_tool("cargo-mutants"), "mutants", "--in-place", "--no-config", f"--output={folder}",
+        "--colors=never", f"--re={pattern}", *changed,
+        *(f"--cargo-arg={word}" for word in ["--locked", f"--target={checkout.host()}", *built]),
+        *(f"--cargo-test-arg={word}" for word in chosen),
+    ], cwd=copy.folder, env=os.environ | {
+        "CARGO_TARGET_DIR": str(copy.target), "ORDERS_SIMULATION_SEEDS": SEEDS,
+    }, check=False)
+    if ended.returncode not in LOOKED_AT_ALL:
+        sys.exit("cargo-mutants did not come to its end; the lines above say why.")
+    outcomes = folder / "mutants.out/outcomes.json"  # is not there if there was nothing to do
+    _, *mutants = json.loads(outcomes.read_text())["outcomes"] if outcomes.exists() else [None]
+    mutants = [(mutant["scenario"]["Mutant"], mutant["summary"]) for mutant in mutants]
+    return {mutant["name"]: (mutant["file"], RESULTS[summary]) for mutant, summary in mutants}
+
+
+def show(results):
+    """Prints a row for each file."""
+    counts = collections.Counter(results.values())
+    columns = list(RESULTS.values())
+    print(f"\n| file | mutants | {' | '.join(columns)} |\n|---|{'---|' * (len(columns) + 1)}")
+    files = sorted({file for file, _ in results.values()})
+    for title, of in [*[(f"`{file}`", [file]) for file in files], ("all", files)]:
+        row = [sum(counts[file, column] for file in of) for column in columns]
+        print(f"| {title} | {' | '.join(map(str, [sum(row), *row]))} |")
+
+
+if __name__ == "__main__":
+    main()
