@@ -24,6 +24,17 @@ struct Tables {
 }
 
 impl MemoryStore {
+    /// A store that holds these already.
+    pub fn holding(
+        replicas: impl IntoIterator<Item = Replica>,
+        orders: impl IntoIterator<Item = Order>,
+    ) -> Self {
+        let tickets = replicas.into_iter().map(|replica| (replica.ticket.id.clone(), replica));
+        let orders = orders.into_iter().map(|order| (order.id, order));
+        let tables = Tables { tickets: tickets.collect(), orders: orders.collect() };
+        Self { tables: Mutex::new(tables) }
+    }
+
     /// A panic while the mutex is held is a failed test; what it left behind is still consistent.
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
