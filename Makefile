@@ -84,3 +84,8 @@ soak: ## Run the simulation for longer: make soak SEEDS=1000000 FIRST=0; one see
 
 planted-bugs: ## Plant each bug of tests/planted_bugs in a copy, and show which test catches it (BUGS=)
 	$(PYTHON) tests/planted_bugs/run.py $(BUGS)
+
+fuzz: ## Feed every reader of outside bytes with what libFuzzer makes up: make fuzz RUNS=1000000 TARGET=price
+	$(TOOLS) cargo-fuzz build $(TARGET) --fuzz-dir tests/fuzz --target-dir target/fuzz --features libfuzzer \
+		--sanitizer none --no-cfg-fuzzing
+	$(PYTHON) tests/fuzz/run.py $(or $(RUNS),10000000) $(TARGET)

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools"
 MARKER = "orders-stack.lock"  # tells a folder with a stack's data from others
 CARGO_DENY_VERSION = "0.20.2"
+CARGO_FUZZ_VERSION = "0.13.2"
 
 OLDEST_PYTHON = (3, 11)
 
@@ -62,22 +63,32 @@ def contracts_python():
 
 def cargo_deny():
     """The program that checks licences and sources. No optimised build: it runs for a second."""
-    home = TOOLS / f"cargo-deny-{CARGO_DENY_VERSION}"
-    program = home / "bin/cargo-deny"
-    if not program.exists():
-        say("Building cargo-deny (once, about a minute) ...")
-        run([
-            "cargo", "install", "cargo-deny", "--version", CARGO_DENY_VERSION, "--locked", "--profile", "dev",
-            "--root", home, "--target-dir", TOOLS / "cargo-deny-target", "--quiet",
-        ], "cargo-deny could not be built; the lines above say why.")
-        shutil.rmtree(TOOLS / "cargo-deny-target", ignore_errors=True)
-    return program
+    return _cargo_program("cargo-deny", CARGO_DENY_VERSION)
+
+
+def cargo_fuzz():
+    """The program that builds the fuzz targets."""
+    return _cargo_program("cargo-fuzz", CARGO_FUZZ_VERSION)
 
 
 def run(command, complaint, **kwargs):
     """Runs a program to its end."""
     if subprocess.run([str(word) for word in command], check=False, **kwargs).returncode:
         raise Refused(complaint)
+
+
+def _cargo_program(name, version):
+    """A program from cargo's registry, of this version; not optimised."""
+    home = TOOLS / f"{name}-{version}"
+    program = home / "bin" / name
+    if not program.exists():
+        say(f"Building {name} (once, about a minute) ...")
+        run([
+            "cargo", "install", name, "--version", version, "--locked", "--profile", "dev",
+            "--root", home, "--target-dir", TOOLS / f"{name}-target", "--quiet",
+        ], f"{name} could not be built; the lines above say why.")
+        shutil.rmtree(TOOLS / f"{name}-target", ignore_errors=True)
+    return program
 
 
 def _venv(name, requirements):
@@ -101,8 +112,8 @@ if __name__ == "__main__":
     try:
         check_machine()
         programs = {
-            "cargo-deny": cargo_deny, "checkov": checkov, "contracts-python": contracts_python,
-            "emulator-python": emulator_python,
+            "cargo-deny": cargo_deny, "cargo-fuzz": cargo_fuzz, "checkov": checkov,
+            "contracts-python": contracts_python, "emulator-python": emulator_python,
             "sam": lambda: sam_bin() / "sam", "sam-python": lambda: sam_bin() / "python",
             "cfn-lint": lambda: sam_bin() / "cfn-lint",
         }
