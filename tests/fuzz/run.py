@@ -44,7 +44,7 @@ def fuzz(target, executions):
     with (logs / target).open("w") as log:
         return subprocess.run([
             next(BUILT.glob(f"*/release/{target}")), found, FOLDER / "corpus" / target, f"-runs={executions}",
-            f"-dict={FOLDER / 'words.dict'}", f"-artifact_prefix={broken}/", "-max_len=2048", "-timeout=10",
+            f"-dict={FOLDER / 'words.dict'}", f"-artifact_prefix={broken}/", "-max_len=2048", "-timeout=60",
             "-print_final_stats=1",
         ], stdout=log, stderr=log, check=False).returncode
 
