@@ -87,3 +87,8 @@ planted-bugs: ## Plant each bug of tests/planted_bugs in a copy, and show which 
 
 mutants: ## Change the rules and the use cases, one operator or result at a time, and list what no test notices (MUTANTS=)
 	PYTHONPATH=tests:local $(PYTHON) tests/mutants/run.py $(if $(MUTANTS),'$(MUTANTS)')
+
+fuzz: ## Feed every reader of outside bytes with what libFuzzer makes up: make fuzz RUNS=1000000 TARGET=price
+	$(TOOLS) cargo-fuzz build $(TARGET) --fuzz-dir tests/fuzz --target-dir target/fuzz --features libfuzzer \
+		--sanitizer none --no-cfg-fuzzing
+	$(PYTHON) tests/fuzz/run.py $(or $(RUNS),10000000) $(TARGET)

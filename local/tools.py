@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools"
 MARKER = "orders-stack.lock"  # tells a folder with a stack's data from others
-CARGO_TOOLS = {"cargo-deny": "0.20.2", "cargo-mutants": "27.1.0"}
+CARGO_TOOLS = {"cargo-deny": "0.20.2", "cargo-fuzz": "0.13.2", "cargo-mutants": "27.1.0"}
 
 OLDEST_PYTHON = (3, 11)
 

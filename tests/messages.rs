@@ -146,6 +146,8 @@ async fn a_late_charge_that_still_sees_its_own_orders_lock_looks_again() {
 fn record(old: Option<&Value>, new: Option<&Value>) -> String {
     let mut batch: Value =
         serde_json::from_str(include_str!("fixtures/stream_batch.json")).unwrap();
+    let name = if new.is_some() { "MODIFY" } else { "REMOVE" };
+    batch["Records"][0]["eventName"] = json!(name);
     let change = batch["Records"][0]["dynamodb"].as_object_mut().unwrap();
     for (name, image) in [("OldImage", old), ("NewImage", new)] {
         match image {
@@ -169,6 +171,13 @@ fn a_record_tells_what_an_order_was_and_is() {
     let change = records[0].change.as_ref().unwrap().as_ref().unwrap();
     assert_eq!(change.before, Some(placed(7, 30)));
     assert_eq!((&change.after.status, change.after.version.number()), (&Status::Cancelled, 1));
+}
+
+#[test]
+fn a_change_without_what_the_order_is_now_is_no_removal() {
+    let batch = include_str!("fixtures/stream_batch.json").replace("NewImage", "NwImage");
+    let records = stream::read(&batch).unwrap();
+    assert!(records[0].change.is_err());
 }
 
 #[test]

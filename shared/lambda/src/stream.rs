@@ -106,10 +106,10 @@ fn sequence_number(raw: &str) -> String {
 
 impl Change {
     fn of(record: EventRecord) -> Result<Option<Self>, Box<dyn StdError + Send + Sync>> {
-        let images = record.change;
-        if images.new_image.is_empty() {
+        if record.event_name == "REMOVE" {
             return Ok(None);
         }
+        let images = record.change;
         let ms = images.approximate_creation_date_time.timestamp_millis();
         Ok(Some(Self {
             before: order_of_image(images.old_image).ok(),
