@@ -97,8 +97,13 @@ class Window:
 
     def ticket(self, id, state=""):
         """A ticket's card, once it is in this state."""
-        self.script("document.getElementById('all')?.click()")
-        return self.find(f"[data-ticket='{id}']{'.' + state if state else ''}")
+        def look():
+            shown = self.driver.find_elements(By.CSS_SELECTOR, f"[data-ticket='{id}']")
+            if not shown:
+                # It may be one of those that are shown on request.
+                self.script("document.getElementById('all')?.click()")
+            return next((card for card in shown if state in card.get_attribute("class").split() or not state), None)
+        return eventually(look, f"the ticket {id}, {state}")
 
     def seconds_left(self):
         return int(self.find(".order .ring b").text or -1)
