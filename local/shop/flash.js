@@ -12,32 +12,31 @@ const BOX = { left: 8, top: 12, width: 504, height: 150 };
 /** The panel with the button. It draws itself when the answers come. */
 export function flashSale(world) {
   const picture = h("div", { class: "picture", id: "flash-picture" });
-  const chosen = h("select", { name: "ticket", id: "flash-ticket" });
+  let picked = false;
+  const chosen = h("select", { id: "flash-ticket", change: () => { picked = true; } });
   const button = h("button", {}, `Let ${BUYERS} buyers try`);
-  const fill = () => show(chosen, [...world.tickets.keys()], () => [...world.tickets.values()].map(
-    (ticket) => h("option", { value: ticket.id }, ticket.title)));
-  let running = false;
+  const offer = () => {
+    const tickets = [...world.tickets.values()].reverse();
+    const before = chosen.value;
+    show(chosen, tickets.map(({ id }) => id), () => tickets.map(({ id, title }) => h("option", { value: id }, title)));
+    const free = tickets.find((ticket) => stateOf(ticket, world.api.clock.now()) === "free");
+    // Hers, if she has picked one; else one that is free, for that is the better show.
+    chosen.value = picked || !free ? before || tickets[0]?.id : free.id;
+  };
   const start = async (event) => {
     event.preventDefault();
-    if (running || !chosen.value) return;
-    running = true;
-    button.setAttribute("aria-disabled", "true");
+    if (button.ariaDisabled || !chosen.value) return;
+    button.ariaDisabled = "true";
+    picked = true;
     try {
       await run(chosen.value, picture);
     } finally {
-      running = false;
-      button.removeAttribute("aria-disabled");
+      button.ariaDisabled = null;
+      picked = false;
     }
   };
-  fill();
-  // One that is free, when the choice is made.
-  const choose = () => {
-    fill();
-    const free = [...world.tickets.values()].find((ticket) => stateOf(ticket, world.api.clock.now()) === "free");
-    if (free && !running) chosen.value = free.id;
-  };
-  world.onTickets(choose);
-  choose();
+  world.onTickets(offer);
+  offer();
   return h("form", { class: "panel", "aria-labelledby": "flash-title", submit: start },
     h("h2", { id: "flash-title" }, "Flash sale"),
     h("p", { class: "hint" }, `${BUYERS} buyers order one ticket in the same moment. One gets it.`),
@@ -74,10 +73,10 @@ export function summary(answers) {
   const times = answers.map(({ ms }) => ms).sort((a, b) => a - b);
   const after = refused.find(({ retryAfter }) => retryAfter)?.retryAfter;
   return [
-    winners.length ? `${winners.map(({ buyer }) => name(buyer)).join(", ")} got it.` : "Nobody got it.",
+    winners.length ? `${winners.map(({ buyer }) => name(buyer)).join(" and ")} got it.` : "Nobody got it.",
     refused.length && `${refused.length} were told: ${refused[0].why.toLowerCase()}${after ? `, try again in ${after} s` : ""}.`,
     others > 0 && `${others} were answered otherwise.`,
-    times.length && `Half of them waited up to ${at(times, 0.5)} ms, the last ${at(times, 1)} ms.`,
+    `Half of them waited up to ${at(times, 0.5)} ms, the last ${at(times, 1)} ms.`,
   ].filter(Boolean);
 }
 
@@ -85,7 +84,7 @@ const at = (sorted, part) => Math.round(sorted[Math.max(0, Math.ceil(sorted.leng
 const kindOf = (answer) => (!answer ? "waits" : { 201: "won", 409: "refused" }[answer.status] ?? "other");
 
 function draw(picture, answers) {
-  const text = answers.length ? summary(answers) : ["All of them have pressed the button …"];
+  const text = answers.length < BUYERS ? [`${answers.length} of ${BUYERS} have been answered …`] : summary(answers);
   picture.dataset.answers = answers.length;
   picture.replaceChildren(h("p", { class: "summary" }, text.map((part) => h("span", {}, part, " "))),
     h("div", { class: "charts" }, crowd(answers), latencies(answers)));

@@ -26,7 +26,7 @@ export function sentence({ "detail-type": kind, detail }, tickets) {
     case "OrderCancelled": return `${name(detail.userId)} gives back ${title()}`;
     case "OrderExpired": return `${name(detail.userId)} loses ${title()}: the hold is over`;
     case "OrderRefundDue": return `${name(detail.userId)} gets the money back: ${reason(detail.reason)}`;
-    case "PaymentCreated": return `Someone is charged for order ${short(detail.orderId)}`;
+    case "PaymentCreated": return "Someone is charged for this order";
     default: return kind;
   }
 }

@@ -42,8 +42,8 @@ export function orderScreen(page, world, id) {
 function askIfItHasChanged(here, world, id, ask) {
   const told = world.heard.filter(({ event, news }) => news && event.source === "orders" && orderOf(event) === id);
   if (told.length > here.heard) {
+    if (told.slice(here.heard).some(({ event }) => event.detail.paymentId === here.charged)) here.charged = null;
     here.heard = told.length;
-    if (here.charged === told.at(-1).event.detail.paymentId) here.charged = null;
     ask();
   }
   if (here.order?.status !== "awaiting_payment") return;
@@ -81,10 +81,10 @@ async function pay(here, world) {
   if (here.charged) return;
   here.charged = "soon";
   world.draw();
-  const payment = await (await play("/payments", { orderId: here.order.id })).json();
-  // The answer may be on the bus already.
-  const answered = world.heard.some(({ event }) => event.source === "orders" && event.detail.paymentId === payment.id);
-  here.charged = answered ? null : payment.id;
+  const payment = await play("/payments", { orderId: here.order.id }).then((answer) => answer.json()).catch(() => null);
+  // What has become of it may be on the bus already.
+  const answered = world.heard.some(({ event }) => event.source === "orders" && event.detail.paymentId === payment?.id);
+  here.charged = answered ? null : payment?.id;
   world.draw();
 }
 

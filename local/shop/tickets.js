@@ -5,7 +5,7 @@ import { countdown } from "./countdown.js";
 import { h, say, show } from "./dom.js";
 import { flashSale } from "./flash.js";
 import { stateOf } from "./lock.js";
-import { hue, name, price, seconds, STATUS, time } from "./words.js";
+import { HOLD_SECONDS, hue, name, price, seconds, STATUS, time } from "./words.js";
 
 const SHOWN_AT_FIRST = 5;
 
@@ -17,7 +17,7 @@ export function ticketsScreen(page, world) {
   page.replaceChildren(
     h("h1", { tabindex: -1 }, "On sale"),
     h("p", { class: "lead" }, "You are ", h("strong", {}, name(world.buyer)),
-      ". A ticket that you order is yours to pay for 30 seconds; then it is free again."),
+      `. A ticket that you order is yours to pay for ${HOLD_SECONDS} seconds; then it is free again.`),
     list, more, orders, newTicket(), flashSale(world));
   const here = { refused: new Map(), all: false };
   return () => {

@@ -5,7 +5,8 @@ export const HOLD_SECONDS = 30;
 /** `alice` is Alice, and `fan-007` is Fan 7. */
 export const name = (buyer) => (buyer.charAt(0).toUpperCase() + buyer.slice(1)).replace(/-0*/, " ");
 export const price = (amount) => (amount == null ? "" : amount.toFixed(2));
-export const short = (id) => String(id).slice(0, 8);
+/** Some ids begin alike, others do not. */
+export const short = (id) => `${String(id).slice(0, 4)}…${String(id).slice(-4)}`;
 export const time = (at) => new Date(at).toLocaleTimeString("en-GB");
 export const seconds = (count) => (count === 1 ? "1 second" : `${count} seconds`);
 export const secondsLeft = (until, now) => Math.max(0, Math.ceil((Date.parse(until) - now) / 1000));

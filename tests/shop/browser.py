@@ -112,7 +112,7 @@ class Window:
         """The types of an order's events in the log, oldest first."""
         rows = self.script(
             "return [...document.querySelectorAll('#log .event')].filter(row => row.textContent.includes(arguments[0]))"
-            ".map(row => row.dataset.kind).reverse()", order[:8])
+            ".map(row => row.dataset.kind).reverse()", order)
         return [kind for kind in rows if kind.startswith("Order")]
 
     def order(self):
