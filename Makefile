@@ -8,6 +8,7 @@ TOOLS := $(PYTHON) local/tools.py
 
 export ORDERS_PORT = $(or $(PORT),4566)
 export ORDERS_ISSUER_PORT = $(or $(ISSUER_PORT),4567)
+export ORDERS_SHOP_PORT = $(or $(SHOP_PORT),4568)
 export SUB
 ifdef STATE
 export ORDERS_STATE = $(STATE)
@@ -18,7 +19,7 @@ endif
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
 
-run: ## Build and start everything here, until Ctrl-C (PORT=, ISSUER_PORT=, STATE=, AUTH=)
+run: ## Build and start everything here, until Ctrl-C (PORT=, ISSUER_PORT=, SHOP_PORT=, STATE=, AUTH=)
 	@$(STACK) run
 
 token: ## Print a token for a buyer: make token SUB=alice
@@ -74,6 +75,9 @@ least-privilege: ## Take away every right of every role, one at a time, and see 
 
 rust-tests: ## Test the service, against a stack of its own
 	$(STACK) exec cargo test $(CARGO_FLAGS)
+
+shop-tests: ## Test the shop in a real browser, against a stack of its own; pictures are left in target/shop
+	$(STACK) shop $(TOOLS) shop-python tests/shop/run.py
 
 openapi: ## Check docs/openapi.yaml with requests of all kinds to a stack of its own: make openapi CASES=20000
 	$(STACK) exec $(TOOLS) contracts-python tests/contracts/openapi.py $(CASES)

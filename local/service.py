@@ -17,7 +17,9 @@ from pathlib import Path
 import boto3
 
 import processes
+import shop
 import tools
+from bus import Bus
 from issuer import AUDIENCE, Issuer
 from tools import MARKER, ROOT, Refused, say
 
@@ -37,12 +39,15 @@ SAMPLE_TICKETS = [
 class Stack:
     """Up inside a `with`; down, without a process left, after it."""
 
-    def __init__(self, state, ports, stack_file):
+    def __init__(self, state, ports, stack_file, shop_port=None):
         self.state = state
         self.stack_file = stack_file
         self.port, self.issuer_port = (port or _free_port() for port in ports)
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self.issuer_url = f"http://127.0.0.1:{self.issuer_port}"
+        # None: there is no shop.
+        self.shop_port = _free_port() if shop_port == 0 else shop_port
+        self.shop_url = f"http://127.0.0.1:{self.shop_port}" if self.shop_port else None
         self.emulator = None
         self.description = None
 
@@ -67,6 +72,7 @@ class Stack:
             signal.signal(signal.SIGUSR1, self.crash_emulator)
             signal.signal(signal.SIGUSR2, self.crash_functions)
             self._describe()
+            self._open_shop()
         except BaseException:
             self.__exit__()
             raise
@@ -101,10 +107,14 @@ class Stack:
             raise Refused("An emulator has been left over. To end it: make down")
 
     def _check_ports(self):
-        if self.port == self.issuer_port:
-            raise Refused(f"PORT and ISSUER_PORT are both {self.port}, but must differ.")
-        for port, setting in ((self.port, "PORT"), (self.issuer_port, "ISSUER_PORT")):
-            _check_free(port, setting)
+        settings = {}
+        ports = (("PORT", self.port), ("ISSUER_PORT", self.issuer_port), ("SHOP_PORT", self.shop_port))
+        for setting, port in ports:
+            if port in settings:
+                raise Refused(f"{settings[port]} and {setting} are both {port}, but must differ.")
+            if port:
+                settings[port] = setting
+                _check_free(port, setting)
 
     def crash_emulator(self, *_):
         """Ends the emulator as a crash would, with the functions in it, and starts it again."""
@@ -147,6 +157,12 @@ class Stack:
             time.sleep(0.2)
         raise Refused(f"The sample tickets did not arrive; see {self.state}/emulator.log")
 
+    def _open_shop(self):
+        if self.shop_url:
+            window = shop.Shop(self.endpoint, self.issuer, Bus(json.loads(self.description)), self.state / "shop.jsonl")
+            window.listen()
+            shop.serve(window, self.shop_port)
+
     def welcome(self):
         """What a newcomer can do now."""
         ticket = SAMPLE_TICKETS[0]["id"]
@@ -157,7 +173,7 @@ class Stack:
             "EventBusName": self.outputs["EventBusName"], "Source": "tickets",
             "DetailType": "TicketCreated", "Detail": later}])
         return "\n".join([
-            "", "The API is at", "", f"  {self.endpoint}/api/orders", "",
+            "", "The shop is at", "", f"  {self.shop_url}", "", "and its API at", "", f"  {self.endpoint}/api/orders", "",
             "Paste this into another terminal first:", "",
             f"API={self.endpoint}",
             f"ALICE={self.issuer.token(sub='alice')}",
@@ -217,14 +233,16 @@ class Stack:
 
     def _deploy(self, sam, fingerprint):
         deployed = self.state / "deployed"
-        wanted = f"{fingerprint} {self.endpoint} {self.issuer_url}"
+        wanted = f"{fingerprint} {self.endpoint} {self.issuer_url} {self.shop_url}"
+        # A browser may call the API for the shop's pages.
+        origins = [f"CorsOrigins={self.shop_url},http://localhost:{self.shop_port}"] if self.shop_url else []
         if not deployed.exists() or deployed.read_text() != wanted or self._outputs() is None:
             say("Deploying ...")
             log = open(self.state / "deploy.log", "wb")
             _run_to_end([
                 sam / "sam", "deploy", "--config-env", "local", "--stack-name", STACK_NAME,
                 "--parameter-overrides", f"Architecture={ARCHITECTURE}",
-                f"JwtIssuer={self.issuer_url}", f"JwtAudience={AUDIENCE}",
+                f"JwtIssuer={self.issuer_url}", f"JwtAudience={AUDIENCE}", *origins,
             ], f"The deployment failed; see {log.name}", cwd=ROOT, stdout=log, stderr=log,
                 env={**_sam_environment(sam), **self._aws_environment()})
             deployed.write_text(wanted)
@@ -246,7 +264,7 @@ class Stack:
 
     def _describe(self):
         description = {
-            "apiUrl": self.endpoint, "endpointUrl": self.endpoint, "region": REGION, "stackName": STACK_NAME,
+            "apiUrl": self.endpoint, "shopUrl": self.shop_url, "endpointUrl": self.endpoint, "region": REGION, "stackName": STACK_NAME,
             "busName": self.outputs["EventBusName"], "stateFolder": str(self.state.resolve()),
             "tokens": {name: self.issuer.token(sub=name) for name in ("alice", "bob")},
             "outputs": self.outputs,

@@ -2,11 +2,12 @@
 
     stack.py run            up until Ctrl-C, with sample tickets and lines to paste
     stack.py exec COMMAND   up for one command, on free ports, with no past and no future
+    stack.py shop COMMAND   the same, with the shop
     stack.py token SUB...   a token for each buyer (or with the claims of a JSON object)
     stack.py down           ends a stack that is still up
     stack.py clean-state    forgets its data
 
-Settings, from the environment: ORDERS_PORT and ORDERS_ISSUER_PORT (0: any that is free),
+Settings, from the environment: ORDERS_PORT, ORDERS_ISSUER_PORT and ORDERS_SHOP_PORT (0: any that is free),
 ORDERS_STATE (the folder for the data), ORDERS_STACK_FILE (where to describe the stack), AUTH (true: IAM
 policies are enforced, as in AWS; exec always does, run does not unless asked).
 """
@@ -26,7 +27,8 @@ from tools import MARKER, ROOT, Refused, say
 
 def main(arguments):
     command, *rest = arguments or [""]
-    commands = {"run": run, "exec": execute, "token": token, "down": down, "clean-state": clean_state}
+    commands = {
+        "run": run, "exec": execute, "shop": execute_with_shop, "token": token, "down": down, "clean-state": clean_state}
     if command not in commands:
         raise Refused(__doc__.strip())
     return commands[command](rest) or 0
@@ -35,15 +37,19 @@ def main(arguments):
 def run(_):
     service = _service()
     ports = _port("ORDERS_PORT", 4566), _port("ORDERS_ISSUER_PORT", 4567)
-    with service.Stack(_state(), ports, _stack_file()) as stack:
+    with service.Stack(_state(), ports, _stack_file(), _port("ORDERS_SHOP_PORT", 4568)) as stack:
         stack.put_sample_tickets()
         print(stack.welcome(), flush=True)
         stack.wait()
 
 
-def execute(command):
+def execute_with_shop(command):
+    return execute(command, shop_port=0)
+
+
+def execute(command, shop_port=None):
     if not command:
-        raise Refused("exec needs a command.")
+        raise Refused("There is no command to execute.")
     service = _service()
     # What runs here is a test: every call is checked against the policies of its caller.
     os.environ.setdefault("AUTH", "true")
@@ -51,7 +57,7 @@ def execute(command):
         state = Path(os.environ.get("ORDERS_STATE", folder))
         stack_file = Path(os.environ.get("ORDERS_STACK_FILE", state / "stack.json"))
         found_by = {"ORDERS_STATE": str(state), "ORDERS_STACK_FILE": str(stack_file)}
-        with service.Stack(state, (0, 0), stack_file):
+        with service.Stack(state, (0, 0), stack_file, shop_port):
             return subprocess.run(command, check=False, env={**os.environ, **found_by}).returncode
 
 

@@ -37,6 +37,10 @@ class Commands(unittest.TestCase):
             said = f"PORT must be a number from 0 to 65535, not {port}."
             self.assertEqual(self.run_stack("run", ORDERS_PORT=port), (1, said))
 
+    def test_ports_that_are_the_same_are_refused(self):
+        status, said = self.run_stack("run", ORDERS_PORT="4901", ORDERS_ISSUER_PORT="4902", ORDERS_SHOP_PORT="4901")
+        self.assertEqual((status, said), (1, "PORT and SHOP_PORT are both 4901, but must differ."))
+
     def test_a_folder_that_cannot_be_written_is_refused(self):
         (self.folder / "file").touch()
         status, said = self.run_stack("run", ORDERS_STATE=str(self.folder / "file/state"))

@@ -15,6 +15,7 @@ MARKER = "orders-stack.lock"  # tells a folder with a stack's data from others
 CARGO_TOOLS = {"cargo-deny": "0.20.2", "cargo-fuzz": "0.13.2", "cargo-mutants": "27.1.0"}
 
 OLDEST_PYTHON = (3, 11)
+BROWSERS = (("chromium", "chromium-browser", "google-chrome"), ("chromedriver",))
 
 
 class Refused(Exception):
@@ -61,6 +62,47 @@ def contracts_python():
     return _venv("contracts", ROOT / "tests/contracts/requirements.txt") / "python"
 
 
+def shop_python():
+    """The Python that has what drives a browser through the shop."""
+    return _venv("shop", ROOT / "tests/shop/requirements.txt") / "python"
+
+
+def browser():
+    """A Chromium, its driver, and what both need in their environment: this machine's, or else those of its
+    distribution, unpacked into .tools."""
+    programs = [next(filter(None, map(shutil.which, names)), None) for names in BROWSERS]
+    if all(programs):
+        return *programs, {}
+    home = TOOLS / "chromium"
+    if not (home / "installed").exists():
+        _unpack_chromium(home)
+    root = home / "root"
+    libraries = [str(folder) for folder in (*root.glob("lib/*-gnu"), *root.glob("usr/lib/*-gnu"))]
+    environment = {"LD_LIBRARY_PATH": os.pathsep.join(libraries)}
+    if (root / "etc/fonts").exists():
+        environment["FONTCONFIG_SYSROOT"] = str(root)
+    return root / "usr/lib/chromium/chromium", root / "usr/bin/chromedriver", environment
+
+
+def _unpack_chromium(home):
+    """Takes the packages from the distribution, without installing them: that takes no root."""
+    complaint = "The shop's tests need a browser. Install Chromium and its driver (Debian: apt install chromium chromium-driver)."
+    if not shutil.which("apt-get"):
+        raise Refused(complaint)
+    say("Unpacking Chromium into .tools (once, about a minute) ...")
+    shutil.rmtree(home, ignore_errors=True)
+    for folder in ("lists/partial", "cache/archives/partial", "root"):
+        (home / folder).mkdir(parents=True)
+    apt = ["apt-get", "-qq", "-o", "Debug::NoLocking=1", "-o", f"Dir::State::Lists={home}/lists", "-o", f"Dir::Cache={home}/cache"]
+    run([*apt, "update"], complaint)
+    run([*apt, "--yes", "--download-only", "--no-install-recommends", "install", "chromium", "chromium-driver",
+         "fonts-liberation"], complaint, stdout=subprocess.DEVNULL)
+    for package in (home / "cache/archives").glob("*.deb"):
+        run(["dpkg", "-x", package, home / "root"], complaint)
+    shutil.rmtree(home / "cache")
+    (home / "installed").touch()
+
+
 def cargo_tool(name):
     """A program that cargo calls. No optimised build: what takes its time is not the tool itself."""
     version = CARGO_TOOLS[name]
@@ -105,6 +147,7 @@ if __name__ == "__main__":
         programs = {
             **{name: functools.partial(cargo_tool, name) for name in CARGO_TOOLS},
             "checkov": checkov, "contracts-python": contracts_python, "emulator-python": emulator_python,
+            "shop-python": shop_python,
             "sam": lambda: sam_bin() / "sam", "sam-python": lambda: sam_bin() / "python",
             "cfn-lint": lambda: sam_bin() / "cfn-lint",
         }
