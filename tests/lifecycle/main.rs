@@ -2,6 +2,7 @@
 //! These tests change how long a ticket is held, so they are apart from the other end-to-end tests.
 
 mod expiries;
+mod history;
 mod holds;
 mod outcomes;
 mod poison;

@@ -22,7 +22,6 @@ mod run;
 mod seller;
 mod stream;
 mod sweep;
-mod times;
 mod world;
 mod writes;
 

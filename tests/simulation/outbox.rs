@@ -6,13 +6,11 @@ use orders_contracts::{ExpiryMessage, PublishedEvent};
 use orders_domain::{OrderId, Timestamp};
 use orders_lambda::outbox::{LONGEST_DELAY, Outbox, OutboxError};
 use orders_tests::history::Event;
-use serde::Deserialize;
 
 use crate::{
     coverage::{Fault, Happening},
     invocation::Invocation,
     queues::QueueName,
-    times::epoch_ms,
     world::World,
 };
 
@@ -99,45 +97,10 @@ impl Outbox for SimulatedOutbox {
     }
 }
 
-/// What other services read in an event of this one.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Detail<'a> {
-    id: &'a str,
-    version: u64,
-    status: &'a str,
-    user_id: &'a str,
-    expires_at: &'a str,
-    #[serde(borrow)]
-    ticket: TicketDetail<'a>,
-    payment_id: Option<&'a str>,
-    reason: Option<&'a str>,
-}
-
-#[derive(Deserialize)]
-struct TicketDetail<'a> {
-    id: &'a str,
-    price: f64,
-}
-
 impl World {
     fn publish(&self, event: &PublishedEvent) {
-        let detail: Detail<'_> = serde_json::from_str(&event.detail).expect("a detail is JSON");
-        let (kind, now_ms) = (event.detail_type, self.now_ms());
-        self.tell(|| format!("bus: {kind} {} v{}", detail.id, detail.version));
-        let event = Event {
-            kind: kind.to_owned(),
-            order: detail.id.to_owned(),
-            version: detail.version,
-            status: detail.status.to_owned(),
-            buyer: detail.user_id.to_owned(),
-            ticket: detail.ticket.id.to_owned(),
-            price_cents: cents(detail.ticket.price),
-            expires_at_ms: epoch_ms(detail.expires_at),
-            payment: detail.payment_id.map(str::to_owned),
-            reason: detail.reason.map(str::to_owned),
-            at_ms: now_ms,
-        };
+        let event = Event::read(event.detail_type, &event.detail, self.now_ms());
+        self.tell(|| format!("bus: {} {} v{}", event.kind, event.order, event.version));
         let mut state = self.state();
         if !state.promises.published(&event) {
             state.coverage.happening(Happening::PublishedAgain);
@@ -176,10 +139,4 @@ async fn fire(world: Arc<World>, order_id: OrderId, at: Timestamp) {
         (0..times).for_each(|_| world.send(QueueName::Expiries, message.clone(), 0));
     }
     world.state().outside.schedules.remove(&order_id);
-}
-
-/// The price of a JSON number, in cents.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is a small price")]
-pub(crate) fn cents(price: f64) -> u64 {
-    (price * 100.0).round() as u64
 }

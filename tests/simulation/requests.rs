@@ -6,14 +6,11 @@ use lambda_http::Body;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use orders_domain::OrderId;
 use orders_lambda::http::answer;
-use orders_tests::history::{Answer, Asked, OrderSeen, Request};
-use serde::Deserialize;
+use orders_tests::history::{Answer, Asked, Request};
 
 use crate::{
     coverage::{Fault, Happening},
     invocation::{Invocation, invoke},
-    outbox::cents,
-    times::epoch_ms,
     world::World,
 };
 
@@ -92,42 +89,6 @@ pub(crate) struct Told {
     has_placed: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct OrderWire<'a> {
-    id: &'a str,
-    user_id: &'a str,
-    status: &'a str,
-    version: u64,
-    expires_at: &'a str,
-    #[serde(borrow)]
-    ticket: TicketWire<'a>,
-}
-
-#[derive(Deserialize)]
-struct TicketWire<'a> {
-    id: &'a str,
-    title: &'a str,
-    price: f64,
-    version: u64,
-}
-
-impl From<OrderWire<'_>> for OrderSeen {
-    fn from(order: OrderWire<'_>) -> Self {
-        Self {
-            order: order.id.to_owned(),
-            buyer: order.user_id.to_owned(),
-            ticket: order.ticket.id.to_owned(),
-            title: order.ticket.title.to_owned(),
-            ticket_version: order.ticket.version,
-            price_cents: cents(order.ticket.price),
-            status: order.status.to_owned(),
-            version: order.version,
-            expires_at_ms: epoch_ms(order.expires_at),
-        }
-    }
-}
-
 impl Told {
     fn new(response: ApiGatewayV2httpResponse, has_placed: bool) -> Self {
         let body = match response.body {
@@ -137,43 +98,23 @@ impl Told {
         Self { status: response.status_code, body, has_placed }
     }
 
-    fn order(&self) -> OrderSeen {
-        serde_json::from_str::<OrderWire<'_>>(&self.body).expect("an order").into()
-    }
-
-    fn orders(&self) -> Vec<OrderSeen> {
-        let orders: Vec<OrderWire<'_>> = serde_json::from_str(&self.body).expect("a list");
-        orders.into_iter().map(OrderSeen::from).collect()
-    }
-
     /// The answer to this, if it is one that may be given.
     fn to(&self, asked: &Asked) -> Option<(Answer, Happening)> {
-        let is = |kind: &str| self.body.contains(kind);
-        Some(match (asked, self.status) {
-            (_, 503) => (Answer::Unknown, Happening::Unavailable),
-            (Asked::Place { .. }, 201) if self.has_placed => {
-                (Answer::Order(self.order()), Happening::Created)
-            }
-            (Asked::Place { .. }, 201) => (Answer::Order(self.order()), Happening::Repeated),
-            (Asked::Place { .. }, 404) => (Answer::NoSuchTicket, Happening::NotFound),
-            (Asked::Place { .. }, 409) if is("orders:ticket-reserved") => {
-                (Answer::Reserved, Happening::Reserved)
-            }
-            (Asked::Place { .. }, 409) if is("orders:ticket-sold") => {
-                (Answer::Sold, Happening::Sold)
-            }
-            (Asked::Place { .. }, 422) => (Answer::KeyReused, Happening::KeyReused),
-            (Asked::Show { .. }, 200) => (Answer::Order(self.order()), Happening::Shown),
-            (Asked::List, 200) => (Answer::Orders(self.orders()), Happening::Listed),
-            (Asked::Cancel { .. }, 204) => (Answer::Cancelled, Happening::Let),
-            (Asked::Cancel { .. }, 409) if is("orders:order-paid") => {
-                (Answer::OrderPaid, Happening::OrderPaid)
-            }
-            (Asked::Show { .. } | Asked::Cancel { .. }, 404) => {
-                (Answer::NoSuchOrder, Happening::NotFound)
-            }
-            _ => return None,
-        })
+        let answer = Answer::read(asked, self.status.try_into().ok()?, &self.body)?;
+        let happening = match (&answer, asked) {
+            (Answer::Order(_), Asked::Place { .. }) if self.has_placed => Happening::Created,
+            (Answer::Order(_), Asked::Place { .. }) => Happening::Repeated,
+            (Answer::Order(_), _) => Happening::Shown,
+            (Answer::Orders(_), _) => Happening::Listed,
+            (Answer::Cancelled, _) => Happening::Let,
+            (Answer::Reserved, _) => Happening::Reserved,
+            (Answer::Sold, _) => Happening::Sold,
+            (Answer::NoSuchTicket | Answer::NoSuchOrder, _) => Happening::NotFound,
+            (Answer::KeyReused, _) => Happening::KeyReused,
+            (Answer::OrderPaid, _) => Happening::OrderPaid,
+            (Answer::Unknown, _) => Happening::Unavailable,
+        };
+        Some((answer, happening))
     }
 }
 

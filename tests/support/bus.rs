@@ -149,6 +149,13 @@ impl Listener {
         heard
     }
 
+    /// What comes next, within a second or so: envelopes, in the sequence they come.
+    pub async fn hear(&self) -> Vec<Value> {
+        let messages = self.receive().await;
+        let bodies = messages.iter().map(|message| message.body().unwrap());
+        bodies.map(|body| serde_json::from_str(body).unwrap()).collect()
+    }
+
     async fn receive(&self) -> Vec<Message> {
         let request = self.sqs.receive_message().queue_url(&self.queue_url);
         let request = request.max_number_of_messages(10).wait_time_seconds(1);
@@ -162,7 +169,8 @@ impl Listener {
         messages
     }
 
-    async fn forget(&self) {
+    /// Listens no more.
+    pub async fn forget(&self) {
         let bus = &stack().bus_name;
         let targets = self.bus.remove_targets().rule(&self.name).event_bus_name(bus);
         targets.ids("tests").send().await.unwrap();

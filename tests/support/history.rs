@@ -5,6 +5,7 @@
 
 mod checker;
 mod model;
+mod wire;
 
 use serde::{Deserialize, Serialize};
 
