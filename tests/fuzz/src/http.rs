@@ -1,10 +1,10 @@
 //! Requests of the HTTP API, through the entry that every HTTP function has.
 
-use std::str;
+use std::{str, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use lambda_http::{Body, aws_lambda_events::apigw::ApiGatewayV2httpResponse};
-use orders_domain::{MemoryStore, OrderId};
+use orders_domain::{MemoryStore, OrderId, Timestamp};
 use orders_lambda::http::answer;
 use serde_json::{Map, Value, json};
 use tokio::sync::OnceCell;
@@ -45,7 +45,7 @@ pub fn http_event(input: &[u8]) {
         _ => return,
     };
     shop::run(async {
-        let answer = ask(&OnceCell::new(), function, event).await;
+        let answer = ask(&OnceCell::new(), function, event, shop::now()).await;
         check(function, &answer);
     });
 }
@@ -61,28 +61,30 @@ pub fn http_event(input: &[u8]) {
 /// {"ticketId": "free"}
 /// ```
 ///
-/// Beyond [`http_event`]: a buyer sees nobody else's orders; a repeat with a key gets the same answer;
-/// the next page that a list links to is there.
+/// Beyond [`http_event`]: a buyer sees nobody else's orders; a repeat with a key, a second later, gets
+/// the same answer; the next page that a list links to is there.
 pub fn http_request(input: &[u8]) {
     let Some(request) = Request::read(input) else { return };
     shop::run(async {
         let shop = OnceCell::new();
         let event = request.event();
-        let answer = ask(&shop, request.function, &event).await;
+        let answer = ask(&shop, request.function, &event, shop::now()).await;
         let body = check(request.function, &answer);
         if matches!(answer.status_code, 200 | 201) {
             let orders = body.as_array().cloned().unwrap_or_else(|| vec![body]);
             assert!(orders.iter().all(|order| order["userId"] == *request.header("sub")));
         }
         if answer.status_code == 201 && !request.header("idempotency-key").is_null() {
-            assert_eq!(ask(&shop, request.function, &event).await, answer);
+            let later = shop::now().plus(Duration::from_secs(1));
+            assert_eq!(ask(&shop, request.function, &event, later).await, answer);
         }
         if let Some(link) = answer.headers.get("link") {
             let link = link.to_str().expect("a link is ASCII");
             let target = link.trim_start_matches('<').split('>').next().unwrap_or_default();
             let next = format!("GET {target}\nsub: alice\n\n");
             let next = Request::read(next.as_bytes()).expect("a link is a request");
-            assert_eq!(ask(&shop, Function::List, &next.event()).await.status_code, 200);
+            let page = ask(&shop, Function::List, &next.event(), shop::now()).await;
+            assert_eq!(page.status_code, 200);
         }
     });
 }
@@ -92,6 +94,7 @@ async fn ask(
     shop: &OnceCell<MemoryStore>,
     function: Function,
     event: &str,
+    now: Timestamp,
 ) -> ApiGatewayV2httpResponse {
     let new_id = |now| Ok(OrderId::at(now, &[7; 10]));
     let handler = async |call| {
@@ -103,7 +106,7 @@ async fn ask(
             Function::Cancel => cancel_order::handle(store, call).await,
         }
     };
-    answer(event, &shop::context(), shop::now(), handler).await
+    answer(event, &shop::context(), now, handler).await
 }
 
 /// Looks that the answer is one that the API has; returns its body.
