@@ -34,7 +34,7 @@ redrive: ## List the dead-letter queues; or move messages back: make redrive QUE
 clean-state: ## Forget the stack's data
 	@$(STACK) clean-state
 
-test: format lint docs licences template tool-tests emulator-tests least-privilege rust-tests openapi ## Everything that CI runs
+test: format lint docs licences bugs template tool-tests emulator-tests least-privilege rust-tests openapi ## Everything that CI runs
 
 format: ## Look at the formatting
 	cargo fmt --all --check
@@ -49,6 +49,9 @@ docs: ## Build the documentation, and check what it says of events, tests and fi
 
 licences: ## Look at the dependencies' licences and sources, and for what is banned
 	$(TOOLS) cargo-deny --workspace check licenses bans sources
+
+bugs: ## See that every bug of tests/planted_bugs can still be planted
+	for bug in tests/planted_bugs/*.patch; do git apply --check $$bug || exit 1; done
 
 template: export AWS_DEFAULT_REGION = us-east-1
 template: export SAM_CLI_TELEMETRY = 0

@@ -46,11 +46,11 @@ def plant(bug):
     what, promise = (re.search(rf"^{word}: (.*)$", text, re.M)[1] for word in ("Bug", "Promise"))
     touched = re.findall(r"^\+\+\+ b/(.*)$", text, re.M)
     begun = time.monotonic()
-    run(["patch", "--strip=1", "--silent", "--input", str(bug)], check=True)
+    run(["patch", "--strip=1", "--fuzz=0", "--silent", "--input", str(bug)], check=True)
     try:
         caught, seeds = catch(touched)
     finally:
-        run(["patch", "--strip=1", "--silent", "--reverse", "--input", str(bug)], check=True)
+        run(["patch", "--strip=1", "--fuzz=0", "--silent", "--reverse", "--input", str(bug)], check=True)
     seconds = f"{time.monotonic() - begun:.0f}"
     print(f"| {what} | {promise} | {caught or 'NOTHING'} | {seeds} | {seconds} |", flush=True)
     return caught is not None
