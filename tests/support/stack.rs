@@ -53,6 +53,12 @@ impl Stack {
         self.state_folder.as_deref().expect("the stack runs on this machine")
     }
 
+    /// The process that plays AWS on this machine, and has started the functions that run.
+    #[must_use]
+    pub fn emulator_pid(&self) -> u32 {
+        pid("emulator")
+    }
+
     /// A token for each of these buyers; or, for a JSON object, one with these claims.
     #[must_use]
     pub fn tokens(&self, subs: &[String]) -> Vec<String> {
@@ -81,16 +87,20 @@ pub enum Crash {
     Emulator,
 }
 
+/// The id of a process of the stack, which `local/processes.py` has noted.
+fn pid(name: &str) -> u32 {
+    let noted = fs::read_to_string(stack().state_folder().join(name).with_extension("pid"));
+    let noted = noted.expect("the stack is up");
+    noted.split(' ').next().and_then(|pid| pid.parse().ok()).expect("a process has a number")
+}
+
 /// Breaks it. Only a stack on this machine can be broken.
 pub fn crash(what: Crash) {
-    let noted = fs::read_to_string(stack().state_folder().join("stack.pid"));
-    let noted = noted.expect("the stack is up");
-    let pid = noted.split(' ').next().unwrap_or_default();
     let signal = match what {
         Crash::Functions => "USR2",
         Crash::Emulator => "USR1",
     };
-    let kill = format!("kill -s {signal} {pid}");
+    let kill = format!("kill -s {signal} {}", pid("stack"));
     assert!(Command::new("sh").args(["-c", &kill]).status().expect("sh runs").success());
 }
 
@@ -116,7 +126,7 @@ pub fn redrive(queue: &str) -> String {
 /// How to reach AWS: an endpoint that is not AWS's takes any credentials.
 pub async fn sdk_config(endpoint_url: Option<&str>, region: &str) -> SdkConfig {
     let config = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(aws::http_client())
+        .http_client(aws::http_client().expect("nothing else is trusted"))
         .region(Region::new(region.to_owned()));
     let config = match endpoint_url {
         Some(url) => config

@@ -1,12 +1,14 @@
 //! The Lambda function behind `POST /api/orders`.
 
+use orders_domain::OrderStore;
 use orders_lambda::{Error, aws, clock, config, http, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init()?;
-    let sdk = aws::sdk_config().await;
+    let sdk = aws::sdk_config()?;
     let store = aws::store(&sdk)?;
+    aws::warm_up(store.find_ticket(&"warm-up".parse()?)).await;
     let hold = config::hold()?;
     http::run(|call| create_order::handle(&store, hold, clock::new_order_id, call)).await
 }

@@ -1,11 +1,19 @@
 //! The Lambda function behind `GET /api/orders`.
 
+use orders_domain::{Direction, ListQuery, OrderStore, PageSize};
 use orders_lambda::{Error, aws, http, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init()?;
-    let sdk = aws::sdk_config().await;
+    let sdk = aws::sdk_config()?;
     let store = aws::store(&sdk)?;
+    let nothing = ListQuery {
+        user_id: "warm-up".parse()?,
+        size: PageSize::DEFAULT,
+        direction: Direction::OldestFirst,
+        after: None,
+    };
+    aws::warm_up(store.list(&nothing)).await;
     http::run(|call| list_orders::handle(&store, call)).await
 }

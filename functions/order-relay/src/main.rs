@@ -5,7 +5,7 @@ use orders_lambda::{Error, aws, clock, outbox::AwsOutbox, stream, telemetry};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init()?;
-    let sdk = aws::sdk_config().await;
+    let sdk = aws::sdk_config()?;
     let outbox = AwsOutbox::from_env(&sdk)?;
     stream::run(async |records, deadline| {
         order_relay::relay(&outbox, clock::now(), deadline, records).await

@@ -1,11 +1,13 @@
 //! The Lambda function behind `GET /api/orders/{id}`.
 
+use orders_domain::{OrderId, OrderStore};
 use orders_lambda::{Error, aws, http, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init()?;
-    let sdk = aws::sdk_config().await;
+    let sdk = aws::sdk_config()?;
     let store = aws::store(&sdk)?;
+    aws::warm_up(store.find(OrderId::from_bytes([0; 16]))).await;
     http::run(|call| show_order::handle(&store, call)).await
 }

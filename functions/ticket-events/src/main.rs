@@ -5,7 +5,7 @@ use orders_lambda::{Error, aws, queue, telemetry};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init()?;
-    let sdk = aws::sdk_config().await;
+    let sdk = aws::sdk_config()?;
     let store = aws::store(&sdk)?;
     let queue = aws::queue(&sdk)?;
     queue::run(&queue, async |message| ticket_events::handle(&store, message).await).await

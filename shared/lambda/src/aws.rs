@@ -1,16 +1,26 @@
-//! The AWS SDK, set up once for every function.
+//! The AWS SDK, set up once for every function, without what a function has no use for: the
+//! environment says all there is to know, so nothing is looked for elsewhere, and nothing is made
+//! twice. docs/performance.md has what each of this is worth.
 
-use std::time::Duration;
+use std::{env, fs, time::Duration};
 
-use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_smithy_http_client::{
-    Builder,
-    tls::{Provider, rustls_provider::CryptoMode},
+use aws_sdk_dynamodb::config::{
+    BehaviorVersion, Credentials, Region, SharedCredentialsProvider, SharedHttpClient,
+    StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
 };
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_http_client::{
+    Connector,
+    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
+};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnectorSettings, SharedHttpConnector, http_client_fn,
+};
+use aws_types::SdkConfig;
+use orders_domain::StoreError;
 use orders_dynamo::DynamoStore;
 
-use crate::{config, config::ConfigError, queue::SqsVisibility};
+use crate::{Error, config, config::ConfigError, queue::SqsVisibility, telemetry::chain};
 
 /// One try of one request. DynamoDB answers in milliseconds; a try that takes longer is lost.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -19,26 +29,77 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(6);
 /// How long a write is tried again that conflicts with others.
 const CONFLICT_BUDGET: Duration = Duration::from_secs(4);
 
-/// Region, credentials and endpoint from the environment; one HTTP client for all services. The SDK
-/// has no time limits of its own, so they are set here.
-pub async fn sdk_config() -> SdkConfig {
+/// What the certificates of AWS's endpoints go back to (Amazon Trust Services, "Root CAs"). The
+/// system's 140 or so would take longer to read than all else that happens at a cold start.
+const ROOTS: &[u8] = include_bytes!("roots.pem");
+
+/// What Lambda's environment says: the region, the credentials, which stay the same for as long as
+/// this environment lives, and the endpoint if it is not AWS's. The SDK has no time limits of its
+/// own, so they are set here.
+///
+/// # Errors
+/// [`ConfigError`] if something is not set.
+pub fn sdk_config() -> Result<SdkConfig, Error> {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(ATTEMPT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(OPERATION_TIMEOUT)
         .build();
-    aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http_client())
+    let credentials = Credentials::new(
+        config::required("AWS_ACCESS_KEY_ID")?,
+        config::required("AWS_SECRET_ACCESS_KEY")?,
+        env::var("AWS_SESSION_TOKEN").ok(),
+        None,
+        "environment",
+    );
+    let mut builder = SdkConfig::builder();
+    builder.set_endpoint_url(env::var("AWS_ENDPOINT_URL").ok());
+    Ok(builder
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(config::required("AWS_REGION")?))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(http_client()?)
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard())
-        .load()
-        .await
+        // For long downloads; an answer here is short, and has its time limit.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .build())
 }
 
-/// The one HTTP client, with the one TLS stack: rustls on ring.
-#[must_use]
-pub fn http_client() -> SharedHttpClient {
-    Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+/// The one HTTP client, with the one TLS stack: rustls on ring. It trusts AWS's endpoints, or those
+/// whose certificates go back to the file that `AWS_CA_BUNDLE` names.
+///
+/// Its connector is made here, once: the SDK's own client makes one to try it out and throws it away.
+///
+/// # Errors
+/// [`ConfigError`] if that file cannot be read.
+pub fn http_client() -> Result<SharedHttpClient, Error> {
+    let roots = match env::var("AWS_CA_BUNDLE") {
+        Ok(path) => fs::read(path).map_err(|_| ConfigError::Invalid {
+            name: "AWS_CA_BUNDLE",
+            expected: "the path of a file that can be read",
+        })?,
+        Err(_) => ROOTS.to_vec(),
+    };
+    let trusted = TrustStore::empty().with_pem_certificate(roots);
+    let tls = TlsContext::builder().with_trust_store(trusted).build()?;
+    let settings = HttpConnectorSettings::builder().connect_timeout(ATTEMPT_TIMEOUT).build();
+    let connector = Connector::builder()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_context(tls)
+        .connector_settings(settings)
+        .sleep_impl(TokioSleep::new())
+        .build();
+    let connector = SharedHttpConnector::new(connector);
+    Ok(http_client_fn(move |_, _| connector.clone()))
+}
+
+/// Reads something, whatever it is, before the first request comes: the connection is open then, and
+/// the buyer does not wait for it. If that fails, the first request finds out why.
+pub async fn warm_up<T>(read: impl Future<Output = Result<T, StoreError>>) {
+    if let Err(error) = Box::pin(read).await {
+        tracing::warn!(error = chain(&error), "not warmed up");
+    }
 }
 
 /// The store on the tables that the environment names.

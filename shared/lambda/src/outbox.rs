@@ -3,7 +3,6 @@
 
 use std::{error::Error, time::Duration};
 
-use aws_config::SdkConfig;
 use aws_sdk_eventbridge::{self as eventbridge, types::PutEventsRequestEntry};
 use aws_sdk_scheduler::{
     self as scheduler,
@@ -14,6 +13,7 @@ use aws_sdk_scheduler::{
     },
 };
 use aws_sdk_sqs as sqs;
+use aws_types::SdkConfig;
 use chrono::DateTime;
 use orders_contracts::{ExpiryMessage, PublishedEvent, SOURCE};
 use orders_domain::{OrderId, Timestamp};

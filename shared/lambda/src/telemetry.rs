@@ -29,7 +29,9 @@ static METRICS: OnceLock<&Collector> = OnceLock::new();
 pub fn init() -> Result<(), crate::Error> {
     let wanted = env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
     let level = wanted.unwrap_or(LevelFilter::INFO).min(LevelFilter::INFO);
-    tracing_subscriber::fmt().json().with_target(false).with_max_level(level).init();
+    // The span has the request's id; a list of one span would only say it again.
+    let log = tracing_subscriber::fmt().json().with_target(false).with_span_list(false);
+    log.with_max_level(level).init();
     let function = env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
     let collector = Builder::new()
         .cloudwatch_namespace("Orders")
