@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use orders_contracts::PublishedEvent;
 use orders_domain::{Order, OrderEvent, Timestamp};
 use orders_lambda::{
@@ -24,6 +24,9 @@ const SCHEDULE_LEAD: Duration = Duration::from_mins(1);
 const SCHEDULE_MARGIN: Duration = Duration::from_secs(10);
 /// How often events are put on the bus before the record is left for the next batch.
 const MAX_TRIES: usize = 3;
+/// How many expiries are seen to at once. Each takes a connection of its own, and to open one takes
+/// longer than to wait for one that is open.
+const EXPIRIES_AT_ONCE: usize = 3;
 
 /// Relays a batch, in its order, until the deadline. Returns the sequence number of the first record
 /// that is not done: the stream brings it and all after it again.
@@ -109,7 +112,8 @@ impl<O: Outbox> Relay<'_, O> {
             }
             published && self.see_to_expiry(happening).await
         });
-        match join_all(expiries).await.iter().position(|done| !done) {
+        let done: Vec<bool> = stream::iter(expiries).buffered(EXPIRIES_AT_ONCE).collect().await;
+        match done.iter().position(|done| !done) {
             Some(first) => Err(happenings[first].sequence_number.clone()),
             None => Ok(()),
         }
