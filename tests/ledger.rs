@@ -16,6 +16,7 @@ use aws_smithy_runtime_api::client::{
     orchestrator::HttpRequest,
     runtime_components::RuntimeComponents,
 };
+use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
 use orders_contracts::{ExpiryMessage, PublishedEvent};
 use orders_domain::{Command, Decision, Order, OrderId, OrderStore, Status, Timestamp, decide};
 use orders_dynamo::DynamoStore;
@@ -33,26 +34,56 @@ use orders_tests::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// How often each operation was asked for. Of a transaction, the number of its writes is a part of its
-/// name.
+/// What was asked for since the last look.
 #[derive(Clone, Debug, Default)]
-struct Ledger(Arc<Mutex<BTreeMap<String, usize>>>);
+struct Ledger(Arc<Mutex<Entries>>);
 
-impl Ledger {
-    fn enter(&self, operation: impl Into<String>) {
-        *self.0.lock().unwrap().entry(operation.into()).or_default() += 1;
-    }
+#[derive(Debug, Default)]
+struct Entries {
+    /// How often each operation was asked for. Of a transaction, the number of its writes is a part of
+    /// its name.
+    operations: BTreeMap<String, usize>,
+    /// The capacity units that DynamoDB says it has taken, read and written.
+    units: (f64, f64),
+}
 
-    /// Looks that just this was asked for since the last look.
-    #[track_caller]
-    fn has(&self, expected: &[(&str, usize)]) {
-        let asked = std::mem::take(&mut *self.0.lock().unwrap());
-        let asked: Vec<_> = asked.iter().map(|(name, count)| (name.as_str(), *count)).collect();
-        assert_eq!(asked, expected);
+impl Entries {
+    fn sums(&self, what: &'static str) -> (&'static str, usize, f64, f64) {
+        let (read, written) = self.units;
+        (what, self.operations.values().sum(), read, written)
     }
 }
 
-/// Keeps the ledger of the requests to DynamoDB, and forwards them.
+impl Ledger {
+    fn enter(&self, operation: impl Into<String>) {
+        *self.0.lock().unwrap().operations.entry(operation.into()).or_default() += 1;
+    }
+
+    fn enter_units(&self, operation: &str, answer: &Value) {
+        let consumed = &answer["ConsumedCapacity"];
+        let tables = consumed.as_array().map_or(std::slice::from_ref(consumed), Vec::as_slice);
+        let units: f64 = tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum();
+        let entries = &mut self.0.lock().unwrap().units;
+        let (read, written) = entries;
+        *(if matches!(operation, "GetItem" | "Query") { read } else { written }) += units;
+    }
+
+    fn take(&self) -> Entries {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
+    /// Looks that just this was asked for since the last look: these operations, and as many units
+    /// read and written.
+    #[track_caller]
+    fn has(&self, expected: &[(&str, usize)], units: (f64, f64)) {
+        let entries = self.take();
+        let asked: Vec<_> =
+            entries.operations.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+        assert_eq!((&asked[..], entries.units), (expected, units));
+    }
+}
+
+/// Keeps the ledger of the requests to DynamoDB, and forwards them; asks what each has consumed.
 #[derive(Clone, Debug)]
 struct Bookkeeper<Inner> {
     inner: Inner,
@@ -71,10 +102,10 @@ impl HttpClient for Bookkeeper<SharedHttpClient> {
 }
 
 impl HttpConnector for Bookkeeper<SharedHttpConnector> {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+    fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
         let target = request.headers().get("x-amz-target").unwrap();
-        let operation = target.split_once('.').unwrap().1;
-        let body: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
+        let operation = target.split_once('.').unwrap().1.to_owned();
+        let mut body: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
         match body["TransactItems"].as_array() {
             Some(writes) => {
                 self.ledger.enter(format!("{operation} of {}", writes.len()));
@@ -82,9 +113,20 @@ impl HttpConnector for Bookkeeper<SharedHttpConnector> {
                 let items = writes.iter().filter_map(|write| write["Put"].get("Item"));
                 assert!(items.map(|item| item.to_string().len()).all(|bytes| bytes < 1_024));
             }
-            None => self.ledger.enter(operation),
+            None => self.ledger.enter(operation.as_str()),
         }
-        self.inner.call(request)
+        body["ReturnConsumedCapacity"] = json!("TOTAL");
+        let text = body.to_string();
+        request.headers_mut().insert("content-length", text.len().to_string());
+        *request.body_mut() = SdkBody::from(text);
+        let (answer, ledger) = (self.inner.call(request), self.ledger.clone());
+        HttpConnectorFuture::new(async move {
+            let mut answer = answer.await?;
+            let body = ByteStream::new(answer.take_body()).collect().await.unwrap().into_bytes();
+            ledger.enter_units(&operation, &serde_json::from_slice(&body).unwrap());
+            *answer.body_mut() = SdkBody::from(body);
+            Ok(answer)
+        })
     }
 }
 
@@ -139,32 +181,33 @@ async fn expire(store: &DynamoStore, order: &str) -> Outcome {
 async fn a_ticket_event() {
     let (api, ledger) = api().await;
     on_sale(&api.store, "t1").await;
-    ledger.has(&[("UpdateItem", 1)]);
+    ledger.has(&[("UpdateItem", 1)], (0.0, 1.0));
     on_sale(&api.store, "t1").await; // a repeat is refused by the table
-    ledger.has(&[("UpdateItem", 1)]);
+    // It costs as much; but an error does not say so.
+    ledger.has(&[("UpdateItem", 1)], (0.0, 0.0));
 }
 
 #[tokio::test]
 async fn a_request_for_a_ticket() {
     let (api, ledger) = api().await;
     on_sale(&api.store, "t1").await;
-    ledger.has(&[("UpdateItem", 1)]);
+    ledger.has(&[("UpdateItem", 1)], (0.0, 1.0));
     let keyed = post("t1").header("idempotency-key", "k1");
 
     placed(&api, &keyed, LONG).await;
-    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1)]);
+    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1)], (1.0, 5.0));
     placed(&api, &keyed, LONG).await; // a repeat, which finds its own lock
-    ledger.has(&[("GetItem", 2)]);
+    ledger.has(&[("GetItem", 2)], (2.0, 0.0));
     assert_eq!(api.create(&post("t1").by("bob")).await.status(), 409);
-    ledger.has(&[("GetItem", 1)]);
+    ledger.has(&[("GetItem", 1)], (1.0, 0.0));
     let keyed_loser = post("t1").by("bob").header("idempotency-key", "k1");
     assert_eq!(api.create(&keyed_loser).await.status(), 409);
-    ledger.has(&[("GetItem", 2)]);
+    ledger.has(&[("GetItem", 2)], (2.0, 0.0));
     assert_eq!(api.create(&post("none")).await.status(), 404);
-    ledger.has(&[("GetItem", 1)]);
+    ledger.has(&[("GetItem", 1)], (1.0, 0.0));
     for refused in [post("").header("content-type", "text/plain"), Event::post("{}")] {
         assert!(api.create(&refused).await.status() >= 400);
-        ledger.has(&[]);
+        ledger.has(&[], (0.0, 0.0));
     }
 }
 
@@ -173,9 +216,9 @@ async fn a_takeover() {
     let (api, ledger) = api().await;
     on_sale(&api.store, "t1").await;
     placed(&api, &post("t1"), NONE).await;
-    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)]);
+    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)], (1.0, 6.0));
     placed(&api, &post("t1").by("bob"), LONG).await;
-    ledger.has(&[("GetItem", 2), ("TransactWriteItems of 3", 1)]);
+    ledger.has(&[("GetItem", 2), ("TransactWriteItems of 3", 1)], (2.0, 8.0));
 }
 
 #[tokio::test]
@@ -183,13 +226,13 @@ async fn a_look_and_a_list() {
     let (api, ledger) = api().await;
     on_sale(&api.store, "t1").await;
     let id = placed(&api, &post("t1"), LONG).await;
-    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)]);
+    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)], (1.0, 6.0));
     assert_eq!(api.show(&Event::of_order("GET", &id)).await.status(), 200);
-    ledger.has(&[("GetItem", 1)]);
+    ledger.has(&[("GetItem", 1)], (1.0, 0.0));
     assert_eq!(api.show(&Event::of_order("GET", "no-id")).await.status(), 404);
-    ledger.has(&[]);
+    ledger.has(&[], (0.0, 0.0));
     assert_eq!(api.list(&Event::new("GET", "/api/orders")).await.status(), 200);
-    ledger.has(&[("Query", 1)]);
+    ledger.has(&[("Query", 1)], (0.5, 0.0));
 }
 
 #[tokio::test]
@@ -197,13 +240,16 @@ async fn a_cancellation() {
     let (api, ledger) = api().await;
     on_sale(&api.store, "t1").await;
     let id = placed(&api, &post("t1"), LONG).await;
-    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)]);
-    for expected in [&[("GetItem", 1), ("TransactWriteItems of 2", 1)][..], &[("GetItem", 1)]] {
+    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)], (1.0, 6.0));
+    for (expected, units) in [
+        (&[("GetItem", 1), ("TransactWriteItems of 2", 1)][..], (1.0, 5.0)),
+        (&[("GetItem", 1)], (1.0, 0.0)),
+    ] {
         assert_eq!(api.cancel(&Event::of_order("DELETE", &id)).await.status(), 204);
-        ledger.has(expected);
+        ledger.has(expected, units);
     }
     pay(&api.store, &id, "p1").await; // is owed back: the order alone is written
-    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 1", 1)]);
+    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 1", 1)], (1.0, 3.0));
 }
 
 #[tokio::test]
@@ -211,13 +257,16 @@ async fn a_payment() {
     let (api, ledger) = api().await;
     on_sale(&api.store, "t1").await;
     let id = placed(&api, &post("t1"), LONG).await;
-    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)]);
-    for expected in [&[("GetItem", 1), ("TransactWriteItems of 2", 1)][..], &[("GetItem", 1)]] {
+    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)], (1.0, 6.0));
+    for (expected, units) in [
+        (&[("GetItem", 1), ("TransactWriteItems of 2", 1)][..], (1.0, 5.0)),
+        (&[("GetItem", 1)], (1.0, 0.0)),
+    ] {
         pay(&api.store, &id, "p1").await;
-        ledger.has(expected);
+        ledger.has(expected, units);
     }
     assert_eq!(expire(&api.store, &id).await, Outcome::Done); // its timer finds nothing to do
-    ledger.has(&[("GetItem", 1)]);
+    ledger.has(&[("GetItem", 1)], (1.0, 0.0));
 }
 
 #[tokio::test]
@@ -225,24 +274,76 @@ async fn an_expiry_and_a_payment_after_it() {
     let (api, ledger) = api().await;
     on_sale(&api.store, "t1").await;
     let id = placed(&api, &post("t1"), NONE).await;
-    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)]);
-    for expected in [&[("GetItem", 1), ("TransactWriteItems of 2", 1)][..], &[("GetItem", 1)]] {
+    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)], (1.0, 6.0));
+    for (expected, units) in [
+        (&[("GetItem", 1), ("TransactWriteItems of 2", 1)][..], (1.0, 5.0)),
+        (&[("GetItem", 1)], (1.0, 0.0)),
+    ] {
         assert_eq!(expire(&api.store, &id).await, Outcome::Done);
-        ledger.has(expected);
+        ledger.has(expected, units);
     }
     pay(&api.store, &id, "p1").await;
-    ledger.has(&[("GetItem", 2), ("TransactWriteItems of 2", 1)]);
+    ledger.has(&[("GetItem", 2), ("TransactWriteItems of 2", 1)], (2.0, 5.0));
 
     let early = placed_elsewhere(&api, &ledger).await;
     assert!(matches!(expire(&api.store, &early).await, Outcome::NotYet { .. }));
-    ledger.has(&[("GetItem", 1)]);
+    ledger.has(&[("GetItem", 1)], (1.0, 0.0));
 }
 
 async fn placed_elsewhere(api: &Api<DynamoStore>, ledger: &Ledger) -> String {
     on_sale(&api.store, "t2").await;
     let id = placed(api, &post("t2"), LONG).await;
-    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)]);
+    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)], (1.0, 6.0));
     id
+}
+
+/// What a request takes when there are so many tickets, orders of this buyer, and losers of this ticket:
+/// AWS calls, units read, and units written.
+async fn taken_at(scale: usize) -> Vec<(&'static str, usize, f64, f64)> {
+    let (api, ledger) = api().await;
+    for number in 0..scale {
+        let ticket = format!("old-{number}");
+        on_sale(&api.store, &ticket).await;
+        placed(&api, &post(&ticket), LONG).await;
+    }
+    on_sale(&api.store, "t1").await;
+    on_sale(&api.store, "t2").await;
+    ledger.take();
+    let mut taken = Vec::new();
+    let mut enter = |what| taken.push(ledger.take().sums(what));
+
+    let id = placed(&api, &post("t1"), LONG).await;
+    enter("placed");
+    for _ in 0..scale {
+        assert_eq!(api.create(&post("t1").by("bob")).await.status(), 409);
+    }
+    ledger.take();
+    assert_eq!(api.create(&post("t1").by("bob")).await.status(), 409);
+    enter("too late");
+    assert_eq!(api.show(&Event::of_order("GET", &id)).await.status(), 200);
+    enter("shown");
+    assert_eq!(api.list(&Event::new("GET", "/api/orders")).await.status(), 200);
+    enter("listed");
+    assert_eq!(api.cancel(&Event::of_order("DELETE", &id)).await.status(), 204);
+    enter("cancelled");
+    let id = placed(&api, &post("t2"), NONE).await;
+    ledger.take();
+    assert_eq!(expire(&api.store, &id).await, Outcome::Done);
+    enter("expired");
+    pay(&api.store, &id, "p1").await;
+    enter("paid");
+    taken
+}
+
+#[tokio::test]
+async fn a_request_takes_no_more_when_there_is_more_of_everything() {
+    let (one, ten, hundred) = tokio::join!(taken_at(1), taken_at(10), taken_at(100));
+    for ((one, ten), hundred) in one.iter().zip(&ten).zip(&hundred) {
+        // A list grows with its orders, to a page of 20.
+        let grows = if one.0 == "listed" { 0.5 } else { 0.0 };
+        assert_eq!(one, ten);
+        assert_eq!((ten.0, ten.1, ten.2 + grows, ten.3), *hundred);
+    }
 }
 
 /// Enters what the outbox in AWS asks for, which is one operation for each thing it is told.
@@ -293,9 +394,9 @@ async fn relay(ledger: &Ledger, change: impl Fn(u8) -> (Option<Order>, Order)) {
 async fn a_batch_of_ten_for_the_relay() {
     let ledger = Ledger::default();
     relay(&ledger, |byte| (None, orders::placed(byte, 30))).await;
-    ledger.has(&[("PutEvents of 10", 1), ("SendMessage", 10)]);
+    ledger.has(&[("PutEvents of 10", 1), ("SendMessage", 10)], (0.0, 0.0));
     relay(&ledger, |byte| (None, orders::placed(byte, 600))).await;
-    ledger.has(&[("CreateSchedule", 10), ("PutEvents of 10", 1)]);
+    ledger.has(&[("CreateSchedule", 10), ("PutEvents of 10", 1)], (0.0, 0.0));
     for (hold_seconds, expected) in [
         (30, &[("PutEvents of 10", 1)][..]),
         (600, &[("DeleteSchedule", 10), ("PutEvents of 10", 1)]),
@@ -307,6 +408,6 @@ async fn a_batch_of_ten_for_the_relay() {
             (Some(order), cancel.order().clone())
         };
         relay(&ledger, cancelled).await;
-        ledger.has(expected);
+        ledger.has(expected, (0.0, 0.0));
     }
 }
