@@ -1,18 +1,14 @@
 //! A run of the deployed service, written down as buyers and the bus saw it, and explained.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use fastrand::Rng;
 use orders_tests::{
-    bus::{Listener, use_of_charge},
-    buyers::{Backstage, Buyer, eventually, new_buyers, ticket},
-    history::{Answer, Asked, Charge, Event, History, Request, TicketSaid, explain},
+    bus::Listener,
+    buyers::{Backstage, Buyer, new_buyers, ticket},
+    history::{Answer, Asked, History, explain},
+    recording::{Record, everything_is_told, listen},
 };
-use reqwest::{Method, RequestBuilder};
-use serde_json::json;
 use tokio::{sync::OnceCell, task::JoinSet};
 
 use crate::holds::Hold;
@@ -102,9 +98,7 @@ async fn recorded() -> &'static History {
 async fn run() -> History {
     let backstage = Arc::new(Backstage::enter().await);
     let record = Arc::new(Record::default());
-    let from_ms = now_ms();
-    let tickets = backstage.new_tickets(TICKETS).await;
-    record.said(&tickets, 0, from_ms);
+    let tickets = record.new_tickets(&backstage, TICKETS).await;
     let hold = Hold::take().await;
     hold.set(HOLD_SECONDS).await;
     let listener = Listener::start().await;
@@ -117,12 +111,10 @@ async fn run() -> History {
     };
     tokio::select! {
         () = all => {}
-        () = listen(&listener, &record, &tickets) => {}
+        never = listen(&listener, &record, &tickets) => match never {},
     }
     listener.forget().await;
-    let mut history = record.history();
-    history.clock_tolerance_ms = CLOCK_TOLERANCE_MS;
-    history.complete = true;
+    let history = record.complete(CLOCK_TOLERANCE_MS);
     std::fs::write(FILE, serde_json::to_string_pretty(&history).unwrap()).unwrap();
     history
 }
@@ -149,70 +141,9 @@ fn shoppers(backstage: &Arc<Backstage>, record: &Arc<Record>, tickets: &[String]
 async fn change_prices(backstage: &Backstage, record: &Record, tickets: &[String]) {
     for version in 1..4 {
         tokio::time::sleep(Duration::from_secs(2)).await;
-        record.said(tickets, version, now_ms());
+        record.says(tickets, version);
         let all: Vec<_> = tickets.iter().map(|id| ticket(id, version)).collect();
         backstage.announce(&all).await;
-    }
-}
-
-/// Writes down what comes over the bus about these tickets, as it comes.
-async fn listen(listener: &Listener, record: &Record, tickets: &[String]) {
-    loop {
-        for event in listener.hear().await {
-            let kind = event["detail-type"].as_str().unwrap();
-            let event = Event::read(kind, &event["detail"].to_string(), now_ms());
-            if tickets.contains(&event.ticket) {
-                record.add(|history| history.events.push(event));
-            }
-        }
-    }
-}
-
-/// Waits until every order is final, every charge is booked, and every version was on the bus.
-async fn everything_is_told(backstage: &Backstage, record: &Record, tickets: &[String]) {
-    eventually(async || {
-        let mut rows = Vec::new();
-        for ticket in tickets {
-            rows.extend(backstage.orders_for(ticket).await);
-        }
-        let History { events, charges, .. } = record.history();
-        let is_told = |row: &serde_json::Value| {
-            let (id, version) = (&row["id"], &row["version"]);
-            events.iter().any(|event| *id == event.order && *version == event.version)
-        };
-        let is_booked = |charge: &Charge| {
-            let row = rows.iter().find(|row| row["id"] == charge.order);
-            row.is_some_and(|row| use_of_charge(row, &charge.payment).is_some())
-        };
-        rows.iter().all(|row| row["status"] != "awaiting_payment" && is_told(row))
-            && charges.iter().all(is_booked)
-    })
-    .await;
-}
-
-/// What is seen, by this machine's clock.
-#[derive(Default)]
-struct Record(Mutex<History>);
-
-impl Record {
-    fn add(&self, what: impl FnOnce(&mut History)) {
-        what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn history(&self) -> History {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// What [`ticket`] makes of a version.
-    fn said(&self, tickets: &[String], version: u64, at_ms: u64) {
-        let said = tickets.iter().map(|ticket| TicketSaid {
-            ticket: ticket.clone(),
-            version,
-            title: format!("Version {version}"),
-            price_cents: version * 100 + 50,
-            at_ms,
-        });
-        self.add(|history| history.tickets.extend(said));
     }
 }
 
@@ -238,7 +169,7 @@ impl Shopper {
                 12..15 => self.about_an_order(|order| Asked::Cancel { order }).await,
                 15..17 => self.about_an_order(|order| Asked::Show { order }).await,
                 17..19 => self.send_old_key().await,
-                _ => drop(self.ask(Asked::List).await),
+                _ => drop(self.record.ask(&self.buyer, Asked::List).await),
             }
         }
     }
@@ -256,8 +187,12 @@ impl Shopper {
         self.keys.extend(key.iter().map(|key| (key.clone(), ticket.clone())));
         let asked = Asked::Place { ticket, key };
         let is_double_click = self.rng.u8(0..4) == 0;
-        let (one, other) = tokio::join!(self.ask(asked.clone()), async {
-            if is_double_click { self.ask(asked.clone()).await } else { Answer::Unknown }
+        let (one, other) = tokio::join!(self.record.ask(&self.buyer, asked.clone()), async {
+            if is_double_click {
+                self.record.ask(&self.buyer, asked.clone()).await
+            } else {
+                Answer::Unknown
+            }
         });
         self.remember([one, other]);
         match self.rng.u8(0..4) {
@@ -286,19 +221,14 @@ impl Shopper {
         if self.rng.u8(0..4) == 0 {
             ticket.clone_from(self.rng.choice(&self.tickets).unwrap());
         }
-        let answer = self.ask(Asked::Place { ticket, key: Some(key) }).await;
+        let answer = self.record.ask(&self.buyer, Asked::Place { ticket, key: Some(key) }).await;
         self.remember([answer, Answer::Unknown]);
     }
 
     /// Is charged for an order; and is told so once or twice.
     async fn pay(&mut self) {
         let Some(order) = self.rng.choice(&self.orders).cloned() else { return };
-        let payment = format!("payment-{}", uuid::Uuid::new_v4());
-        let charge = Charge { payment: payment.clone(), order: order.clone(), at_ms: now_ms() };
-        self.record.add(|history| history.charges.push(charge));
-        for _ in 0..self.rng.u8(1..=2) {
-            self.backstage.charge(&payment, &order).await;
-        }
+        self.record.charge(&self.backstage, &order, self.rng.u8(1..=2)).await;
     }
 
     /// Mostly an order of their own; at times another's.
@@ -309,48 +239,7 @@ impl Shopper {
             _ => self.rng.choice(&self.orders).cloned(),
         };
         if let Some(order) = order {
-            self.ask(ask(order)).await;
+            self.record.ask(&self.buyer, ask(order)).await;
         }
     }
-
-    /// Asks, and writes down what was asked and answered.
-    async fn ask(&self, asked: Asked) -> Answer {
-        let from_ms = now_ms();
-        let answer = match self.request(&asked).send().await {
-            Ok(response) => {
-                let status = response.status().as_u16();
-                let body = response.text().await.unwrap_or_default();
-                let answer = Answer::read(&asked, status, &body);
-                answer.unwrap_or_else(|| panic!("{asked:?} is answered {status} {body}"))
-            }
-            Err(_) => Answer::Unknown,
-        };
-        let (buyer, to_ms) = (self.buyer.sub.clone(), now_ms());
-        let request = Request { buyer, asked, from_ms, to_ms, answer: answer.clone() };
-        self.record.add(|history| history.requests.push(request));
-        answer
-    }
-
-    fn request(&self, asked: &Asked) -> RequestBuilder {
-        let buyer = &self.buyer;
-        match asked {
-            Asked::Place { ticket, key } => {
-                let request = buyer.request(Method::POST, "/api/orders");
-                let request = request.json(&json!({ "ticketId": ticket }));
-                match key {
-                    Some(key) => request.header("Idempotency-Key", key),
-                    None => request,
-                }
-            }
-            Asked::Show { order } => buyer.request(Method::GET, &format!("/api/orders/{order}")),
-            Asked::List => buyer.request(Method::GET, "/api/orders?limit=100"),
-            Asked::Cancel { order } => {
-                buyer.request(Method::DELETE, &format!("/api/orders/{order}"))
-            }
-        }
-    }
-}
-
-fn now_ms() -> u64 {
-    orders_lambda::clock::now().epoch_ms()
 }

@@ -7,6 +7,7 @@ pub mod history;
 pub mod lagging;
 pub mod measures;
 pub mod orders;
+pub mod recording;
 pub mod schemas;
 pub mod stack;
 pub mod stores;

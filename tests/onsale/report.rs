@@ -1,0 +1,107 @@
+//! What has come of an on-sale, for people.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use orders_tests::history::{Answer, Asked, History, Request};
+
+use crate::cpu::Cpu;
+
+/// What has come of an on-sale.
+pub(crate) struct Report<'a> {
+    pub(crate) history: &'a History,
+    pub(crate) tickets: usize,
+    /// From the first request to the last answer.
+    pub(crate) took: Duration,
+    pub(crate) cpu: Cpu,
+}
+
+impl Report<'_> {
+    #[expect(clippy::print_stdout, reason = "it is for reading")]
+    pub(crate) fn print(&self) {
+        println!(
+            "{}{}{}{}",
+            self.throughput(),
+            self.latencies(),
+            self.outcomes(),
+            self.bottleneck()
+        );
+    }
+
+    fn throughput(&self) -> String {
+        let (requests, seconds) = (self.history.requests.len(), self.took.as_secs_f64());
+        format!(
+            "{requests} requests for {} tickets in {seconds:.1} s: {:.0} a second\n",
+            self.tickets,
+            as_f64(requests) / seconds
+        )
+    }
+
+    /// How long each kind of request took, in milliseconds.
+    fn latencies(&self) -> String {
+        let mut by_kind: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+        for request in &self.history.requests {
+            by_kind.entry(kind(request)).or_default().push(request.to_ms - request.from_ms);
+        }
+        let head = format!(
+            "\n{:28}{:>8}{:>8}{:>8}{:>8}{:>8}\n",
+            "ms", "count", "p50", "p90", "p99", "max"
+        );
+        let lines = by_kind.into_iter().map(|(kind, mut times)| {
+            times.sort_unstable();
+            let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+            let (count, p50, p90, p99, max) = (times.len(), at(50), at(90), at(99), at(100));
+            format!("{kind:28}{count:>8}{p50:>8}{p90:>8}{p99:>8}{max:>8}\n")
+        });
+        head + &lines.collect::<String>()
+    }
+
+    fn outcomes(&self) -> String {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for event in &self.history.events {
+            *counts.entry(&event.kind).or_default() += 1;
+        }
+        let unknown =
+            self.history.requests.iter().filter(|it| it.answer == Answer::Unknown).count();
+        let lines = counts.iter().map(|(kind, count)| format!("{count:>8}  {kind}\n"));
+        format!("\n{}{unknown:>8}  outcomes unknown, asked again\n", lines.collect::<String>())
+    }
+
+    /// Who used the processors, of which there was not enough.
+    fn bottleneck(&self) -> String {
+        let Cpu { emulator, functions, buyers } = self.cpu;
+        let all = (emulator + functions + buyers).max(1);
+        let requests = self.history.requests.len().max(1) as u64;
+        let line = |name, used: u64| {
+            format!(
+                "{name:12}{:>8}.{:02} s{:>6} %{:>10} us a request\n",
+                used / 100,
+                used % 100,
+                used * 100 / all,
+                used * 10_000 / requests
+            )
+        };
+        format!(
+            "\nCPU time\n{}{}{}",
+            line("emulator", emulator),
+            line("functions", functions),
+            line("buyers", buyers)
+        )
+    }
+}
+
+fn kind(request: &Request) -> &'static str {
+    match (&request.asked, &request.answer) {
+        (_, Answer::Unknown) => "unknown",
+        (Asked::Place { .. }, Answer::Order(_)) => "order: placed",
+        (Asked::Place { .. }, Answer::Reserved) => "order: reserved",
+        (Asked::Place { .. }, Answer::Sold) => "order: sold",
+        (Asked::Cancel { .. }, _) => "cancel",
+        (Asked::Show { .. }, _) => "show",
+        _ => "other",
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "it is for reading")]
+fn as_f64(number: usize) -> f64 {
+    number as f64
+}
