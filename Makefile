@@ -34,7 +34,11 @@ redrive: ## List the dead-letter queues; or move messages back: make redrive QUE
 clean-state: ## Forget the stack's data
 	@$(STACK) clean-state
 
-test: format lint docs licences bugs template tool-tests emulator-tests least-privilege rust-tests openapi ## Everything that CI runs
+test: format lint docs licences bugs ## Everything that CI runs; two at a time where one waits more than it works
+	$(MAKE) --jobs=2 --output-sync template least-privilege
+	$(MAKE) tool-tests emulator-tests rust-tests
+	$(MAKE) --jobs=2 --output-sync instructions shop-tests
+	$(MAKE) openapi
 
 format: ## Look at the formatting
 	cargo fmt --all --check
@@ -69,12 +73,24 @@ roles: ## Say what each role may do
 
 tool-tests: ## Test the tools beside the emulator
 	$(TOOLS) emulator-python -m unittest discover --start-directory local
+	PYTHONPATH=local $(TOOLS) bench-python -m unittest discover --start-directory tests/bench
 
 emulator-tests: ## Test the fixes of the emulator
 	$(TOOLS) emulator-python -m unittest discover --start-directory local/emulator
 
 least-privilege: ## Take away every right of every role, one at a time, and see what misses it
 	PYTHONPATH=tests/template $(STACK) exec $(TOOLS) sam-python tests/privileges/run.py
+
+instructions: ## Count the instructions of the functions as tests build them; ACCEPT=1 keeps a change
+	cargo build --locked --target $(HOST)
+	PYTHONPATH=local ACCEPT=$(ACCEPT) $(TOOLS) bench-python tests/bench/instructions.py
+
+bench: ## Measure what is deployed, beside a hello-world and a peer in Node (takes Node 20); ACCEPT=1 keeps the counts
+	PYTHONPATH=local ACCEPT=$(ACCEPT) $(TOOLS) bench-python tests/bench/bench.py
+
+onsale: ## Sell few tickets to many buyers at once, on a stack of its own: make onsale BUYERS=1000 TICKETS=40
+	cargo build $(filter-out --all-targets,$(CARGO_FLAGS)) --bin onsale
+	BUYERS=$(BUYERS) TICKETS=$(TICKETS) $(STACK) exec target/$(HOST)/debug/onsale
 
 rust-tests: ## Test the service, against a stack of its own
 	$(STACK) exec cargo test $(CARGO_FLAGS)

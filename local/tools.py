@@ -62,21 +62,22 @@ def contracts_python():
     return _venv("contracts", ROOT / "tests/contracts/requirements.txt") / "python"
 
 
+def bench_python():
+    """The Python that has what plays AWS to a function that is measured."""
+    return _venv("bench", ROOT / "tests/bench/requirements.txt") / "python"
+
+
 def shop_python():
     """The Python that has what drives a browser through the shop."""
     return _venv("shop", ROOT / "tests/shop/requirements.txt") / "python"
 
 
 def browser():
-    """A Chromium, its driver, and what both need in their environment: this machine's, or else those of its
-    distribution, unpacked into .tools."""
+    """A Chromium, its driver, and what both need in their environment."""
     programs = [next(filter(None, map(shutil.which, names)), None) for names in BROWSERS]
     if all(programs):
         return *programs, {}
-    home = TOOLS / "chromium"
-    if not (home / "installed").exists():
-        _unpack_chromium(home)
-    root = home / "root"
+    root = _unpacked("chromium", "chromium-driver", "fonts-liberation")
     libraries = [str(folder) for folder in (*root.glob("lib/*-gnu"), *root.glob("usr/lib/*-gnu"))]
     environment = {"LD_LIBRARY_PATH": os.pathsep.join(libraries)}
     if (root / "etc/fonts").exists():
@@ -84,23 +85,35 @@ def browser():
     return root / "usr/lib/chromium/chromium", root / "usr/bin/chromedriver", environment
 
 
-def _unpack_chromium(home):
-    """Takes the packages from the distribution, without installing them: that takes no root."""
-    complaint = "The shop's tests need a browser. Install Chromium and its driver (Debian: apt install chromium chromium-driver)."
+def valgrind():
+    """What counts instructions, and what it needs in its environment."""
+    program = shutil.which("valgrind")
+    if program:
+        return program, {}
+    root = _unpacked("valgrind")
+    return root / "usr/bin/valgrind.bin", {"VALGRIND_LIB": str(root / "usr/libexec/valgrind")}
+
+
+def _unpacked(name, *more):
+    """The folder with this machine's distribution's packages. They are not installed: that takes no root."""
+    home = TOOLS / name
+    if (home / "installed").exists():
+        return home / "root"
+    complaint = f"{name} is needed. Install it (Debian: apt install {' '.join((name, *more))})."
     if not shutil.which("apt-get"):
         raise Refused(complaint)
-    say("Unpacking Chromium into .tools (once, about a minute) ...")
+    say(f"Unpacking {name} into .tools (once, about a minute) ...")
     shutil.rmtree(home, ignore_errors=True)
     for folder in ("lists/partial", "cache/archives/partial", "root"):
         (home / folder).mkdir(parents=True)
     apt = ["apt-get", "-qq", "-o", "Debug::NoLocking=1", "-o", f"Dir::State::Lists={home}/lists", "-o", f"Dir::Cache={home}/cache"]
     run([*apt, "update"], complaint)
-    run([*apt, "--yes", "--download-only", "--no-install-recommends", "install", "chromium", "chromium-driver",
-         "fonts-liberation"], complaint, stdout=subprocess.DEVNULL)
+    run([*apt, "--yes", "--download-only", "--no-install-recommends", "install", name, *more], complaint, stdout=subprocess.DEVNULL)
     for package in (home / "cache/archives").glob("*.deb"):
         run(["dpkg", "-x", package, home / "root"], complaint)
     shutil.rmtree(home / "cache")
     (home / "installed").touch()
+    return home / "root"
 
 
 def cargo_tool(name):
@@ -146,7 +159,7 @@ if __name__ == "__main__":
         check_machine()
         programs = {
             **{name: functools.partial(cargo_tool, name) for name in CARGO_TOOLS},
-            "checkov": checkov, "contracts-python": contracts_python, "emulator-python": emulator_python,
+            "bench-python": bench_python, "checkov": checkov, "contracts-python": contracts_python, "emulator-python": emulator_python,
             "shop-python": shop_python,
             "sam": lambda: sam_bin() / "sam", "sam-python": lambda: sam_bin() / "python",
             "cfn-lint": lambda: sam_bin() / "cfn-lint",
