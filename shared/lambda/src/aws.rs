@@ -2,7 +2,7 @@
 //! environment says all there is to know, so nothing is looked for elsewhere, and nothing is made
 //! twice. docs/performance.md has what each of this is worth.
 
-use std::{env, fs, time::Duration};
+use std::{fs, time::Duration};
 
 use aws_sdk_dynamodb::config::{
     BehaviorVersion, Credentials, Region, SharedCredentialsProvider, SharedHttpClient,
@@ -48,12 +48,12 @@ pub fn sdk_config() -> Result<SdkConfig, Error> {
     let credentials = Credentials::new(
         config::required("AWS_ACCESS_KEY_ID")?,
         config::required("AWS_SECRET_ACCESS_KEY")?,
-        env::var("AWS_SESSION_TOKEN").ok(),
+        config::optional("AWS_SESSION_TOKEN"),
         None,
         "environment",
     );
     let mut builder = SdkConfig::builder();
-    builder.set_endpoint_url(env::var("AWS_ENDPOINT_URL").ok());
+    builder.set_endpoint_url(config::optional("AWS_ENDPOINT_URL"));
     Ok(builder
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(config::required("AWS_REGION")?))
@@ -74,12 +74,12 @@ pub fn sdk_config() -> Result<SdkConfig, Error> {
 /// # Errors
 /// [`ConfigError`] if that file cannot be read.
 pub fn http_client() -> Result<SharedHttpClient, Error> {
-    let roots = match env::var("AWS_CA_BUNDLE") {
-        Ok(path) => fs::read(path).map_err(|_| ConfigError::Invalid {
+    let roots = match config::optional("AWS_CA_BUNDLE") {
+        Some(path) => fs::read(path).map_err(|_| ConfigError::Invalid {
             name: "AWS_CA_BUNDLE",
             expected: "the path of a file that can be read",
         })?,
-        Err(_) => ROOTS.to_vec(),
+        None => ROOTS.to_vec(),
     };
     let trusted = TrustStore::empty().with_pem_certificate(roots);
     let tls = TlsContext::builder().with_trust_store(trusted).build()?;

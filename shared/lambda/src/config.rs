@@ -21,12 +21,18 @@ pub enum ConfigError {
     },
 }
 
+/// The value of a variable; nothing, if it is not set or empty.
+#[must_use]
+pub fn optional(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// The value of a variable.
 ///
 /// # Errors
 /// [`ConfigError::Missing`] if it is not set or empty.
 pub fn required(name: &'static str) -> Result<String, ConfigError> {
-    env::var(name).ok().filter(|value| !value.is_empty()).ok_or(ConfigError::Missing(name))
+    optional(name).ok_or(ConfigError::Missing(name))
 }
 
 /// The tables, from `ORDERS_TABLE` and `TICKETS_TABLE`.
