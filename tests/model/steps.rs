@@ -1,16 +1,11 @@
 //! What an operation does from one call of the store to the next: the functions' ways through the
 //! domain, with its own decisions and the store's own conditions.
 
-use std::{
-    future::Future,
-    pin::pin,
-    task::{Context, Poll, Waker},
-};
-
 use orders_domain::{
     Claim, Command, CommitOutcome, Decision, LockChange, MemoryStore, OrderStore, PlaceOutcome,
     Placement, RefundReason, Refusal, Status, StoreError, Transition, decide,
 };
+use orders_tests::memory::at_once;
 
 use crate::{
     promises,
@@ -178,7 +173,7 @@ impl State {
         let happening =
             if takeover.is_some() { Happening::PlacedByTakeover } else { Happening::Placed };
         let store = self.store();
-        Some(match at_once(store.place(&Placement { order: new_order(order, now), takeover })) {
+        Some(match answered(store.place(&Placement { order: new_order(order, now), takeover })) {
             PlaceOutcome::Placed => {
                 self.read_all(&store);
                 happening
@@ -191,7 +186,7 @@ impl State {
     fn commit(&mut self, order: OrderNumber, read: &Row, ask: Ask) -> Option<Happening> {
         let transition = decided(order, read, ask).ok()?;
         let store = self.store();
-        Some(match at_once(store.commit(&transition)) {
+        Some(match answered(store.commit(&transition)) {
             CommitOutcome::Committed => {
                 self.read_all(&store);
                 committed(&transition, read.is_due(self.now))
@@ -208,10 +203,10 @@ impl State {
 
     /// Takes over what the transaction has made of it all.
     fn read_all(&mut self, store: &MemoryStore) {
-        let ticket = at_once(store.find_ticket(&self.replica().ticket.id)).expect("it is there");
+        let ticket = answered(store.find_ticket(&self.replica().ticket.id)).expect("it is there");
         self.set_lock(ticket.lock);
         for number in 0..ORDERS {
-            let now = at_once(store.find(id(number))).as_ref().map(Row::of);
+            let now = answered(store.find(id(number))).as_ref().map(Row::of);
             let before = std::mem::replace(self.order_mut(number), now);
             let broken = promises::broken_by_writing(before, now, self.now);
             self.broken = self.broken.or(broken);
@@ -254,11 +249,7 @@ fn committed(transition: &Transition, was_due: bool) -> Happening {
     }
 }
 
-/// The store in memory never waits.
-fn at_once<T>(answer: impl Future<Output = Result<T, StoreError>>) -> T {
-    match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Ok(answer)) => answer,
-        Poll::Ready(Err(error)) => panic!("{error}"),
-        Poll::Pending => panic!("the store waits"),
-    }
+/// What the store in memory answers, which never fails.
+fn answered<T>(answer: impl Future<Output = Result<T, StoreError>>) -> T {
+    at_once(answer).expect("nothing fails in memory")
 }

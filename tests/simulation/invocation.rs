@@ -18,11 +18,12 @@ use orders_domain::{
 };
 
 use orders_lambda::contention::MAX_READS;
+use orders_tests::memory::at_once;
 use tokio::time::Instant;
 
 use crate::{
     coverage::Fault,
-    world::{World, at_once, timestamp},
+    world::{World, timestamp},
 };
 
 /// The functions' timeout, as in the template.

@@ -6,7 +6,6 @@
 use std::{
     ops::RangeInclusive,
     sync::{Mutex, MutexGuard},
-    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -190,13 +189,4 @@ impl World {
 
 pub(crate) fn timestamp(ms: u64) -> Timestamp {
     Timestamp::from_epoch_ms(ms).expect("before the year 9999")
-}
-
-/// What a future gives that never waits: the store in memory has nothing to wait for.
-pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> T {
-    let mut context = Context::from_waker(Waker::noop());
-    match std::pin::pin!(future).poll(&mut context) {
-        Poll::Ready(outcome) => outcome,
-        Poll::Pending => unreachable!("the store in memory never waits"),
-    }
 }

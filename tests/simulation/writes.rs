@@ -4,11 +4,12 @@ use orders_domain::{
     CommitOutcome, Order, OrderStore, PlaceOutcome, Placement, StoreError, Ticket, TicketOutcome,
     TicketRule, Timestamp, Transition,
 };
+use orders_tests::memory::at_once;
 
 use crate::{
     coverage::Happening,
     promises::{Change, Write},
-    world::{World, at_once},
+    world::World,
 };
 
 impl World {

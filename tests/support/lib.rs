@@ -6,6 +6,7 @@ pub mod gateway;
 pub mod history;
 pub mod lagging;
 pub mod measures;
+pub mod memory;
 pub mod orders;
 pub mod recording;
 pub mod schemas;

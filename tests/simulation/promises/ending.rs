@@ -1,12 +1,10 @@
 //! What holds at the end, when faults have stopped and everything has drained: promises 8 to 11.
 
 use orders_domain::{MemoryStore, OrderId, OrderStore, Status};
+use orders_tests::memory::at_once;
 
 use super::Promises;
-use crate::{
-    queues::{Queue, QueueName},
-    world::at_once,
-};
+use crate::queues::{Queue, QueueName};
 
 impl Promises {
     pub(crate) fn is_poison(&self, queue: QueueName, body: &str) -> bool {
