@@ -8,7 +8,7 @@ async fn main() -> Result<(), Error> {
     telemetry::init()?;
     let sdk = aws::sdk_config()?;
     let store = aws::store(&sdk)?;
-    aws::warm_up(store.find_ticket(&"warm-up".parse()?)).await;
     let hold = config::hold()?;
+    aws::warm_up(store.find_ticket(&"warm-up".parse()?)).await;
     http::run(|call| create_order::handle(&store, hold, clock::new_order_id, call)).await
 }
