@@ -1,5 +1,6 @@
 """Installs what the checkout needs, into the checkout: `.tools/`. Runs on a bare Python."""
 
+import fcntl
 import functools
 import hashlib
 import os
@@ -94,41 +95,40 @@ def valgrind():
     return root / "usr/bin/valgrind.bin", {"VALGRIND_LIB": str(root / "usr/libexec/valgrind")}
 
 
-def _unpacked(name, *more):
+def _unpacked(*packages):
     """The folder with this machine's distribution's packages. They are not installed: that takes no root."""
-    home = TOOLS / name
-    if (home / "installed").exists():
-        return home / "root"
-    complaint = f"{name} is needed. Install it (Debian: apt install {' '.join((name, *more))})."
-    if not shutil.which("apt-get"):
-        raise Refused(complaint)
-    say(f"Unpacking {name} into .tools (once, about a minute) ...")
-    shutil.rmtree(home, ignore_errors=True)
-    for folder in ("lists/partial", "cache/archives/partial", "root"):
-        (home / folder).mkdir(parents=True)
-    apt = ["apt-get", "-qq", "-o", "Debug::NoLocking=1", "-o", f"Dir::State::Lists={home}/lists", "-o", f"Dir::Cache={home}/cache"]
-    run([*apt, "update"], complaint)
-    run([*apt, "--yes", "--download-only", "--no-install-recommends", "install", name, *more], complaint, stdout=subprocess.DEVNULL)
-    for package in (home / "cache/archives").glob("*.deb"):
-        run(["dpkg", "-x", package, home / "root"], complaint)
-    shutil.rmtree(home / "cache")
-    (home / "installed").touch()
-    return home / "root"
+    name = packages[0]
+    complaint = f"{name} is needed. Install it (Debian: apt install {' '.join(packages)})."
+
+    def unpack(home):
+        if not shutil.which("apt-get"):
+            raise Refused(complaint)
+        say(f"Unpacking {name} into .tools (once, about a minute) ...")
+        for folder in ("lists/partial", "cache/archives/partial", "root"):
+            (home / folder).mkdir(parents=True)
+        apt = ["apt-get", "-qq", "-o", "Debug::NoLocking=1", "-o", f"Dir::State::Lists={home}/lists", "-o", f"Dir::Cache={home}/cache"]
+        run([*apt, "update"], complaint)
+        run([*apt, "--yes", "--download-only", "--no-install-recommends", "install", *packages], complaint, stdout=subprocess.DEVNULL)
+        for package in (home / "cache/archives").glob("*.deb"):
+            run(["dpkg", "-x", package, home / "root"], complaint)
+        shutil.rmtree(home / "cache")
+
+    return installed(name, " ".join(packages), unpack) / "root"
 
 
 def cargo_tool(name):
     """A program that cargo calls. No optimised build: what takes its time is not the tool itself."""
     version = CARGO_TOOLS[name]
-    home = TOOLS / f"{name}-{version}"
-    program = home / "bin" / name
-    if not program.exists():
+
+    def build(home):
         say(f"Building {name} (once, about a minute) ...")
         run([
             "cargo", "install", name, "--version", version, "--locked", "--profile", "dev",
-            "--root", home, "--target-dir", TOOLS / f"{name}-target", "--quiet",
+            "--root", home, "--target-dir", home / "target", "--quiet",
         ], f"{name} could not be built; the lines above say why.")
-        shutil.rmtree(TOOLS / f"{name}-target", ignore_errors=True)
-    return program
+        shutil.rmtree(home / "target")
+
+    return installed(name, version, build) / "bin" / name
 
 
 def run(command, complaint, **kwargs):
@@ -139,19 +139,33 @@ def run(command, complaint, **kwargs):
 
 def _venv(name, requirements):
     """A virtual environment with these packages, made anew when their list has changed."""
-    home = TOOLS / name
-    wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
-    stamp = home / "installed"
-    if not stamp.exists() or stamp.read_text() != wanted:
+    def install(home):
         say(f"Installing {name} into .tools (once, about half a minute) ...")
-        shutil.rmtree(home, ignore_errors=True)
         run([sys.executable, "-m", "venv", home], "A Python environment could not be made in .tools.")
         run([
             home / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
             "--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", requirements,
         ], f"{name} could not be installed; the lines above say why.", env={**os.environ, "PIP_ROOT_USER_ACTION": "ignore"})
-        stamp.write_text(wanted)
-    return home / "bin"
+
+    wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
+    return installed(name, wanted, install) / "bin"
+
+
+def installed(name, wanted, install):
+    """The tool's folder in `.tools`, filled by `install` unless it has what is wanted.
+
+    One process at a time does so: make runs targets beside each other that take the same tool.
+    """
+    home = TOOLS / name
+    TOOLS.mkdir(exist_ok=True)
+    with open(TOOLS / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        stamp = home / "installed"
+        if not stamp.exists() or stamp.read_text() != wanted:
+            shutil.rmtree(home, ignore_errors=True)
+            install(home)
+            stamp.write_text(wanted)
+    return home
 
 
 if __name__ == "__main__":
