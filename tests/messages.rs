@@ -3,18 +3,19 @@
 use std::{error::Error, sync::Mutex, time::Duration};
 
 use aws_lambda_events::sqs::SqsEvent;
-use orders_contracts::PublishedEvent;
 use orders_domain::{
-    Command, Decision, Lock, MemoryStore, OrderId, OrderStore, Placement, Replica, Status,
-    TicketId, TicketRule, Timestamp, decide,
+    Command, Decision, Lock, MemoryStore, OrderStore, Placement, Replica, Status, TicketId,
+    TicketRule, Timestamp, decide,
 };
 use orders_lambda::{
     clock,
-    outbox::{Outbox, OutboxError},
+    outbox::Outbox,
     queue::{Message, Outcome, Visibility, process},
     stream::{self, Change, Record},
 };
-use orders_tests::{gateway::context, lagging::Lagging, measures::Measures, orders::placed};
+use orders_tests::{
+    canned, gateway::context, lagging::Lagging, measures::Measures, orders::placed,
+};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -215,35 +216,11 @@ async fn an_event_applied_over_a_gap_is_counted_and_no_other() {
     }
 }
 
-/// Takes all it is given.
-struct Willing;
-
-impl Outbox for Willing {
-    async fn publish(&self, events: &[PublishedEvent]) -> Vec<bool> {
-        vec![true; events.len()]
-    }
-
-    async fn schedule_expiry(&self, _: OrderId, _: Timestamp) -> Result<(), OutboxError> {
-        Ok(())
-    }
-
-    async fn unschedule_expiry(&self, _: OrderId) -> Result<(), OutboxError> {
-        Ok(())
-    }
-
-    async fn send_expiry(&self, _: OrderId, _: Timestamp) -> Result<(), OutboxError> {
-        Ok(())
-    }
-
-    async fn bury(&self, _: &str) -> Result<(), OutboxError> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn every_change_that_is_told_is_counted_with_the_time_it_took_to_tell() {
     let measures = Measures::default();
     let _guard = metrics::set_default_local_recorder(&measures);
+    let outbox = canned::outbox(canned::well);
     let mut changes = vec![(None, placed(7, 30), "OrdersPlaced")];
     let pay = |payment: &str| Command::Pay {
         payment_id: payment.parse().unwrap(),
@@ -269,7 +246,90 @@ async fn every_change_that_is_told_is_counted_with_the_time_it_took_to_tell() {
         let change = Ok(Some(Change { before, after, at: written_at }));
         let record = Record { raw: "", sequence_number: "1".to_owned(), change };
         let deadline = Instant::now() + Duration::from_mins(1);
-        assert_eq!(order_relay::relay(&Willing, now, deadline, &[record]).await, None);
+        assert_eq!(order_relay::relay(&outbox, now, deadline, &[record]).await, None);
         assert_eq!(measures.take(), [format!("{name} 1"), "RelayLag 250".to_owned()]);
+    }
+}
+
+/// Placements of so many orders.
+fn placements(count: u8) -> Vec<Record<'static>> {
+    let placement = |byte: u8| {
+        let after = placed(byte, 30);
+        let change = Ok(Some(Change { before: None, at: after.created_at, after }));
+        Record { raw: "", sequence_number: byte.to_string(), change }
+    };
+    (0..count).map(placement).collect()
+}
+
+/// How a relay of three placements ends when AWS answers so.
+async fn relayed(answer: fn(&str, &Value) -> canned::Answer) -> Option<String> {
+    let records = placements(3);
+    let now = placed(0, 30).created_at;
+    let deadline = Instant::now() + Duration::from_mins(1);
+    order_relay::relay(&canned::outbox(answer), now, deadline, &records).await
+}
+
+#[tokio::test]
+async fn what_the_bus_and_the_queue_take_is_done() {
+    assert_eq!(relayed(canned::well).await, None);
+}
+
+#[tokio::test]
+async fn an_event_among_others_that_the_bus_refuses_is_not_done() {
+    let refuses_the_second = |operation: &str, request: &Value| {
+        let (status, mut answer) = canned::well(operation, request);
+        if operation == "PutEvents" {
+            let second = request["Entries"].as_array().unwrap().len().saturating_sub(2);
+            answer["FailedEntryCount"] = json!(1);
+            answer["Entries"][second] = json!({"ErrorCode": "ThrottlingException"});
+        }
+        (status, answer)
+    };
+    assert_eq!(relayed(refuses_the_second).await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn an_expiry_among_others_that_the_queue_refuses_is_not_done() {
+    let refuses_the_second = |operation: &str, request: &Value| {
+        let (status, mut answer) = canned::well(operation, request);
+        if operation == "SendMessageBatch" {
+            let sent = answer["Successful"].as_array_mut().unwrap().remove(1);
+            answer["Failed"] =
+                json!([{"Id": sent["Id"], "Code": "InternalError", "SenderFault": false}]);
+        }
+        (status, answer)
+    };
+    assert_eq!(relayed(refuses_the_second).await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn where_the_bus_or_the_queue_fails_nothing_is_done() {
+    for failing in ["PutEvents", "SendMessageBatch"] {
+        let outbox = canned::outbox(move |operation, request| {
+            if operation == failing {
+                (500, json!({"__type": "InternalFailure"}))
+            } else {
+                canned::well(operation, request)
+            }
+        });
+        let deadline = Instant::now() + Duration::from_mins(1);
+        let now = placed(0, 30).created_at;
+        let not_done = order_relay::relay(&outbox, now, deadline, &placements(3)).await;
+        assert_eq!(not_done.as_deref(), Some("0"), "{failing}");
+    }
+}
+
+#[tokio::test]
+async fn a_schedule_that_is_there_already_or_gone_already_is_as_it_should_be() {
+    let order = placed(1, 600);
+    for (status, code, expected) in [
+        (409, "ConflictException", (true, false)),
+        (404, "ResourceNotFoundException", (false, true)),
+        (500, "InternalServerException", (false, false)),
+    ] {
+        let outbox = canned::outbox(move |_, _| (status, json!({"__type": code, "Message": ""})));
+        let made = outbox.schedule_expiry(order.id, order.expires_at).await;
+        let gone = outbox.unschedule_expiry(order.id).await;
+        assert_eq!((made.is_ok(), gone.is_ok()), expected, "{code}");
     }
 }

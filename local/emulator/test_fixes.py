@@ -356,6 +356,16 @@ class Fixes(unittest.TestCase):
                     '"Condition": {"Bool": {"aws:SecureTransport": "false"}}')})["QueueUrl"]
                 self.assertEqual(self.may(emulator.client("sqs").send_message, QueueUrl=queue, MessageBody="x"), expected)
 
+    def test_who_may_send_a_message_may_send_a_batch_of_them(self):
+        rights = ("SendMessage", "ReceiveMessage")
+        for without, expected in (("", [True, False]), ("batch_permissions", [False, False])):
+            with self.subTest(without=without), Emulator(self.folder(), without, AUTH="true") as emulator:
+                queue = emulator.client("sqs").create_queue(QueueName="it")["QueueUrl"]
+                may = [self.may(
+                    self.session(emulator, right, f'"Effect": "Allow", "Action": "sqs:{right}", "Resource": "*"', "sqs")
+                    .send_message_batch, QueueUrl=queue, Entries=[{"Id": "0", "MessageBody": "x"}]) for right in rights]
+                self.assertEqual(may, expected)
+
     def test_a_schedule_is_made_by_who_may_use_its_group_and_pass_its_role(self):
         create = '"Effect": "Allow", "Action": "scheduler:CreateSchedule", "Resource": "arn:aws:scheduler:*:schedule/%s/*"'
         pass_role = (
@@ -400,11 +410,11 @@ class Fixes(unittest.TestCase):
                 "Arn": f"{queues}due", "RoleArn": "arn:aws:iam::000000000000:role/sender", "Input": "now",
                 "DeadLetterConfig": {"Arn": f"{queues}dead"}})
 
-    def session(self, emulator, role, rights):
-        """The scheduler for one who may do this."""
+    def session(self, emulator, role, rights, service="scheduler"):
+        """A service, the scheduler if nothing is said, for one who may do this."""
         arn = self.make_role(emulator, role, rights)
         made = emulator.client("sts").assume_role(RoleArn=arn, RoleSessionName="it")["Credentials"]
-        return emulator.client("scheduler", made["AccessKeyId"], made["SecretAccessKey"], made["SessionToken"])
+        return emulator.client(service, made["AccessKeyId"], made["SecretAccessKey"], made["SessionToken"])
 
     def make_role(self, emulator, name, rights):
         roles = emulator.client("iam")

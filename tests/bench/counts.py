@@ -18,7 +18,6 @@ class Instructions:
         to_poll, to_answer, to_last = (_count(world, program, case, answers) for answers in (0, 1, 1 + warm))
         self.to_first_poll, self.to_first_answer = to_poll, to_answer
         self.warm = (to_last - to_answer) // warm
-        self.connections_vary = case.connections_vary
 
 
 def instructions(world, binaries, cases, warm, profile):

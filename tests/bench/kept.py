@@ -31,10 +31,9 @@ def _all():
 
 
 def _plain(counts):
-    """By case; but not what a connection more or less would change."""
     return {
-        name: {"first poll": count.to_first_poll, "warm": count.warm}
-        | ({} if count.connections_vary else {"first answer": count.to_first_answer})
+        name: {
+            "first poll": count.to_first_poll, "first answer": count.to_first_answer, "warm": count.warm}
         for name, count in counts.items()}
 
 

@@ -36,6 +36,7 @@ counted! {
         EventRefused = "the bus refuses some events of a call",
         PutFailed = "the bus refuses a call",
         PutReplyLost = "the bus takes events and the reply is lost",
+        ExpiryRefused = "the queue refuses some expiries of a call",
         OutboxFailed = "an expiry cannot be set, or a record not buried",
         TicketUntold = "a ticket's version is never told",
         ScheduleLate = "a schedule fires late",

@@ -78,14 +78,23 @@ impl Outbox for SimulatedOutbox {
         .await
     }
 
-    async fn send_expiry(&self, order_id: OrderId, at: Timestamp) -> Result<(), OutboxError> {
-        let message = ExpiryMessage { order_id }.to_text()?;
-        let delay = self.0.now().until(at).min(LONGEST_DELAY);
-        self.call(|world| {
-            world.count(Happening::SentStraight);
-            world.send(QueueName::Expiries, message, delay.as_secs() * 1_000);
-        })
-        .await
+    async fn send_expiries(&self, expiries: &[(OrderId, Timestamp)]) -> Vec<bool> {
+        let now = self.0.now();
+        let refuses_some = self.0.world.fault(Fault::ExpiryRefused);
+        let mut taken = vec![false; expiries.len()];
+        let call = self.call(|world| {
+            for (taken, &(order_id, at)) in taken.iter_mut().zip(expiries) {
+                if refuses_some && world.comes_to(50) {
+                    continue;
+                }
+                let message = ExpiryMessage { order_id }.to_text().expect("an id is JSON");
+                let delay = now.until(at).min(LONGEST_DELAY);
+                world.count(Happening::SentStraight);
+                world.send(QueueName::Expiries, message, delay.as_secs() * 1_000);
+                *taken = true;
+            }
+        });
+        if call.await.is_err() { vec![false; expiries.len()] } else { taken }
     }
 
     async fn bury(&self, record: &str) -> Result<(), OutboxError> {

@@ -69,6 +69,7 @@ fn weight(fault: Fault) -> u64 {
         Fault::DuplicateDelivery
         | Fault::DelayedDelivery
         | Fault::EventRefused
+        | Fault::ExpiryRefused
         | Fault::TicketUntold
         | Fault::PoisonMessage
         | Fault::PoisonRecord => 8,

@@ -2,6 +2,7 @@
 
 pub mod bus;
 pub mod buyers;
+pub mod canned;
 pub mod gateway;
 pub mod history;
 pub mod lagging;

@@ -6,11 +6,11 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::ready, stream};
 use orders_contracts::PublishedEvent;
 use orders_domain::{Order, OrderEvent, Timestamp};
 use orders_lambda::{
-    outbox::{MAX_EVENTS, Outbox, OutboxError},
+    outbox::{MAX_ENTRIES, Outbox, OutboxError},
     stream::{Change, Record},
     telemetry::chain,
 };
@@ -24,9 +24,12 @@ const SCHEDULE_LEAD: Duration = Duration::from_mins(1);
 const SCHEDULE_MARGIN: Duration = Duration::from_secs(10);
 /// How often events are put on the bus before the record is left for the next batch.
 const MAX_TRIES: usize = 3;
-/// How many expiries are seen to at once. Each takes a connection of its own, and to open one takes
+/// How many schedules are seen to at once. Each takes a connection of its own, and to open one takes
 /// longer than to wait for one that is open.
-const EXPIRIES_AT_ONCE: usize = 3;
+const SCHEDULES_AT_ONCE: usize = 3;
+/// How long the schedules of one call's events may take together. The scheduler may hang, and then there
+/// must be time left to send to the queue what it has not taken.
+const SCHEDULES_TIME: Duration = Duration::from_secs(2);
 
 /// Relays a batch, in its order, until the deadline. Returns the sequence number of the first record
 /// that is not done: the stream brings it and all after it again.
@@ -78,7 +81,7 @@ impl<O: Outbox> Relay<'_, O> {
             // Never two events of one order in one call: of those, the bus might refuse the first.
             let same_order =
                 self.waiting.iter().any(|waiting| waiting.order.id == happening.order.id);
-            if same_order || self.waiting.len() == MAX_EVENTS {
+            if same_order || self.waiting.len() == MAX_ENTRIES {
                 self.flush().await?;
             }
             self.waiting.push(happening);
@@ -105,14 +108,19 @@ impl<O: Outbox> Relay<'_, O> {
 
     /// Publishes these, and sets or removes the expiry of each order that could be published.
     async fn finish(&self, happenings: &[Happening]) -> Result<(), NotDone> {
-        let published = self.publish(happenings).await;
-        let expiries = happenings.iter().zip(published).map(async |(happening, published)| {
-            if published {
-                self.count(happening);
-            }
-            published && self.see_to_expiry(happening).await
+        let mut done = self.publish(happenings).await;
+        let by = Instant::now() + SCHEDULES_TIME;
+        let told = (0..happenings.len()).filter(|at| done[*at]);
+        let waiting = told.map(async |at| {
+            self.count(&happenings[at]);
+            self.needs_message(&happenings[at], by).await.then_some(at)
         });
-        let done: Vec<bool> = stream::iter(expiries).buffered(EXPIRIES_AT_ONCE).collect().await;
+        let waiting: Vec<usize> =
+            stream::iter(waiting).buffered(SCHEDULES_AT_ONCE).filter_map(ready).collect().await;
+        let mut sent = self.send(waiting.iter().map(|at| &happenings[*at].order)).await.into_iter();
+        for at in waiting {
+            done[at] = sent.next().unwrap_or(false);
+        }
         match done.iter().position(|done| !done) {
             Some(first) => Err(happenings[first].sequence_number.clone()),
             None => Ok(()),
@@ -149,41 +157,50 @@ impl<O: Outbox> Relay<'_, O> {
         metrics::histogram!("RelayLag").record(u32::try_from(lag_ms).unwrap_or(u32::MAX));
     }
 
-    /// Returns whether that is done.
-    async fn see_to_expiry(&self, happening: &Happening) -> bool {
+    /// Makes or removes the schedule of an expiry. Returns whether a message has to ask for it instead:
+    /// a scheduler that fails does not hold up the stream, and a message that comes too early waits in
+    /// its queue.
+    async fn needs_message(&self, happening: &Happening, by: Instant) -> bool {
         let order = &happening.order;
         if happening.event == OrderEvent::Created {
-            return self.set_expiry(order).await;
+            return !self.schedule(order, by).await;
         }
         if happening.event.settles_expiry()
             && may_be_scheduled(order)
-            && let Err(error) = self.outbox.unschedule_expiry(order.id).await
+            && let Err(error) = in_time(by, self.outbox.unschedule_expiry(order.id)).await
         {
             // It fires in its time, finds nothing to do and is gone: not worth holding up the stream.
             tracing::warn!(error = chain(error.as_ref()), "a schedule could not be removed");
         }
-        true
+        false
     }
 
-    /// A scheduler that fails does not hold up the stream: the queue takes what it does not, and a
-    /// message that comes too early waits there.
-    async fn set_expiry(&self, order: &Order) -> bool {
+    /// Returns whether the expiry is scheduled now.
+    async fn schedule(&self, order: &Order, by: Instant) -> bool {
         let left = self.now.until(order.expires_at);
-        if left >= SCHEDULE_LEAD + SCHEDULE_MARGIN {
-            let fires_at = self.now.plus(left.saturating_sub(SCHEDULE_LEAD));
-            match self.outbox.schedule_expiry(order.id, fires_at).await {
-                Ok(()) => return true,
-                Err(error) => {
-                    tracing::warn!(error = chain(error.as_ref()), "an expiry is not scheduled");
-                }
-            }
+        if left < SCHEDULE_LEAD + SCHEDULE_MARGIN {
+            return false;
         }
-        let sent = self.outbox.send_expiry(order.id, order.expires_at).await;
-        if let Err(error) = &sent {
-            tracing::error!(error = chain(error.as_ref()), "an expiry could not be set");
+        let fires_at = self.now.plus(left.saturating_sub(SCHEDULE_LEAD));
+        let scheduled = in_time(by, self.outbox.schedule_expiry(order.id, fires_at)).await;
+        if let Err(error) = &scheduled {
+            tracing::warn!(error = chain(error.as_ref()), "an expiry is not scheduled");
         }
-        sent.is_ok()
+        scheduled.is_ok()
     }
+
+    /// Has the queue ask for these expiries. Says of each whether it will.
+    async fn send(&self, orders: impl Iterator<Item = &Order>) -> Vec<bool> {
+        let expiries: Vec<_> = orders.map(|order| (order.id, order.expires_at)).collect();
+        if expiries.is_empty() { Vec::new() } else { self.outbox.send_expiries(&expiries).await }
+    }
+}
+
+async fn in_time(
+    by: Instant,
+    call: impl Future<Output = Result<(), OutboxError>>,
+) -> Result<(), OutboxError> {
+    timeout_at(by, call).await?
 }
 
 /// Whether the hold was ever long enough for a schedule.

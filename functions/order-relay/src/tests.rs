@@ -77,6 +77,10 @@ struct FakeOutbox {
     published: Mutex<Vec<String>>,
     expiries: Mutex<Vec<String>>,
     buried: Mutex<Vec<String>>,
+    /// How many expiries each call to the queue had.
+    sendings: Mutex<Vec<usize>>,
+    /// Whose expiries the queue refuses.
+    unsent: HashSet<OrderId>,
 }
 
 impl FakeOutbox {
@@ -91,6 +95,12 @@ impl FakeOutbox {
         }
         self.expiries.lock().unwrap().push(note);
         Ok(())
+    }
+
+    async fn scheduler_answers(&self) {
+        if self.broken.contains("answer of the scheduler") {
+            std::future::pending::<()>().await;
+        }
     }
 
     fn published(&self) -> Vec<String> {
@@ -127,17 +137,24 @@ impl Outbox for FakeOutbox {
     }
 
     async fn schedule_expiry(&self, order_id: OrderId, at: Timestamp) -> Result<(), OutboxError> {
+        self.scheduler_answers().await;
         let second = (at.epoch_ms() - START_MS) / 1_000;
         self.note("schedule", format!("schedule {order_id} at {second}"))
     }
 
     async fn unschedule_expiry(&self, order_id: OrderId) -> Result<(), OutboxError> {
+        self.scheduler_answers().await;
         self.note("unschedule", format!("unschedule {order_id}"))
     }
 
-    async fn send_expiry(&self, order_id: OrderId, at: Timestamp) -> Result<(), OutboxError> {
-        let second = (at.epoch_ms() - START_MS) / 1_000;
-        self.note("send", format!("send {order_id} at {second}"))
+    async fn send_expiries(&self, expiries: &[(OrderId, Timestamp)]) -> Vec<bool> {
+        self.sendings.lock().unwrap().push(expiries.len());
+        let send = |&(order_id, at): &(OrderId, Timestamp)| {
+            let second = (at.epoch_ms() - START_MS) / 1_000;
+            !self.unsent.contains(&order_id)
+                && self.note("send", format!("send {order_id} at {second}")).is_ok()
+        };
+        expiries.iter().map(send).collect()
     }
 
     async fn bury(&self, record: &str) -> Result<(), OutboxError> {
@@ -248,6 +265,39 @@ async fn an_expiry_that_cannot_be_set_is_where_the_next_batch_begins() {
 }
 
 #[tokio::test]
+async fn the_expiries_of_a_batch_are_sent_in_one_call() {
+    let outbox = FakeOutbox::default();
+    // Those of every other hold are scheduled.
+    let orders: Vec<_> =
+        (0..10).map(|byte| placed(byte, [30, 90][usize::from(byte) % 2])).collect();
+    assert_eq!(relay(&outbox, at(0), later(), &placements(&orders)).await, None);
+    assert_eq!(*outbox.sendings.lock().unwrap(), [5]);
+    assert_eq!(outbox.expiries().len(), 10);
+}
+
+#[tokio::test]
+async fn where_nothing_is_to_be_sent_the_queue_is_not_called() {
+    let outbox = FakeOutbox::default();
+    let order = placed(1, 30);
+    let after = cancelled(&order);
+    let records = [record(0, None, Some(&placed(2, 90))), record(1, Some(&order), Some(&after))];
+    assert_eq!(relay(&outbox, at(0), later(), &records).await, None);
+    assert!(outbox.sendings.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_expiry_that_the_queue_refuses_is_where_the_next_batch_begins() {
+    for unsent in 0..4 {
+        // The event of the second is refused, so that its expiry is not sent.
+        let mut outbox = FakeOutbox::refusing(&format!("{}:0", id(1)), usize::MAX);
+        outbox.unsent.insert(id(unsent));
+        let orders: Vec<_> = (0..4).map(|byte| placed(byte, 30)).collect();
+        let not_done = relay(&outbox, at(0), later(), &placements(&orders)).await;
+        assert_eq!(not_done, Some(unsent.min(1).to_string()));
+    }
+}
+
+#[tokio::test]
 async fn a_scheduler_that_fails_holds_up_nothing() {
     let outbox =
         FakeOutbox { broken: HashSet::from(["schedule", "unschedule"]), ..FakeOutbox::default() };
@@ -257,6 +307,20 @@ async fn a_scheduler_that_fails_holds_up_nothing() {
     assert_eq!(relay(&outbox, at(0), later(), &records).await, None);
     assert_eq!(outbox.published(), event_ids(&[&order, &after]));
     assert_eq!(outbox.expiries(), [format!("send {} at 90", order.id)], "the queue takes it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scheduler_that_hangs_holds_up_nothing() {
+    let outbox =
+        FakeOutbox { broken: HashSet::from(["answer of the scheduler"]), ..FakeOutbox::default() };
+    let orders: Vec<_> = (0..9).map(|byte| placed(byte, 90)).collect();
+    let last = placed(9, 90);
+    let mut records = placements(&orders);
+    records.push(record(9, Some(&last), Some(&cancelled(&last))));
+    let deadline = Instant::now() + Duration::from_secs(9);
+    assert_eq!(relay(&outbox, at(0), deadline, &records).await, None);
+    let sent: Vec<_> = orders.iter().map(|order| format!("send {} at 90", order.id)).collect();
+    assert_eq!(outbox.expiries(), sent, "the queue takes them");
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,10 @@ use aws_sdk_scheduler::{
         RetryPolicy, Target,
     },
 };
-use aws_sdk_sqs as sqs;
+use aws_sdk_sqs::{
+    self as sqs, operation::send_message_batch::SendMessageBatchOutput,
+    types::SendMessageBatchRequestEntry,
+};
 use aws_types::SdkConfig;
 use chrono::DateTime;
 use orders_contracts::{ExpiryMessage, PublishedEvent, SOURCE};
@@ -29,7 +32,7 @@ pub type OutboxError = Box<dyn Error + Send + Sync>;
 
 /// Where the relay puts what has happened.
 pub trait Outbox {
-    /// Puts up to [`MAX_EVENTS`] events on the bus. Says of each whether the bus has taken it.
+    /// Puts up to [`MAX_ENTRIES`] events on the bus. Says of each whether the bus has taken it.
     fn publish(&self, events: &[PublishedEvent]) -> impl Future<Output = Vec<bool>>;
 
     /// Has the expiry of an order asked for at this time, some time off.
@@ -43,20 +46,18 @@ pub trait Outbox {
     fn unschedule_expiry(&self, order_id: OrderId)
     -> impl Future<Output = Result<(), OutboxError>>;
 
-    /// Has the expiry of an order asked for at this time, rounded down to a second; after
-    /// [`LONGEST_DELAY`] if the time is further off.
-    fn send_expiry(
-        &self,
-        order_id: OrderId,
-        at: Timestamp,
-    ) -> impl Future<Output = Result<(), OutboxError>>;
+    /// Has the expiry of up to [`MAX_ENTRIES`] orders asked for, of each at its time, rounded down
+    /// to a second; after [`LONGEST_DELAY`] if the time is further off. Says of each whether the
+    /// queue has taken it.
+    fn send_expiries(&self, expiries: &[(OrderId, Timestamp)]) -> impl Future<Output = Vec<bool>>;
 
     /// Keeps a record that cannot be understood, whole.
     fn bury(&self, record: &str) -> impl Future<Output = Result<(), OutboxError>>;
 }
 
-/// The most events that the bus takes at once (EventBridge API reference, `PutEvents`).
-pub const MAX_EVENTS: usize = 10;
+/// The most events that the bus takes at once (EventBridge API reference, `PutEvents`), and the most
+/// messages that a queue does (SQS API reference, `SendMessageBatch`).
+pub const MAX_ENTRIES: usize = 10;
 
 /// The longest that a queue delays a message (SQS API reference, `SendMessage`).
 pub const LONGEST_DELAY: Duration = Duration::from_mins(15);
@@ -70,25 +71,32 @@ pub struct AwsOutbox {
     names: OutboxNames,
 }
 
-/// What the outbox works on, each from the variable of its name.
+/// What the outbox works on.
 #[derive(Clone, Debug)]
-struct OutboxNames {
-    event_bus_name: String,
-    expiry_queue_url: String,
-    expiry_queue_arn: String,
-    expiry_dead_letter_queue_arn: String,
-    schedule_group_name: String,
-    scheduler_role_arn: String,
-    poison_queue_url: String,
+pub struct OutboxNames {
+    /// Where events are put.
+    pub event_bus_name: String,
+    /// Where messages go that ask for an expiry.
+    pub expiry_queue_url: String,
+    /// The same, for a schedule to send to.
+    pub expiry_queue_arn: String,
+    /// Where a message goes that a schedule cannot deliver.
+    pub expiry_dead_letter_queue_arn: String,
+    /// What the schedules belong to.
+    pub schedule_group_name: String,
+    /// As whom a schedule sends.
+    pub scheduler_role_arn: String,
+    /// Where records go that cannot be understood.
+    pub poison_queue_url: String,
 }
 
-impl AwsOutbox {
-    /// The outbox that the environment describes.
+impl OutboxNames {
+    /// Each from the variable of its name.
     ///
     /// # Errors
-    /// [`ConfigError`] if it does not.
-    pub fn from_env(sdk: &SdkConfig) -> Result<Self, ConfigError> {
-        let names = OutboxNames {
+    /// [`ConfigError`] if one is not set.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
             event_bus_name: required("EVENT_BUS_NAME")?,
             expiry_queue_url: required("EXPIRY_QUEUE_URL")?,
             expiry_queue_arn: required("EXPIRY_QUEUE_ARN")?,
@@ -96,13 +104,20 @@ impl AwsOutbox {
             schedule_group_name: required("SCHEDULE_GROUP_NAME")?,
             scheduler_role_arn: required("SCHEDULER_ROLE_ARN")?,
             poison_queue_url: required("POISON_QUEUE_URL")?,
-        };
-        Ok(Self {
+        })
+    }
+}
+
+impl AwsOutbox {
+    /// The outbox on what has these names.
+    #[must_use]
+    pub fn new(sdk: &SdkConfig, names: OutboxNames) -> Self {
+        Self {
             eventbridge: eventbridge::Client::new(sdk),
             scheduler: scheduler::Client::new(sdk),
             sqs: sqs::Client::new(sdk),
             names,
-        })
+        }
     }
 
     fn entry(&self, event: &PublishedEvent) -> PutEventsRequestEntry {
@@ -129,6 +144,24 @@ impl AwsOutbox {
             .retry_policy(retries)
             .dead_letter_config(dead_letters);
         Ok(target.build()?)
+    }
+
+    async fn send_batch(
+        &self,
+        expiries: &[(OrderId, Timestamp)],
+    ) -> Result<SendMessageBatchOutput, OutboxError> {
+        let now = clock::now();
+        let entry = |&(order_id, at): &(OrderId, Timestamp)| {
+            let delay = now.until(at).min(LONGEST_DELAY);
+            let entry = SendMessageBatchRequestEntry::builder()
+                .id(order_id.to_string())
+                .message_body(ExpiryMessage { order_id }.to_text()?)
+                .delay_seconds(i32::try_from(delay.as_secs())?);
+            Ok::<_, OutboxError>(entry.build()?)
+        };
+        let entries = expiries.iter().map(entry).collect::<Result<_, _>>()?;
+        let batch = self.sqs.send_message_batch().queue_url(&self.names.expiry_queue_url);
+        Ok(batch.set_entries(Some(entries)).send().await?)
     }
 }
 
@@ -201,16 +234,23 @@ impl Outbox for AwsOutbox {
         }
     }
 
-    async fn send_expiry(&self, order_id: OrderId, at: Timestamp) -> Result<(), OutboxError> {
-        let delay = clock::now().until(at).min(LONGEST_DELAY);
-        self.sqs
-            .send_message()
-            .queue_url(&self.names.expiry_queue_url)
-            .message_body(ExpiryMessage { order_id }.to_text()?)
-            .delay_seconds(i32::try_from(delay.as_secs())?)
-            .send()
-            .await?;
-        Ok(())
+    async fn send_expiries(&self, expiries: &[(OrderId, Timestamp)]) -> Vec<bool> {
+        match self.send_batch(expiries).await {
+            Ok(answer) => {
+                for refused in answer.failed() {
+                    tracing::error!(code = refused.code(), "an expiry could not be set");
+                }
+                let taken = |order_id: &OrderId| {
+                    let id = order_id.to_string();
+                    answer.successful().iter().any(|entry| entry.id() == id)
+                };
+                expiries.iter().map(|(order_id, _)| taken(order_id)).collect()
+            }
+            Err(error) => {
+                tracing::error!(error = chain(error.as_ref()), "expiries could not be set");
+                vec![false; expiries.len()]
+            }
+        }
     }
 
     async fn bury(&self, record: &str) -> Result<(), OutboxError> {

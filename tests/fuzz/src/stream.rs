@@ -6,7 +6,7 @@ use aws_lambda_events::dynamodb::EventRecord;
 use orders_contracts::PublishedEvent;
 use orders_domain::{Order, OrderId, Status, Timestamp};
 use orders_lambda::{
-    outbox::{MAX_EVENTS, Outbox, OutboxError},
+    outbox::{MAX_ENTRIES, Outbox, OutboxError},
     stream::{Record, read},
 };
 use serde_json::{Value, json};
@@ -68,7 +68,7 @@ struct Taken {
 
 impl Outbox for Taken {
     async fn publish(&self, events: &[PublishedEvent]) -> Vec<bool> {
-        assert!((1..=MAX_EVENTS).contains(&events.len()));
+        assert!((1..=MAX_ENTRIES).contains(&events.len()));
         for event in events {
             let detail: Value = serde_json::from_str(&event.detail).expect("an event is JSON");
             assert!(detail["id"].as_str().is_some_and(|id| id.parse::<OrderId>().is_ok()));
@@ -86,8 +86,9 @@ impl Outbox for Taken {
         Ok(())
     }
 
-    async fn send_expiry(&self, _: OrderId, _: Timestamp) -> Result<(), OutboxError> {
-        Ok(())
+    async fn send_expiries(&self, expiries: &[(OrderId, Timestamp)]) -> Vec<bool> {
+        assert!((1..=MAX_ENTRIES).contains(&expiries.len()));
+        vec![true; expiries.len()]
     }
 
     async fn bury(&self, record: &str) -> Result<(), OutboxError> {

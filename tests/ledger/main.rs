@@ -1,134 +1,29 @@
 //! What each way through the service asks of AWS: which operations, and how many of each. docs/costs.md
 //! reckons with these numbers.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+mod bookkeeper;
+
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_smithy_runtime_api::client::{
-    http::{
-        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
-        SharedHttpConnector,
-    },
-    orchestrator::HttpRequest,
-    runtime_components::RuntimeComponents,
-};
-use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
-use orders_contracts::{ExpiryMessage, PublishedEvent};
-use orders_domain::{Command, Decision, Order, OrderId, OrderStore, Status, Timestamp, decide};
+use orders_contracts::ExpiryMessage;
+use orders_domain::{Command, Decision, Order, OrderStore, Status, Timestamp, decide};
 use orders_dynamo::DynamoStore;
 use orders_lambda::{
     clock,
-    outbox::{Outbox, OutboxError},
     queue::{Message, Outcome},
     stream::{Change, Record},
 };
 use orders_tests::{
+    canned,
     gateway::{Api, Event},
     orders::{self, PLACED_AT_MS},
     stores,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
-/// What was asked for since the last look.
-#[derive(Clone, Debug, Default)]
-struct Ledger(Arc<Mutex<Entries>>);
-
-#[derive(Debug, Default)]
-struct Entries {
-    /// How often each operation was asked for. Of a transaction, the number of its writes is a part of
-    /// its name.
-    operations: BTreeMap<String, usize>,
-    /// The capacity units that DynamoDB says it has taken, read and written.
-    units: (f64, f64),
-}
-
-impl Entries {
-    fn sums(&self, what: &'static str) -> (&'static str, usize, f64, f64) {
-        let (read, written) = self.units;
-        (what, self.operations.values().sum(), read, written)
-    }
-}
-
-impl Ledger {
-    fn enter(&self, operation: impl Into<String>) {
-        *self.0.lock().unwrap().operations.entry(operation.into()).or_default() += 1;
-    }
-
-    fn enter_units(&self, operation: &str, answer: &Value) {
-        let consumed = &answer["ConsumedCapacity"];
-        let tables = consumed.as_array().map_or(std::slice::from_ref(consumed), Vec::as_slice);
-        let units: f64 = tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum();
-        let entries = &mut self.0.lock().unwrap().units;
-        let (read, written) = entries;
-        *(if matches!(operation, "GetItem" | "Query") { read } else { written }) += units;
-    }
-
-    fn take(&self) -> Entries {
-        std::mem::take(&mut *self.0.lock().unwrap())
-    }
-
-    /// Looks that just this was asked for since the last look: these operations, and as many units
-    /// read and written.
-    #[track_caller]
-    fn has(&self, expected: &[(&str, usize)], units: (f64, f64)) {
-        let entries = self.take();
-        let asked: Vec<_> =
-            entries.operations.iter().map(|(name, count)| (name.as_str(), *count)).collect();
-        assert_eq!((&asked[..], entries.units), (expected, units));
-    }
-}
-
-/// Keeps the ledger of the requests to DynamoDB, and forwards them; asks what each has consumed.
-#[derive(Clone, Debug)]
-struct Bookkeeper<Inner> {
-    inner: Inner,
-    ledger: Ledger,
-}
-
-impl HttpClient for Bookkeeper<SharedHttpClient> {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(Bookkeeper { inner, ledger: self.ledger.clone() })
-    }
-}
-
-impl HttpConnector for Bookkeeper<SharedHttpConnector> {
-    fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
-        let target = request.headers().get("x-amz-target").unwrap();
-        let operation = target.split_once('.').unwrap().1.to_owned();
-        let mut body: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
-        match body["TransactItems"].as_array() {
-            Some(writes) => {
-                self.ledger.enter(format!("{operation} of {}", writes.len()));
-                // As JSON it is longer than DynamoDB counts it.
-                let items = writes.iter().filter_map(|write| write["Put"].get("Item"));
-                assert!(items.map(|item| item.to_string().len()).all(|bytes| bytes < 1_024));
-            }
-            None => self.ledger.enter(operation.as_str()),
-        }
-        body["ReturnConsumedCapacity"] = json!("TOTAL");
-        let text = body.to_string();
-        request.headers_mut().insert("content-length", text.len().to_string());
-        *request.body_mut() = SdkBody::from(text);
-        let (answer, ledger) = (self.inner.call(request), self.ledger.clone());
-        HttpConnectorFuture::new(async move {
-            let mut answer = answer.await?;
-            let body = ByteStream::new(answer.take_body()).collect().await.unwrap().into_bytes();
-            ledger.enter_units(&operation, &serde_json::from_slice(&body).unwrap());
-            *answer.body_mut() = SdkBody::from(body);
-            Ok(answer)
-        })
-    }
-}
+use crate::bookkeeper::{Bookkeeper, Ledger};
 
 /// The HTTP API on a store whose requests are counted.
 async fn api() -> (Api<DynamoStore>, Ledger) {
@@ -346,36 +241,6 @@ async fn a_request_takes_no_more_when_there_is_more_of_everything() {
     }
 }
 
-/// Enters what the outbox in AWS asks for, which is one operation for each thing it is told.
-impl Outbox for Ledger {
-    async fn publish(&self, events: &[PublishedEvent]) -> Vec<bool> {
-        self.enter(format!("PutEvents of {}", events.len()));
-        // EventBridge counts an event for each 64 KB of it.
-        assert!(events.iter().all(|event| event.detail.len() < 1_024));
-        vec![true; events.len()]
-    }
-
-    async fn schedule_expiry(&self, _: OrderId, _: Timestamp) -> Result<(), OutboxError> {
-        self.enter("CreateSchedule");
-        Ok(())
-    }
-
-    async fn unschedule_expiry(&self, _: OrderId) -> Result<(), OutboxError> {
-        self.enter("DeleteSchedule");
-        Ok(())
-    }
-
-    async fn send_expiry(&self, _: OrderId, _: Timestamp) -> Result<(), OutboxError> {
-        self.enter("SendMessage");
-        Ok(())
-    }
-
-    async fn bury(&self, _: &str) -> Result<(), OutboxError> {
-        self.enter("SendMessage");
-        Ok(())
-    }
-}
-
 /// Relays ten changes of ten orders.
 async fn relay(ledger: &Ledger, change: impl Fn(u8) -> (Option<Order>, Order)) {
     let now = Timestamp::from_epoch_ms(PLACED_AT_MS).unwrap();
@@ -387,14 +252,19 @@ async fn relay(ledger: &Ledger, change: impl Fn(u8) -> (Option<Order>, Order)) {
         })
         .collect();
     let deadline = Instant::now() + Duration::from_mins(1);
-    assert_eq!(order_relay::relay(ledger, now, deadline, &records).await, None);
+    let ledger = ledger.clone();
+    let outbox = canned::outbox(move |operation, request| {
+        ledger.enter_batch(operation, request, "Entries");
+        canned::well(operation, request)
+    });
+    assert_eq!(order_relay::relay(&outbox, now, deadline, &records).await, None);
 }
 
 #[tokio::test]
 async fn a_batch_of_ten_for_the_relay() {
     let ledger = Ledger::default();
     relay(&ledger, |byte| (None, orders::placed(byte, 30))).await;
-    ledger.has(&[("PutEvents of 10", 1), ("SendMessage", 10)], (0.0, 0.0));
+    ledger.has(&[("PutEvents of 10", 1), ("SendMessageBatch of 10", 1)], (0.0, 0.0));
     relay(&ledger, |byte| (None, orders::placed(byte, 600))).await;
     ledger.has(&[("CreateSchedule", 10), ("PutEvents of 10", 1)], (0.0, 0.0));
     for (hold_seconds, expected) in [

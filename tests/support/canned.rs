@@ -1,0 +1,96 @@
+//! The relay's outbox in AWS, with answers that a test makes up.
+
+use std::fmt;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider, retry::RetryConfig};
+use aws_smithy_runtime_api::{
+    client::{
+        http::{
+            HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector,
+            http_client_fn,
+        },
+        orchestrator::HttpRequest,
+    },
+    http::{Response, StatusCode},
+};
+use aws_smithy_types::body::SdkBody;
+use orders_lambda::outbox::{AwsOutbox, OutboxNames};
+use serde_json::{Value, json};
+
+/// The HTTP status and the body of an answer.
+pub type Answer = (u16, Value);
+
+/// What AWS answers to an operation if all is well.
+pub fn well(operation: &str, request: &Value) -> Answer {
+    let each = |field: &str, answer: fn(&Value) -> Value| -> Vec<Value> {
+        request[field].as_array().into_iter().flatten().map(answer).collect()
+    };
+    let answer = match operation {
+        "PutEvents" => {
+            let entries = each("Entries", |_| json!({"EventId": "event"}));
+            json!({"FailedEntryCount": 0, "Entries": entries})
+        }
+        "SendMessageBatch" => {
+            let sent = |entry: &Value| json!({"Id": entry["Id"], "MessageId": "message", "MD5OfMessageBody": "md5"});
+            json!({"Successful": each("Entries", sent), "Failed": []})
+        }
+        "SendMessage" => json!({"MessageId": "message"}),
+        "CreateSchedule" => json!({"ScheduleArn": "schedule"}),
+        "DeleteSchedule" => json!({}),
+        other => panic!("the outbox has no use for {other}"),
+    };
+    (200, answer)
+}
+
+/// The outbox; what is given answers each of its calls, by the operation's name and the request.
+pub fn outbox(answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 'static) -> AwsOutbox {
+    let sdk = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::for_tests()))
+        .http_client(client(answer))
+        .retry_config(RetryConfig::disabled())
+        .build();
+    let name = |name: &str| name.to_owned();
+    let names = OutboxNames {
+        event_bus_name: name("bus"),
+        expiry_queue_url: name("https://sqs.us-east-1.amazonaws.com/111122223333/expiries"),
+        expiry_queue_arn: name("arn:aws:sqs:us-east-1:111122223333:expiries"),
+        expiry_dead_letter_queue_arn: name("arn:aws:sqs:us-east-1:111122223333:expiries-dead"),
+        schedule_group_name: name("group"),
+        scheduler_role_arn: name("arn:aws:iam::111122223333:role/scheduler"),
+        poison_queue_url: name("https://sqs.us-east-1.amazonaws.com/111122223333/poison"),
+    };
+    AwsOutbox::new(&sdk, names)
+}
+
+struct Canned<F>(F);
+
+impl<F> fmt::Debug for Canned<F> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Canned")
+    }
+}
+
+fn client(answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 'static) -> SharedHttpClient {
+    let connector = SharedHttpConnector::new(Canned(answer));
+    http_client_fn(move |_, _| connector.clone())
+}
+
+impl<F: Fn(&str, &Value) -> Answer + Send + Sync> HttpConnector for Canned<F> {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        // Scheduler is told by its method and path what to do, the others by a header.
+        let operation = match (request.headers().get("x-amz-target"), request.method()) {
+            (Some(target), _) => target.split_once('.').expect("a service and an operation").1,
+            (None, "POST") => "CreateSchedule",
+            (None, "DELETE") => "DeleteSchedule",
+            (None, other) => panic!("the outbox has no use for {other}"),
+        };
+        let body = request.body().bytes().unwrap_or_default();
+        let (status, answer) =
+            (self.0)(operation, &serde_json::from_slice(body).unwrap_or_default());
+        let status = StatusCode::try_from(status).expect("a status");
+        HttpConnectorFuture::ready(Ok(Response::new(status, SdkBody::from(answer.to_string()))))
+    }
+}
