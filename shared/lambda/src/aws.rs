@@ -8,19 +8,12 @@ use aws_sdk_dynamodb::config::{
     BehaviorVersion, Credentials, Region, SharedCredentialsProvider, SharedHttpClient,
     StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
 };
-use aws_smithy_async::rt::sleep::TokioSleep;
-use aws_smithy_http_client::{
-    Connector,
-    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
-};
-use aws_smithy_runtime_api::client::http::{
-    HttpConnectorSettings, SharedHttpConnector, http_client_fn,
-};
+use aws_smithy_runtime_api::client::http::http_client_fn;
 use aws_types::SdkConfig;
 use orders_domain::StoreError;
 use orders_dynamo::DynamoStore;
 
-use crate::{Error, config, config::ConfigError, queue::SqsVisibility, telemetry::chain};
+use crate::{Error, config, config::ConfigError, https, queue::SqsVisibility, telemetry::chain};
 
 /// One try of one request. DynamoDB answers in milliseconds; a try that takes longer is lost.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -41,7 +34,6 @@ const ROOTS: &[u8] = include_bytes!("roots.pem");
 /// [`ConfigError`] if something is not set.
 pub fn sdk_config() -> Result<SdkConfig, Error> {
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(ATTEMPT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(OPERATION_TIMEOUT)
         .build();
@@ -66,13 +58,11 @@ pub fn sdk_config() -> Result<SdkConfig, Error> {
         .build())
 }
 
-/// The one HTTP client, with the one TLS stack: rustls on ring. It trusts AWS's endpoints, or those
-/// whose certificates go back to the file that `AWS_CA_BUNDLE` names.
-///
-/// Its connector is made here, once: the SDK's own client makes one to try it out and throws it away.
+/// The one HTTP client. It trusts AWS's endpoints, or those whose certificates go back to the file that
+/// `AWS_CA_BUNDLE` names.
 ///
 /// # Errors
-/// [`ConfigError`] if that file cannot be read.
+/// [`ConfigError`] if that file cannot be read; another if it holds no certificates.
 pub fn http_client() -> Result<SharedHttpClient, Error> {
     let roots = match config::optional("AWS_CA_BUNDLE") {
         Some(path) => fs::read(path).map_err(|_| ConfigError::Invalid {
@@ -81,16 +71,7 @@ pub fn http_client() -> Result<SharedHttpClient, Error> {
         })?,
         None => ROOTS.to_vec(),
     };
-    let trusted = TrustStore::empty().with_pem_certificate(roots);
-    let tls = TlsContext::builder().with_trust_store(trusted).build()?;
-    let settings = HttpConnectorSettings::builder().connect_timeout(ATTEMPT_TIMEOUT).build();
-    let connector = Connector::builder()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .tls_context(tls)
-        .connector_settings(settings)
-        .sleep_impl(TokioSleep::new())
-        .build();
-    let connector = SharedHttpConnector::new(connector);
+    let connector = https::connector(&roots)?;
     Ok(http_client_fn(move |_, _| connector.clone()))
 }
 

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod contention;
 pub mod http;
+mod https;
 pub mod outbox;
 pub mod problem;
 pub mod queue;
