@@ -54,10 +54,10 @@ def _item(row):
     return _attribute(row)["M"]
 
 
-def _order(number=1):
+def _order(number=1, **changes):
     return {
         "id": _order_id(number), "user_id": "alice", "ticket": TICKET, "status": "awaiting_payment", "version": 0,
-        "created_at": NOW_MS, "expires_at": NOW_MS + 30_000, "correlation_id": "request-1"}
+        "created_at": NOW_MS, "expires_at": NOW_MS + 30_000, "correlation_id": "request-1"} | changes
 
 
 def _http(method, path, parameters=None, body=None):
@@ -93,6 +93,23 @@ def _ticket_message(record, number):
     return record | {"messageId": _order_id(number), "body": json.dumps(event)}
 
 
+def _payment_message(record, number):
+    event = {"detail-type": "PaymentCreated", "detail": {"id": f"payment-{number}", "orderId": _order_id(number)}}
+    return record | {"messageId": _order_id(number), "body": json.dumps(event)}
+
+
+def _expiry_message(record, number):
+    return record | {"messageId": _order_id(number), "body": json.dumps({"orderId": _order_id(number)})}
+
+
+def _found(**changes):
+    """The order that is asked for."""
+    def find(body):
+        order = _order(**changes)
+        return {"Item": _item(order | {"id": json.loads(body)["Key"]["id"]["S"]})}
+    return find
+
+
 def _placed(record, number):
     record["dynamodb"] |= {
         "ApproximateCreationDateTime": NOW_MS // 1_000, "Keys": _item({"id": _order_id(number)}),
@@ -126,6 +143,10 @@ CASES = [
          ["GetItem", "TransactWriteItems"]),
     Case("10 ticket events", "ticket-events", _batch("sqs_batch.json", 10, _ticket_message), {}, None,
          ["UpdateItem"] * 10),
+    Case("10 payments", "payment-events", _batch("sqs_batch.json", 10, _payment_message),
+         {"GetItem": _found()}, None, ["GetItem", "TransactWriteItems"] * 10),
+    Case("10 expiries", "expire-orders", _batch("sqs_batch.json", 10, _expiry_message),
+         {"GetItem": _found(expires_at=NOW_MS - 1_000)}, None, ["GetItem", "TransactWriteItems"] * 10),
     Case("relay of 10", "order-relay", _batch("stream_batch.json", 10, _placed),
          {"PutEvents": _taken_by_each, "SendMessageBatch": _sent_each}, None, ["PutEvents", "SendMessageBatch"]),
 ]
