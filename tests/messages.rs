@@ -1,6 +1,10 @@
 //! Batches, as SQS and the orders table's stream deliver them to the functions.
 
-use std::{error::Error, sync::Mutex, time::Duration};
+use std::{
+    error::Error,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use aws_lambda_events::sqs::SqsEvent;
 use orders_domain::{
@@ -9,7 +13,7 @@ use orders_domain::{
 };
 use orders_lambda::{
     clock,
-    outbox::Outbox,
+    outbox::{AwsOutbox, Outbox},
     queue::{Message, Outcome, Visibility, process},
     stream::{self, Change, Record},
 };
@@ -262,11 +266,12 @@ fn placements(count: u8) -> Vec<Record<'static>> {
 }
 
 /// How a relay of three placements ends when AWS answers so.
-async fn relayed(answer: fn(&str, &Value) -> canned::Answer) -> Option<String> {
-    let records = placements(3);
+async fn relayed(
+    answer: impl Fn(&str, &Value) -> canned::Answer + Send + Sync + 'static,
+) -> Option<String> {
     let now = placed(0, 30).created_at;
     let deadline = Instant::now() + Duration::from_mins(1);
-    order_relay::relay(&canned::outbox(answer), now, deadline, &records).await
+    order_relay::relay(&canned::outbox(answer), now, deadline, &placements(3)).await
 }
 
 #[tokio::test]
@@ -305,18 +310,56 @@ async fn an_expiry_among_others_that_the_queue_refuses_is_not_done() {
 #[tokio::test]
 async fn where_the_bus_or_the_queue_fails_nothing_is_done() {
     for failing in ["PutEvents", "SendMessageBatch"] {
-        let outbox = canned::outbox(move |operation, request| {
+        let not_done = relayed(move |operation, request| {
             if operation == failing {
                 (500, json!({"__type": "InternalFailure"}))
             } else {
                 canned::well(operation, request)
             }
         });
-        let deadline = Instant::now() + Duration::from_mins(1);
-        let now = placed(0, 30).created_at;
-        let not_done = order_relay::relay(&outbox, now, deadline, &placements(3)).await;
-        assert_eq!(not_done.as_deref(), Some("0"), "{failing}");
+        assert_eq!(not_done.await.as_deref(), Some("0"), "{failing}");
     }
+}
+
+/// An outbox that keeps what is asked of AWS.
+fn kept() -> (AwsOutbox, Arc<Mutex<Vec<Value>>>) {
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&requests);
+    let outbox = canned::outbox(move |operation, request| {
+        keep.lock().unwrap().push(request.clone());
+        canned::well(operation, request)
+    });
+    (outbox, requests)
+}
+
+#[tokio::test]
+async fn a_message_that_asks_for_an_expiry_waits_until_its_time_or_for_as_long_as_a_queue_can() {
+    let (outbox, requests) = kept();
+    let now = clock::now();
+    let in_seconds = |seconds| now.plus(Duration::from_secs(seconds));
+    let times = [Timestamp::from_epoch_ms(0).unwrap(), in_seconds(30), in_seconds(3_600)];
+    let expiries: Vec<_> = (0..).map(|byte| placed(byte, 30).id).zip(times).collect();
+    assert_eq!(outbox.send_expiries(&expiries).await, [true; 3]);
+    let request = requests.lock().unwrap().pop().unwrap();
+    assert!(request["QueueUrl"].as_str().unwrap().ends_with("/expiries"));
+    let entries = request["Entries"].as_array().unwrap();
+    // However long this took: the second's time is nearer now.
+    for ((entry, (order_id, _)), delay) in
+        entries.iter().zip(&expiries).zip([0..=0, 1..=30, 900..=900])
+    {
+        let body: Value = serde_json::from_str(entry["MessageBody"].as_str().unwrap()).unwrap();
+        assert_eq!(body, json!({"orderId": order_id.to_string()}));
+        assert!(delay.contains(&entry["DelaySeconds"].as_u64().unwrap()), "{entry}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_is_buried_as_it_came() {
+    let (outbox, requests) = kept();
+    outbox.bury("{garbled").await.unwrap();
+    let request = requests.lock().unwrap().pop().unwrap();
+    assert!(request["QueueUrl"].as_str().unwrap().ends_with("/poison"));
+    assert_eq!(request["MessageBody"], "{garbled");
 }
 
 #[tokio::test]

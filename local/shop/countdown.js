@@ -1,4 +1,4 @@
-// Seconds that run down, as a number in a ring. They are drawn anew four times a second, wherever they are.
+// Seconds that run down, as a number in a ring. They are drawn with every screen, wherever they are.
 
 import { h, s } from "./dom.js";
 import { HOLD_SECONDS, secondsLeft } from "./words.js";

@@ -20,7 +20,10 @@ let drawScreen = () => {};
 
 const world = {
   buyer, api: new Api(apiUrl, buyers[buyer]), tickets: new Map(), heard: [], orders: [], ordering: new Set(),
-  draw: () => drawScreen(),
+  draw: () => {
+    drawScreen();
+    tick(world.api.clock.now());
+  },
   /** Until another screen is shown. */
   onTickets: (listener) => listeners.add(listener),
 };
@@ -84,10 +87,7 @@ addEventListener("hashchange", () => {
   page.querySelector("h1").focus();
   scrollTo(0, 0);
 });
-setInterval(() => {
-  world.draw();
-  tick(world.api.clock.now());
-}, 1000 / DRAWS_PER_SECOND);
+setInterval(world.draw, 1000 / DRAWS_PER_SECOND);
 // The first answer tells what time it is.
 await refreshOrders();
 route();

@@ -4,7 +4,7 @@
 //! two, and none can be told of a change that was never committed. A record is done when its event
 //! is on the bus and its expiry is set; until then the stream brings it again.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use futures_util::{StreamExt, future::ready, stream};
 use orders_contracts::PublishedEvent;
@@ -14,7 +14,7 @@ use orders_lambda::{
     stream::{Change, Record},
     telemetry::chain,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// `EventBridge` Scheduler fires within a minute after its time ("What is Amazon EventBridge
 /// Scheduler?"), so it is asked to fire this long before the hold lapses. The message then waits in
@@ -27,9 +27,9 @@ const MAX_TRIES: usize = 3;
 /// How many schedules are seen to at once. Each takes a connection of its own, and to open one takes
 /// longer than to wait for one that is open.
 const SCHEDULES_AT_ONCE: usize = 3;
-/// How long the schedules of one call's events may take together. The scheduler may hang, and then there
-/// must be time left to send to the queue what it has not taken.
-const SCHEDULES_TIME: Duration = Duration::from_secs(2);
+/// How long the scheduler has for an answer: enough for one try. If it once takes longer, it is not asked
+/// again in this invocation, so that there is time left to tell of the rest of a batch.
+const SCHEDULER_TIME: Duration = Duration::from_secs(2);
 
 /// Relays a batch, in its order, until the deadline. Returns the sequence number of the first record
 /// that is not done: the stream brings it and all after it again.
@@ -39,7 +39,8 @@ pub async fn relay(
     deadline: Instant,
     records: &[Record<'_>],
 ) -> Option<String> {
-    let mut relay = Relay { outbox, now, deadline, waiting: Vec::new() };
+    let scheduler_hangs = Cell::new(false);
+    let mut relay = Relay { outbox, now, deadline, scheduler_hangs, waiting: Vec::new() };
     for record in records {
         if let Err(sequence_number) = relay.take(record).await {
             return Some(sequence_number);
@@ -51,10 +52,14 @@ pub async fn relay(
 /// The sequence number of a record that is not done.
 type NotDone = String;
 
+/// An expiry for which there is no schedule.
+struct Unscheduled;
+
 struct Relay<'a, O> {
     outbox: &'a O,
     now: Timestamp,
     deadline: Instant,
+    scheduler_hangs: Cell<bool>,
     waiting: Vec<Happening>,
 }
 
@@ -109,16 +114,16 @@ impl<O: Outbox> Relay<'_, O> {
     /// Publishes these, and sets or removes the expiry of each order that could be published.
     async fn finish(&self, happenings: &[Happening]) -> Result<(), NotDone> {
         let mut done = self.publish(happenings).await;
-        let by = Instant::now() + SCHEDULES_TIME;
-        let told = (0..happenings.len()).filter(|at| done[*at]);
-        let waiting = told.map(async |at| {
+        let published = (0..happenings.len()).filter(|at| done[*at]);
+        let unscheduled = published.map(async |at| {
             self.count(&happenings[at]);
-            self.needs_message(&happenings[at], by).await.then_some(at)
+            self.see_to_schedule(&happenings[at]).await.is_err().then_some(at)
         });
-        let waiting: Vec<usize> =
-            stream::iter(waiting).buffered(SCHEDULES_AT_ONCE).filter_map(ready).collect().await;
-        let mut sent = self.send(waiting.iter().map(|at| &happenings[*at].order)).await.into_iter();
-        for at in waiting {
+        let unscheduled: Vec<usize> =
+            stream::iter(unscheduled).buffered(SCHEDULES_AT_ONCE).filter_map(ready).collect().await;
+        let orders = unscheduled.iter().map(|at| &happenings[*at].order);
+        let mut sent = self.send(orders).await.into_iter();
+        for at in unscheduled {
             done[at] = sent.next().unwrap_or(false);
         }
         match done.iter().position(|done| !done) {
@@ -157,36 +162,50 @@ impl<O: Outbox> Relay<'_, O> {
         metrics::histogram!("RelayLag").record(u32::try_from(lag_ms).unwrap_or(u32::MAX));
     }
 
-    /// Makes or removes the schedule of an expiry. Returns whether a message has to ask for it instead:
-    /// a scheduler that fails does not hold up the stream, and a message that comes too early waits in
+    /// Makes or removes the schedule of an expiry, or says that a message has to ask for it instead: a
+    /// scheduler that fails does not hold up the stream, and a message that comes too early waits in
     /// its queue.
-    async fn needs_message(&self, happening: &Happening, by: Instant) -> bool {
+    async fn see_to_schedule(&self, happening: &Happening) -> Result<(), Unscheduled> {
         let order = &happening.order;
         if happening.event == OrderEvent::Created {
-            return !self.schedule(order, by).await;
+            return self.schedule(order).await;
         }
         if happening.event.settles_expiry()
             && may_be_scheduled(order)
-            && let Err(error) = in_time(by, self.outbox.unschedule_expiry(order.id)).await
+            && let Err(error) = self.in_time(self.outbox.unschedule_expiry(order.id)).await
         {
             // It fires in its time, finds nothing to do and is gone: not worth holding up the stream.
             tracing::warn!(error = chain(error.as_ref()), "a schedule could not be removed");
         }
-        false
+        Ok(())
     }
 
-    /// Returns whether the expiry is scheduled now.
-    async fn schedule(&self, order: &Order, by: Instant) -> bool {
+    async fn schedule(&self, order: &Order) -> Result<(), Unscheduled> {
         let left = self.now.until(order.expires_at);
         if left < SCHEDULE_LEAD + SCHEDULE_MARGIN {
-            return false;
+            return Err(Unscheduled);
         }
         let fires_at = self.now.plus(left.saturating_sub(SCHEDULE_LEAD));
-        let scheduled = in_time(by, self.outbox.schedule_expiry(order.id, fires_at)).await;
-        if let Err(error) = &scheduled {
+        let scheduled = self.in_time(self.outbox.schedule_expiry(order.id, fires_at)).await;
+        scheduled.map_err(|error| {
             tracing::warn!(error = chain(error.as_ref()), "an expiry is not scheduled");
+            Unscheduled
+        })
+    }
+
+    /// What the scheduler answers, if it answers in time.
+    async fn in_time(
+        &self,
+        call: impl Future<Output = Result<(), OutboxError>>,
+    ) -> Result<(), OutboxError> {
+        if self.scheduler_hangs.get() {
+            return Err("the scheduler hangs".into());
         }
-        scheduled.is_ok()
+        let answer = timeout(SCHEDULER_TIME, call).await;
+        if answer.is_err() {
+            self.scheduler_hangs.set(true);
+        }
+        answer?
     }
 
     /// Has the queue ask for these expiries. Says of each whether it will.
@@ -194,13 +213,6 @@ impl<O: Outbox> Relay<'_, O> {
         let expiries: Vec<_> = orders.map(|order| (order.id, order.expires_at)).collect();
         if expiries.is_empty() { Vec::new() } else { self.outbox.send_expiries(&expiries).await }
     }
-}
-
-async fn in_time(
-    by: Instant,
-    call: impl Future<Output = Result<(), OutboxError>>,
-) -> Result<(), OutboxError> {
-    timeout_at(by, call).await?
 }
 
 /// Whether the hold was ever long enough for a schedule.

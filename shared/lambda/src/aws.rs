@@ -62,16 +62,17 @@ pub fn sdk_config() -> Result<SdkConfig, Error> {
 /// `AWS_CA_BUNDLE` names.
 ///
 /// # Errors
-/// [`ConfigError`] if that file cannot be read; another if it holds no certificates.
-pub fn http_client() -> Result<SharedHttpClient, Error> {
+/// [`ConfigError`] if that file cannot be read, or does not hold certificates.
+pub fn http_client() -> Result<SharedHttpClient, ConfigError> {
+    const INVALID: ConfigError = ConfigError::Invalid {
+        name: "AWS_CA_BUNDLE",
+        expected: "the path of a file with certificates (PEM)",
+    };
     let roots = match config::optional("AWS_CA_BUNDLE") {
-        Some(path) => fs::read(path).map_err(|_| ConfigError::Invalid {
-            name: "AWS_CA_BUNDLE",
-            expected: "the path of a file that can be read",
-        })?,
+        Some(path) => fs::read(path).or(Err(INVALID))?,
         None => ROOTS.to_vec(),
     };
-    let connector = https::connector(&roots)?;
+    let connector = https::connector(&roots).or(Err(INVALID))?;
     Ok(http_client_fn(move |_, _| connector.clone()))
 }
 

@@ -1,12 +1,13 @@
 //! The way to AWS: HTTP/1.1 by hyper, over TLS by rustls on ring.
 //!
 //! The SDK has a client of its own, which also speaks HTTP/2, goes through proxies and looks for the
-//! system's certificates. The services that are called here need none of it, and it is a tenth of a
-//! function's code (docs/performance.md).
+//! system's certificates. The services that are called here need none of it, and it is a seventh of a
+//! function (docs/performance.md).
 
 use std::sync::Arc;
 
 use aws_smithy_runtime_api::client::{
+    connection::{CaptureSmithyConnection, ConnectionMetadata},
     http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector},
     orchestrator::{HttpRequest, HttpResponse},
     result::ConnectorError,
@@ -14,7 +15,10 @@ use aws_smithy_runtime_api::client::{
 use aws_smithy_types::body::SdkBody;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector as TcpConnector},
+    client::legacy::{
+        Client,
+        connect::{CaptureConnection, HttpConnector as TcpConnector, capture_connection},
+    },
     rt::TokioExecutor,
 };
 use rustls::{
@@ -57,20 +61,36 @@ struct Https(Client<HttpsConnector<TcpConnector>, SdkBody>);
 
 impl HttpConnector for Https {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let request = match request.try_into_http1x() {
+        let mut request = match request.try_into_http1x() {
             Ok(request) => request,
             Err(error) => {
                 return HttpConnectorFuture::ready(Err(ConnectorError::user(error.into())));
             }
         };
+        let connection = capture_connection(&mut request);
+        if let Some(of_the_sdk) = request.extensions().get::<CaptureSmithyConnection>() {
+            of_the_sdk.set_connection_retriever(move || metadata(&connection));
+        }
         let answer = self.0.request(request);
         HttpConnectorFuture::new(async move {
-            // Whatever went wrong on the way, the SDK may try again: no request here does harm twice.
+            // After an error on the way the SDK tries again, and no request here does harm twice.
             let answer = answer.await.map_err(|error| ConnectorError::io(error.into()))?;
             HttpResponse::try_from(answer.map(SdkBody::from_body_1_x))
                 .map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
+}
+
+/// What lets the SDK give up a connection after a 5xx: its next try may meet another server.
+fn metadata(connection: &CaptureConnection) -> Option<ConnectionMetadata> {
+    connection.connection_metadata().as_ref()?;
+    let connection = connection.clone();
+    let give_up = move || {
+        if let Some(connection) = connection.connection_metadata().as_ref() {
+            connection.poison();
+        }
+    };
+    Some(ConnectionMetadata::builder().proxied(false).poison_fn(give_up).build())
 }
 
 #[cfg(test)]
