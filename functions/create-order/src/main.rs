@@ -3,7 +3,7 @@
 use orders_domain::OrderStore;
 use orders_lambda::{Error, aws, clock, config, http, telemetry};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), Error> {
     telemetry::init()?;
     let sdk = aws::sdk_config()?;

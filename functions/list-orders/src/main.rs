@@ -3,7 +3,7 @@
 use orders_domain::{Direction, ListQuery, OrderStore, PageSize};
 use orders_lambda::{Error, aws, http, telemetry};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), Error> {
     telemetry::init()?;
     let sdk = aws::sdk_config()?;

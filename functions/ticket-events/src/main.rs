@@ -2,7 +2,7 @@
 
 use orders_lambda::{Error, aws, queue, telemetry};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), Error> {
     telemetry::init()?;
     let sdk = aws::sdk_config()?;

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use lambda_http::{Error, Request, run, service_fn};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), Error> {
     run(service_fn(async |_: Request| Ok::<_, Infallible>("hello"))).await
 }
