@@ -54,6 +54,14 @@ async fn placed(api: &Api<DynamoStore>, event: &Event, hold: Duration) -> String
     placed.body()["id"].as_str().unwrap().to_owned()
 }
 
+/// The id of a new order for a new ticket, when both have been entered.
+async fn entered(api: &Api<DynamoStore>, ledger: &Ledger, ticket: &str, hold: Duration) -> String {
+    on_sale(&api.store, ticket).await;
+    let id = placed(api, &post(ticket), hold).await;
+    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)], (1.0, 6.0));
+    id
+}
+
 const LONG: Duration = Duration::from_secs(30);
 /// Has lapsed by the next request.
 const NONE: Duration = Duration::ZERO;
@@ -109,9 +117,7 @@ async fn a_request_for_a_ticket() {
 #[tokio::test]
 async fn a_takeover() {
     let (api, ledger) = api().await;
-    on_sale(&api.store, "t1").await;
-    placed(&api, &post("t1"), NONE).await;
-    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)], (1.0, 6.0));
+    entered(&api, &ledger, "t1", NONE).await;
     placed(&api, &post("t1").by("bob"), LONG).await;
     ledger.has(&[("GetItem", 2), ("TransactWriteItems of 3", 1)], (2.0, 8.0));
 }
@@ -119,9 +125,7 @@ async fn a_takeover() {
 #[tokio::test]
 async fn a_look_and_a_list() {
     let (api, ledger) = api().await;
-    on_sale(&api.store, "t1").await;
-    let id = placed(&api, &post("t1"), LONG).await;
-    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)], (1.0, 6.0));
+    let id = entered(&api, &ledger, "t1", LONG).await;
     assert_eq!(api.show(&Event::of_order("GET", &id)).await.status(), 200);
     ledger.has(&[("GetItem", 1)], (1.0, 0.0));
     assert_eq!(api.show(&Event::of_order("GET", "no-id")).await.status(), 404);
@@ -133,9 +137,7 @@ async fn a_look_and_a_list() {
 #[tokio::test]
 async fn a_cancellation() {
     let (api, ledger) = api().await;
-    on_sale(&api.store, "t1").await;
-    let id = placed(&api, &post("t1"), LONG).await;
-    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)], (1.0, 6.0));
+    let id = entered(&api, &ledger, "t1", LONG).await;
     for (expected, units) in [
         (&[("GetItem", 1), ("TransactWriteItems of 2", 1)][..], (1.0, 5.0)),
         (&[("GetItem", 1)], (1.0, 0.0)),
@@ -150,9 +152,7 @@ async fn a_cancellation() {
 #[tokio::test]
 async fn a_payment() {
     let (api, ledger) = api().await;
-    on_sale(&api.store, "t1").await;
-    let id = placed(&api, &post("t1"), LONG).await;
-    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)], (1.0, 6.0));
+    let id = entered(&api, &ledger, "t1", LONG).await;
     for (expected, units) in [
         (&[("GetItem", 1), ("TransactWriteItems of 2", 1)][..], (1.0, 5.0)),
         (&[("GetItem", 1)], (1.0, 0.0)),
@@ -167,9 +167,7 @@ async fn a_payment() {
 #[tokio::test]
 async fn an_expiry_and_a_payment_after_it() {
     let (api, ledger) = api().await;
-    on_sale(&api.store, "t1").await;
-    let id = placed(&api, &post("t1"), NONE).await;
-    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)], (1.0, 6.0));
+    let id = entered(&api, &ledger, "t1", NONE).await;
     for (expected, units) in [
         (&[("GetItem", 1), ("TransactWriteItems of 2", 1)][..], (1.0, 5.0)),
         (&[("GetItem", 1)], (1.0, 0.0)),
@@ -180,16 +178,9 @@ async fn an_expiry_and_a_payment_after_it() {
     pay(&api.store, &id, "p1").await;
     ledger.has(&[("GetItem", 2), ("TransactWriteItems of 2", 1)], (2.0, 5.0));
 
-    let early = placed_elsewhere(&api, &ledger).await;
+    let early = entered(&api, &ledger, "t2", LONG).await;
     assert!(matches!(expire(&api.store, &early).await, Outcome::NotYet { .. }));
     ledger.has(&[("GetItem", 1)], (1.0, 0.0));
-}
-
-async fn placed_elsewhere(api: &Api<DynamoStore>, ledger: &Ledger) -> String {
-    on_sale(&api.store, "t2").await;
-    let id = placed(api, &post("t2"), LONG).await;
-    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)], (1.0, 6.0));
-    id
 }
 
 /// What a request takes when there are so many tickets, orders of this buyer, and losers of this ticket:
