@@ -48,14 +48,14 @@ lint: ## Look for what the compiler and clippy warn of
 
 docs: ## Build the documentation, and check what it says of events, tests and files
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --workspace --no-deps --document-private-items --target $(HOST)
-	$(TOOLS) contracts-python tests/contracts/asyncapi.py
-	$(TOOLS) contracts-python tests/contracts/pages.py
+	$(TOOLS) contracts-python tests/in_process/documents/asyncapi.py
+	$(TOOLS) contracts-python tests/in_process/documents/pages.py
 
 licences: ## Look at the dependencies' licences and sources, and for what is banned
 	$(TOOLS) cargo-deny --workspace check licenses bans sources
 
-bugs: ## See that every bug of tests/planted_bugs can still be planted
-	for bug in tests/planted_bugs/*.patch; do git apply --check $$bug || exit 1; done
+bugs: ## Check that every planted bug still applies
+	PYTHONPATH=tests/support $(PYTHON) tests/simulation/planted_bugs/run.py --check
 
 template: export AWS_DEFAULT_REGION = us-east-1
 template: export SAM_CLI_TELEMETRY = 0
@@ -65,8 +65,8 @@ template: ## Check the template, and check the checks with defects of all kinds
 	$(TOOLS) cfn-lint .tools/template.json
 	$(TOOLS) checkov --config-file tests/template/checkov.yaml --file .tools/template.json
 	$(TOOLS) sam-python tests/template/assertions.py
-	$(TOOLS) sam-python tests/template/defects.py
-	PYTHONPATH=tests/template $(TOOLS) sam-python tests/privileges/asserted.py
+	PYTHONPATH=tests/support $(TOOLS) sam-python tests/template/defects.py
+	PYTHONPATH=tests/template $(TOOLS) sam-python tests/deployed/privileges/asserted.py
 
 roles: ## Say what each role may do
 	@$(TOOLS) sam-python tests/template/roles.py
@@ -79,7 +79,7 @@ emulator-tests: ## Test the fixes of the emulator
 	$(TOOLS) emulator-python -m unittest discover --start-directory local/emulator
 
 least-privilege: ## Take away every right of every role, one at a time, and see what misses it
-	PYTHONPATH=tests/template $(STACK) exec $(TOOLS) sam-python tests/privileges/run.py
+	PYTHONPATH=tests/template $(STACK) exec $(TOOLS) sam-python tests/deployed/privileges/run.py
 
 instructions: ## Count the instructions of the functions as tests build them; ACCEPT=1 keeps a change
 	cargo build --locked --target $(HOST)
@@ -88,28 +88,28 @@ instructions: ## Count the instructions of the functions as tests build them; AC
 bench: ## Measure what is deployed, beside a hello-world and a peer in Node (takes Node 20); ACCEPT=1 keeps the counts
 	PYTHONPATH=local ACCEPT=$(ACCEPT) $(TOOLS) bench-python tests/bench/bench.py
 
-onsale: ## Sell few tickets to many buyers at once, on a stack of its own: make onsale BUYERS=1000 TICKETS=40
-	cargo build $(filter-out --all-targets,$(CARGO_FLAGS)) --bin onsale
-	BUYERS=$(BUYERS) TICKETS=$(TICKETS) $(STACK) exec target/$(HOST)/debug/onsale
+load-test: ## Sell few tickets to many buyers at once, on a stack of its own: make load-test BUYERS=1000 TICKETS=40
+	cargo build $(filter-out --all-targets,$(CARGO_FLAGS)) --bin load_test
+	BUYERS=$(BUYERS) TICKETS=$(TICKETS) $(STACK) exec target/$(HOST)/debug/load_test
 
 rust-tests: ## Test the service, against a stack of its own
 	$(STACK) exec cargo test $(CARGO_FLAGS)
 
 shop-tests: ## Test the shop in a real browser, against a stack of its own; pictures are left in target/shop
-	$(STACK) shop $(TOOLS) shop-python tests/shop/run.py
+	$(STACK) shop $(TOOLS) shop-python tests/deployed/shop/run.py
 
 openapi: ## Check docs/openapi.yaml with requests of all kinds to a stack of its own: make openapi CASES=20000
-	$(STACK) exec $(TOOLS) contracts-python tests/contracts/openapi.py $(CASES)
+	$(STACK) exec $(TOOLS) contracts-python tests/deployed/openapi/run.py $(CASES)
 
 soak: ## Run the simulation for longer: make soak SEEDS=1000000 FIRST=0; one seed tells its story
 	ORDERS_SIMULATION_SEEDS=$(or $(SEEDS),100000) ORDERS_SIMULATION_FIRST_SEED=$(or $(FIRST),0) \
 		cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) --profile soak --test simulation -- --nocapture every_promise
 
-planted-bugs: ## Plant each bug of tests/planted_bugs in a copy, and show which test catches it (BUGS=)
-	PYTHONPATH=tests $(PYTHON) tests/planted_bugs/run.py $(BUGS)
+planted-bugs: ## Plant each bug in a copy of the checkout, and show which test catches it (BUGS=)
+	PYTHONPATH=tests/support $(PYTHON) tests/simulation/planted_bugs/run.py $(BUGS)
 
 mutants: ## Change the rules and the use cases, one operator or result at a time, and list what no test notices (MUTANTS=)
-	PYTHONPATH=tests:local $(PYTHON) tests/mutants/run.py $(if $(MUTANTS),'$(MUTANTS)')
+	PYTHONPATH=tests/support:local $(PYTHON) tests/simulation/mutants/run.py $(if $(MUTANTS),'$(MUTANTS)')
 
 fuzz: ## Feed every reader of outside bytes with what libFuzzer makes up: make fuzz RUNS=1000000 TARGET=price
 	$(TOOLS) cargo-fuzz build $(TARGET) --fuzz-dir tests/fuzz --target-dir target/fuzz --features libfuzzer \

@@ -60,7 +60,7 @@ def checkov():
 
 def contracts_python():
     """The Python that has what looks whether the API is as documented."""
-    return _venv("contracts", ROOT / "tests/contracts/requirements.txt") / "python"
+    return _venv("contracts", ROOT / "tests/deployed/openapi/requirements.txt") / "python"
 
 
 def bench_python():
@@ -70,7 +70,7 @@ def bench_python():
 
 def shop_python():
     """The Python that has what drives a browser through the shop."""
-    return _venv("shop", ROOT / "tests/shop/requirements.txt") / "python"
+    return _venv("shop", ROOT / "tests/deployed/shop/requirements.txt") / "python"
 
 
 def browser():

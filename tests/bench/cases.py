@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent.parent
-FIXTURES = TESTS / "fixtures"
+FIXTURES = TESTS / "support/fixtures"
 TEMPLATE = (TESTS.parent / "template.yaml").read_text()
 NOW_MS = int(time.time() * 1_000)
 TICKET = {"id": "ticket-1", "title": "Concert in the park", "price": 2550, "version": 0}

@@ -248,7 +248,7 @@ impl Backstage {
 
     /// A record of the stream that says that this order was placed.
     pub async fn record_of_placing(&self, id: &str) -> Value {
-        let batch = include_str!("../fixtures/stream_batch.json");
+        let batch = include_str!("fixtures/stream_batch.json");
         let mut record: Value = serde_json::from_str::<Value>(batch).unwrap()["Records"][0].take();
         let mut image = self.item("OrdersTableName", id).await.unwrap();
         image.insert("version".to_owned(), AttributeValue::N("0".to_owned()));

@@ -13,7 +13,7 @@ use orders_lambda::{
 use serde_json::{Value, json};
 
 /// A real event, of `GET /api/orders` by alice.
-const EVENT: &str = include_str!("../fixtures/http_api_request.json");
+const EVENT: &str = include_str!("fixtures/http_api_request.json");
 
 /// A request on its way to a function.
 #[derive(Clone, Debug)]

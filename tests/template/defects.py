@@ -1,5 +1,5 @@
-"""Proves the checks: each patch in `defects/` breaks one thing in the template, and the check that its
-first line names must find it."""
+"""Proves the checks of the template: each defect of `defects.toml` breaks one thing, and the check that it
+names must find it."""
 
 import json
 import subprocess
@@ -11,30 +11,30 @@ from pathlib import Path
 import cfnlint.api
 
 import assertions
+import edits
 from expand import ROOT, TEMPLATE, expand
 
 HERE = Path(__file__).resolve().parent
 CHECKOV = [sys.executable, ROOT / "local/tools.py", "checkov", "--config-file", HERE / "checkov.yaml", "--output", "json"]
-SAYS = "Caught by: "
 
 
 class Defects(unittest.TestCase):
     def test_each_is_caught_by_the_check_that_it_names(self):
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
-        for patch in sorted((HERE / "defects").glob("*.patch")):
-            with self.subTest(patch.stem):
-                check = patch.read_text().partition("\n")[0].removeprefix(SAYS)
-                expanded = expand(broken(patch, folder))
+        for name, defect in edits.load(HERE / "defects.toml").items():
+            with self.subTest(name):
+                check = defect["caught_by"]
+                expanded = expand(broken(defect))
                 self.assertIn(check, findings(expanded, check.split()[0], folder))
-                print(f"{patch.stem}: {check}")
+                print(f"{name}: {check}")
 
 
-def broken(patch, folder):
+def broken(defect):
     """The template with the defect."""
-    copy = folder / TEMPLATE.name
-    copy.write_text(TEMPLATE.read_text())
-    subprocess.run(["git", "apply", patch], cwd=folder, check=True)
-    return copy.read_text()
+    text = TEMPLATE.read_text()
+    for edit in defect["edit"]:
+        text = edits.apply(edit, text)
+    return text
 
 
 def findings(expanded, tool, folder):

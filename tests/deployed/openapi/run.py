@@ -1,0 +1,177 @@
+"""Checks docs/openapi.yaml against the running service: openapi.py [CASES]
+
+schemathesis makes at least CASES requests (500) from the document, good and bad ones, and looks that each
+answer is one that the document has: its status, content type, headers and body; that bad requests are
+refused and good ones are not; and that nothing makes a 5xx. The requests name real tickets, orders and
+cursors as often as made-up ones, so that they get deep. At the end, each answer that the document has must
+have been seen, but for those that no request can ask for.
+"""
+
+import collections
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import boto3
+import requests
+import schemathesis
+import schemathesis.cli
+import yaml
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent.parent
+DOCUMENT = ROOT / "docs/openapi.yaml"
+TOKEN_OF_NOBODY = ["python3", ROOT / "local/stack.py", "token", '{"sub": "no buyer"}']
+TICKETS = 200
+PATIENCE_SECONDS = 60
+KEYS = ["key-1", "key-2"]
+# What the service or the gateway says when it is in trouble; no request brings it there.
+TROUBLE = {"429", "500", "503"}
+# A cancellation has nothing in it that could be wrong, so this is the gateway's answer to what is no HTTP.
+UNASKABLE = {"cancelOrder 400"}
+
+stack = json.loads(Path(os.environ["ORDERS_STACK_FILE"]).read_text())
+url, token = stack["apiUrl"], stack["tokens"]["alice"]
+buyer = {"Authorization": f"Bearer {token}"}
+known = {}
+calls = itertools.count()
+seen = collections.Counter()
+
+
+def make_ready():
+    """Puts tickets on sale, and makes an order of each kind."""
+    run_id = uuid.uuid4()
+    tickets = [f"openapi-{run_id}-{number}" for number in range(TICKETS)]
+    bus = boto3.client(
+        "events", region_name=stack["region"], endpoint_url=stack["endpointUrl"],
+        aws_access_key_id="test", aws_secret_access_key="test")
+
+    def put(source, kind, details):
+        for start in range(0, len(details), 10):
+            bus.put_events(Entries=[
+                {"EventBusName": stack["busName"], "Source": source, "DetailType": kind, "Detail": json.dumps(detail)}
+                for detail in details[start:start + 10]])
+
+    put("tickets", "TicketCreated", [
+        {"id": ticket, "title": "A concert", "price": 25.5, "version": 0} for ticket in tickets])
+    order = {name: eventually(lambda: place(ticket)) for name, ticket in zip(("paid", "cancelled"), tickets)}
+    put("payments", "PaymentCreated", [{"id": f"openapi-{run_id}", "orderId": order["paid"]}])
+    requests.delete(f"{url}/api/orders/{order['cancelled']}", headers=buyer).raise_for_status()
+    eventually(lambda: ask(f"/api/orders/{order['paid']}").json()["status"] == "paid")
+    eventually(lambda: place(tickets[-1]))
+    page = eventually(lambda: ask("/api/orders?limit=1").headers.get("Link"))
+    cursor = page.split("cursor=")[1].split(">")[0]
+    known.update(tickets=tickets, orders=list(order.values()), cursors=[cursor])
+
+
+def place(ticket):
+    answer = requests.post(f"{url}/api/orders", headers=buyer, json={"ticketId": ticket})
+    return answer.json().get("id")
+
+
+def ask(path):
+    return requests.get(f"{url}{path}", headers=buyer)
+
+
+def eventually(look):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            sys.exit("The stack did not get ready.")
+        time.sleep(0.2)
+    return found
+
+
+@schemathesis.hook
+def before_load_schema(_, document):
+    """Has every second value be one that the service knows. A cursor is opaque: all are known ones."""
+    parts = document["components"]
+    ticket = parts["schemas"]["PlaceOrder"]["properties"]
+    ticket["ticketId"] = {"anyOf": [{"enum": known["tickets"]}, ticket["ticketId"]]}
+    key, = [it for it in parts["parameters"].values() if it["name"] == "Idempotency-Key"]
+    key["schema"] = {"anyOf": [{"enum": KEYS}, key["schema"]]}
+    del key["example"]
+    order_id = document["paths"]["/api/orders/{id}"]["parameters"][0]
+    order_id["schema"] = {"anyOf": [{"enum": known["orders"]}, order_id["schema"]]}
+    cursor, = [it for it in document["paths"]["/api/orders"]["get"]["parameters"] if it.get("name") == "cursor"]
+    cursor["schema"] = {"enum": known["cursors"]}
+
+
+@schemathesis.hook
+def before_call(_, case, __):
+    """Has three of four good requests be no repeat: with a key that was used, all there is to see is 422."""
+    is_good = case.meta and case.meta.generation.mode.is_positive
+    if is_good and case.headers.get("Idempotency-Key") in KEYS and next(calls) % 4:
+        case.headers["Idempotency-Key"] = str(uuid.uuid4())
+
+
+@schemathesis.hook
+def after_call(_, case, response):
+    seen[case.operation.definition.raw["operationId"], str(response.status_code)] += 1
+
+
+def ask_on_purpose():
+    """What chance does not come to."""
+    schema = schemathesis.openapi.from_path(DOCUMENT)
+    place_order, show = schema["/api/orders"]["POST"], schema["/api/orders/{id}"]["GET"]
+    too_long = {"ticketId": known["tickets"][0], "padding": "x" * 5_000}
+    json_type = {"media_type": "application/json"}
+    paid = {"path_parameters": {"id": known["orders"][0]}}
+    nobody = subprocess.check_output(TOKEN_OF_NOBODY, text=True).strip()
+    for case, status in (
+        (place_order.Case(body=too_long, **json_type), 413),
+        (place_order.Case(body={}, headers={"Content-Type": "text/plain"}, **json_type), 415),
+        (place_order.Case(body={"ticketId": known["tickets"][0]}, **json_type), 409),
+        (show.Case(headers={"Authorization": f"Bearer {nobody}"}, **paid), 401),
+        (show.Case(headers={"If-None-Match": "*"}, **paid), 304),
+        (show.Case(headers={"If-None-Match": "é".encode("latin-1")}, **paid), 400),
+        (schema["/api/orders/{id}"]["DELETE"].Case(**paid), 409),
+    ):
+        case.headers = {**buyer, **(case.headers or {})}
+        response = case.call(base_url=url)
+        case.validate_response(response)
+        seen[case.operation.definition.raw["operationId"], str(response.status_code)] += 1
+        assert response.status_code == status, f"{response.status_code} instead of {status}"
+
+
+def generate(cases):
+    """Has schemathesis make requests. Returns whether it has nothing to find fault with."""
+    arguments = [
+        "--config-file", HERE / "schemathesis.toml", "run", DOCUMENT, "--url", url,
+        "--header", f"Authorization: Bearer {token}"]
+    options = ["--seed", 1, "--max-examples", 25]
+    for seed in itertools.count(2):
+        try:
+            failed = schemathesis.cli.schemathesis.main([*map(str, arguments + options)], standalone_mode=False)
+        except SystemExit as end:
+            failed = end.code
+        if failed or sum(seen.values()) >= cases:
+            return not failed
+        # What is made once, from the document alone, has been made.
+        options = ["--seed", seed, "--max-examples", 1_000, "--phases", "fuzzing,stateful"]
+
+
+def main(cases=500):
+    make_ready()
+    good = generate(int(cases))
+    ask_on_purpose()
+    print(f"{sum(seen.values())} requests were answered:")
+    missing = []
+    for operations in yaml.safe_load(DOCUMENT.read_text())["paths"].values():
+        for operation in (operations[method] for method in ("post", "get", "delete") if method in operations):
+            name, statuses = operation["operationId"], operation["responses"]
+            print(f"  {name}: " + ", ".join(f"{status} {seen[name, status]}" for status in statuses))
+            missing += [f"{name} {status}" for status in statuses.keys() - TROUBLE if not seen[name, status]]
+    missing = sorted(set(missing) - UNASKABLE)
+    if missing:
+        sys.exit(f"In the document, but never seen: {', '.join(missing)}")
+    sys.exit(not good)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,378 @@
+//! Batches, as SQS and the orders table's stream deliver them to the functions.
+
+use std::{
+    error::Error,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use aws_lambda_events::sqs::SqsEvent;
+use orders_domain::{
+    Command, Decision, Lock, MemoryStore, OrderStore, Placement, Replica, Status, TicketId,
+    TicketRule, Timestamp, decide,
+};
+use orders_lambda::{
+    clock,
+    outbox::{AwsOutbox, Outbox},
+    queue::{Message, Outcome, Visibility, process},
+    stream::{self, Change, Record},
+};
+use orders_tests::{
+    canned, gateway::context, lagging::Lagging, measures::Measures, orders::placed,
+};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+/// Remembers which message was hidden for how long.
+#[derive(Default)]
+struct Hidden(Mutex<Vec<(String, Duration)>>);
+
+impl Visibility for Hidden {
+    async fn hide(
+        &self,
+        receipt_handle: &str,
+        time: Duration,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.0.lock().unwrap().push((receipt_handle.to_owned(), time));
+        Ok(())
+    }
+}
+
+fn ticket_event(kind: &str, version: u64) -> String {
+    let mut event: Value =
+        serde_json::from_str(include_str!("../support/fixtures/ticket_created.json")).unwrap();
+    event["detail-type"] = json!(kind);
+    event["detail"]["version"] = json!(version);
+    event.to_string()
+}
+
+/// A batch of messages called `m0`, `m1`, ... with handles `r0`, `r1`, ...
+fn batch(bodies: &[&str]) -> SqsEvent {
+    let mut event: Value = serde_json::from_str(include_str!("../support/fixtures/sqs_batch.json")).unwrap();
+    let record = event["Records"][0].clone();
+    let records = bodies.iter().enumerate().map(|(number, body)| {
+        let mut record = record.clone();
+        record["messageId"] = json!(format!("m{number}"));
+        record["receiptHandle"] = json!(format!("r{number}"));
+        record["body"] = json!(body);
+        record
+    });
+    event["Records"] = records.collect();
+    serde_json::from_value(event).unwrap()
+}
+
+/// The ids of the messages that stay in the queue, and what was hidden.
+async fn deliver(store: &MemoryStore, batch: &SqsEvent) -> (Vec<String>, Vec<(String, Duration)>) {
+    let hidden = Hidden::default();
+    let handler = async |message: Message<'_>| ticket_events::handle(store, message).await;
+    let response = process(batch, &context(), clock::now(), &hidden, &handler).await.unwrap();
+    let stay = response.batch_item_failures.into_iter().map(|failure| failure.item_identifier);
+    (stay.collect(), hidden.0.into_inner().unwrap())
+}
+
+async fn stored_version(store: &MemoryStore) -> Option<u64> {
+    let id: TicketId = "ticket-1".parse().unwrap();
+    let replica = store.find_ticket(&id).await.unwrap();
+    replica.map(|replica| replica.ticket.version.number())
+}
+
+#[tokio::test]
+async fn a_bad_message_stays_alone_and_its_batch_mates_are_applied() {
+    let store = MemoryStore::default();
+    let created = ticket_event("TicketCreated", 0);
+    let updated = ticket_event("TicketUpdated", 1);
+    let (stay, hidden) = deliver(&store, &batch(&[&created, "not json", "", &updated])).await;
+    assert_eq!(stay, ["m1", "m2"]);
+    // They need not wait: they will be no better later.
+    let at_once = |handle: &str| (handle.to_owned(), Duration::ZERO);
+    assert_eq!(hidden, [at_once("r1"), at_once("r2")]);
+    assert_eq!(stored_version(&store).await, Some(1));
+}
+
+#[tokio::test]
+async fn an_event_after_a_gap_stays_for_a_moment() {
+    let store = MemoryStore::default();
+    let created = ticket_event("TicketCreated", 0);
+    let later = ticket_event("TicketUpdated", 2);
+    let (stay, hidden) = deliver(&store, &batch(&[&created, &later, &created])).await;
+    assert_eq!(stay, ["m1"]);
+    assert_eq!(hidden, [("r1".to_owned(), Duration::from_secs(2))]);
+    assert_eq!(stored_version(&store).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_batch_out_of_time_keeps_what_it_has_not_done() {
+    let created = ticket_event("TicketCreated", 0);
+    let mut context = context();
+    context.deadline = 0;
+    let handler = async |_: Message<'_>| std::future::pending().await;
+    let event = batch(&[&created, &created]);
+    let response =
+        process(&event, &context, clock::now(), &Hidden::default(), &handler).await.unwrap();
+    let stay: Vec<_> = response
+        .batch_item_failures
+        .iter()
+        .map(|failure| failure.item_identifier.as_str())
+        .collect();
+    assert_eq!(stay, ["m0", "m1"]);
+}
+
+#[tokio::test]
+async fn a_message_without_an_id_brings_the_whole_batch_again() {
+    let mut event = batch(&["not json"]);
+    event.records[0].message_id = Some(String::new());
+    let handler = async |_: Message<'_>| panic!("it is not handled");
+    assert!(process(&event, &context(), clock::now(), &Hidden::default(), &handler).await.is_err());
+}
+
+#[tokio::test]
+async fn a_late_charge_that_still_sees_its_own_orders_lock_looks_again() {
+    let store = Lagging::default();
+    let order = placed(7, 30);
+    store.apply_ticket(&order.ticket, TicketRule::FirstOrNext).await.unwrap();
+    store.place(&Placement { order: order.clone(), takeover: None }).await.unwrap();
+    let command = Command::Expire { now: order.expires_at };
+    let Decision::Apply(expiry) = decide(&order, &command) else { panic!("it is due") };
+    store.commit(&expiry).await.unwrap();
+    let lock = Lock::Held { by: order.id, until: order.expires_at };
+    store.old_tickets.lock().unwrap().push(Replica { ticket: order.ticket.clone(), lock });
+
+    let detail = json!({"id": "p1", "orderId": order.id.to_string()});
+    let body = json!({"detail-type": "PaymentCreated", "detail": detail}).to_string();
+    // By this function's clock the hold has not lapsed yet.
+    let message = Message { body: &body, receive_count: 1 };
+    let handled = payment_events::handle(&store, order.created_at, message).await.unwrap();
+    assert_eq!(handled, Outcome::Done);
+    let paid = store.find(order.id).await.unwrap().unwrap();
+    assert_eq!((paid.status.name(), paid.refunds_due.len()), ("paid", 0));
+}
+
+/// A record of the stream with these images.
+fn record(old: Option<&Value>, new: Option<&Value>) -> String {
+    let mut batch: Value =
+        serde_json::from_str(include_str!("../support/fixtures/stream_batch.json")).unwrap();
+    let name = if new.is_some() { "MODIFY" } else { "REMOVE" };
+    batch["Records"][0]["eventName"] = json!(name);
+    let change = batch["Records"][0]["dynamodb"].as_object_mut().unwrap();
+    for (name, image) in [("OldImage", old), ("NewImage", new)] {
+        match image {
+            Some(image) => drop(change.insert(name.to_owned(), image.clone())),
+            None => drop(change.remove(name)),
+        }
+    }
+    batch.to_string()
+}
+
+#[test]
+fn a_record_tells_what_an_order_was_and_is() {
+    let batch: Value = serde_json::from_str(include_str!("../support/fixtures/stream_batch.json")).unwrap();
+    let image = &batch["Records"][0]["dynamodb"]["NewImage"];
+    let mut cancelled = image.clone();
+    cancelled["status"] = json!({"S": "cancelled"});
+    cancelled["version"] = json!({"N": "1"});
+    let text = record(Some(image), Some(&cancelled));
+    let records = stream::read(&text).unwrap();
+    assert_eq!(records[0].sequence_number, "222");
+    let change = records[0].change.as_ref().unwrap().as_ref().unwrap();
+    assert_eq!(change.before, Some(placed(7, 30)));
+    assert_eq!((&change.after.status, change.after.version.number()), (&Status::Cancelled, 1));
+}
+
+#[test]
+fn a_change_without_what_the_order_is_now_is_no_removal() {
+    let batch = include_str!("../support/fixtures/stream_batch.json").replace("NewImage", "NwImage");
+    let records = stream::read(&batch).unwrap();
+    assert!(records[0].change.is_err());
+}
+
+#[test]
+fn a_row_that_was_no_order_is_one_once_it_is_mended_and_no_longer_one_once_it_is_removed() {
+    let batch: Value = serde_json::from_str(include_str!("../support/fixtures/stream_batch.json")).unwrap();
+    let good = &batch["Records"][0]["dynamodb"]["NewImage"];
+    let bad = json!({"id": {"S": "x"}});
+    let change_of = |old, new| {
+        let text = record(old, new);
+        let records = stream::read(&text).unwrap();
+        let change = records.into_iter().next().unwrap().change;
+        change.map(|change| change.map(|change| (change.before, change.after)))
+    };
+    assert_eq!(change_of(Some(&bad), Some(good)).unwrap(), Some((None, placed(7, 30))));
+    assert_eq!(change_of(Some(&bad), None).unwrap(), None);
+    assert!(change_of(Some(good), Some(&bad)).is_err());
+    assert!(change_of(None, Some(&bad)).is_err());
+}
+
+#[tokio::test]
+async fn an_event_applied_over_a_gap_is_counted_and_no_other() {
+    let measures = Measures::default();
+    let _guard = metrics::set_default_local_recorder(&measures);
+    let store = MemoryStore::default();
+    for (kind, version, receive_count, expected) in [
+        ("TicketCreated", 0, 1, &[][..]),
+        ("TicketUpdated", 1, 3, &[]),
+        ("TicketUpdated", 5, 1, &[]),
+        ("TicketUpdated", 5, 3, &["TicketVersionGaps 1"]),
+        ("TicketUpdated", 4, 3, &[]),
+    ] {
+        let body = ticket_event(kind, version);
+        ticket_events::handle(&store, Message { body: &body, receive_count }).await.unwrap();
+        assert_eq!(measures.take(), expected, "{kind} {version}, received {receive_count} times");
+    }
+}
+
+#[tokio::test]
+async fn every_change_that_is_told_is_counted_with_the_time_it_took_to_tell() {
+    let measures = Measures::default();
+    let _guard = metrics::set_default_local_recorder(&measures);
+    let outbox = canned::outbox(canned::well);
+    let mut changes = vec![(None, placed(7, 30), "OrdersPlaced")];
+    let pay = |payment: &str| Command::Pay {
+        payment_id: payment.parse().unwrap(),
+        ticket_is_free: false,
+    };
+    for (commands, name) in [
+        (vec![pay("p1")], "OrdersPaid"),
+        (vec![Command::Cancel], "OrdersCancelled"),
+        (vec![Command::Expire { now: Timestamp::MAX }], "OrdersExpired"),
+        (vec![Command::Cancel, pay("p1")], "RefundsDue"),
+    ] {
+        let mut orders = vec![placed(7, 30)];
+        for command in &commands {
+            let Decision::Apply(change) = decide(orders.last().unwrap(), command) else { panic!() };
+            orders.push(change.order().clone());
+        }
+        let after = orders.pop().unwrap();
+        changes.push((orders.pop(), after, name));
+    }
+    for (before, after, name) in changes {
+        let written_at = after.created_at;
+        let now = written_at.plus(Duration::from_millis(250));
+        let change = Ok(Some(Change { before, after, at: written_at }));
+        let record = Record { raw: "", sequence_number: "1".to_owned(), change };
+        let deadline = Instant::now() + Duration::from_mins(1);
+        assert_eq!(order_relay::relay(&outbox, now, deadline, &[record]).await, None);
+        assert_eq!(measures.take(), [format!("{name} 1"), "RelayLag 250".to_owned()]);
+    }
+}
+
+/// Placements of so many orders.
+fn placements(count: u8) -> Vec<Record<'static>> {
+    let placement = |byte: u8| {
+        let after = placed(byte, 30);
+        let change = Ok(Some(Change { before: None, at: after.created_at, after }));
+        Record { raw: "", sequence_number: byte.to_string(), change }
+    };
+    (0..count).map(placement).collect()
+}
+
+/// How a relay of three placements ends when AWS answers so.
+async fn relayed(
+    answer: impl Fn(&str, &Value) -> canned::Answer + Send + Sync + 'static,
+) -> Option<String> {
+    let now = placed(0, 30).created_at;
+    let deadline = Instant::now() + Duration::from_mins(1);
+    order_relay::relay(&canned::outbox(answer), now, deadline, &placements(3)).await
+}
+
+#[tokio::test]
+async fn what_the_bus_and_the_queue_take_is_done() {
+    assert_eq!(relayed(canned::well).await, None);
+}
+
+#[tokio::test]
+async fn an_event_among_others_that_the_bus_refuses_is_not_done() {
+    let refuses_the_second = |operation: &str, request: &Value| {
+        let (status, mut answer) = canned::well(operation, request);
+        if operation == "PutEvents" {
+            let second = request["Entries"].as_array().unwrap().len().saturating_sub(2);
+            answer["FailedEntryCount"] = json!(1);
+            answer["Entries"][second] = json!({"ErrorCode": "ThrottlingException"});
+        }
+        (status, answer)
+    };
+    assert_eq!(relayed(refuses_the_second).await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn an_expiry_among_others_that_the_queue_refuses_is_not_done() {
+    let refuses_the_second = |operation: &str, request: &Value| {
+        let (status, mut answer) = canned::well(operation, request);
+        if operation == "SendMessageBatch" {
+            let sent = answer["Successful"].as_array_mut().unwrap().remove(1);
+            answer["Failed"] =
+                json!([{"Id": sent["Id"], "Code": "InternalError", "SenderFault": false}]);
+        }
+        (status, answer)
+    };
+    assert_eq!(relayed(refuses_the_second).await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn where_the_bus_or_the_queue_fails_nothing_is_done() {
+    for failing in ["PutEvents", "SendMessageBatch"] {
+        let not_done = relayed(move |operation, request| {
+            if operation == failing {
+                (500, json!({"__type": "InternalFailure"}))
+            } else {
+                canned::well(operation, request)
+            }
+        });
+        assert_eq!(not_done.await.as_deref(), Some("0"), "{failing}");
+    }
+}
+
+/// An outbox that keeps what is asked of AWS.
+fn kept() -> (AwsOutbox, Arc<Mutex<Vec<Value>>>) {
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&requests);
+    let outbox = canned::outbox(move |operation, request| {
+        keep.lock().unwrap().push(request.clone());
+        canned::well(operation, request)
+    });
+    (outbox, requests)
+}
+
+#[tokio::test]
+async fn a_message_that_asks_for_an_expiry_waits_until_its_time_or_for_as_long_as_a_queue_can() {
+    let (outbox, requests) = kept();
+    let now = clock::now();
+    let in_seconds = |seconds| now.plus(Duration::from_secs(seconds));
+    let times = [Timestamp::from_epoch_ms(0).unwrap(), in_seconds(30), in_seconds(3_600)];
+    let expiries: Vec<_> = (0..).map(|byte| placed(byte, 30).id).zip(times).collect();
+    assert_eq!(outbox.send_expiries(&expiries).await, [true; 3]);
+    let request = requests.lock().unwrap().pop().unwrap();
+    assert!(request["QueueUrl"].as_str().unwrap().ends_with("/expiries"));
+    let entries = request["Entries"].as_array().unwrap();
+    // However long this took: the second's time is nearer now.
+    for ((entry, (order_id, _)), delay) in
+        entries.iter().zip(&expiries).zip([0..=0, 1..=30, 900..=900])
+    {
+        let body: Value = serde_json::from_str(entry["MessageBody"].as_str().unwrap()).unwrap();
+        assert_eq!(body, json!({"orderId": order_id.to_string()}));
+        assert!(delay.contains(&entry["DelaySeconds"].as_u64().unwrap()), "{entry}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_is_buried_as_it_came() {
+    let (outbox, requests) = kept();
+    outbox.bury("{garbled").await.unwrap();
+    let request = requests.lock().unwrap().pop().unwrap();
+    assert!(request["QueueUrl"].as_str().unwrap().ends_with("/poison"));
+    assert_eq!(request["MessageBody"], "{garbled");
+}
+
+#[tokio::test]
+async fn a_schedule_that_is_there_already_or_gone_already_is_as_it_should_be() {
+    let order = placed(1, 600);
+    for (status, code, expected) in [
+        (409, "ConflictException", (true, false)),
+        (404, "ResourceNotFoundException", (false, true)),
+        (500, "InternalServerException", (false, false)),
+    ] {
+        let outbox = canned::outbox(move |_, _| (status, json!({"__type": code, "Message": ""})));
+        let made = outbox.schedule_expiry(order.id, order.expires_at).await;
+        let gone = outbox.unschedule_expiry(order.id).await;
+        assert_eq!((made.is_ok(), gone.is_ok()), expected, "{code}");
+    }
+}

@@ -1,0 +1,208 @@
+//! The events' schemas in docs/ and the code, one held to the other.
+
+use orders_contracts::{PaymentEvent, PublishedEvent, SOURCE, TicketEvent};
+use orders_domain::{Command, Decision, Order, OrderEvent, OrderId, PaymentId, decide};
+use orders_tests::{
+    orders::placed,
+    schemas::{ORDER_EVENTS, PAYMENT_EVENTS, TICKET_EVENTS, examples, validator},
+};
+use serde_json::{Value, json};
+
+/// The order after a command, and the event that tells of it.
+fn after(order: &Order, command: &Command) -> (Order, Value) {
+    let Decision::Apply(change) = decide(order, command) else { panic!("{command:?}") };
+    let event = OrderEvent::between(Some(order), change.order()).unwrap();
+    (change.order().clone(), published(&event, change.order()))
+}
+
+/// The event as a rule's target gets it.
+fn published(event: &OrderEvent, order: &Order) -> Value {
+    let event = PublishedEvent::new(event, order, order.expires_at).unwrap();
+    let detail: Value = serde_json::from_str(&event.detail).unwrap();
+    json!({"source": SOURCE, "detail-type": event.detail_type, "detail": detail})
+}
+
+fn pay(payment: &str, ticket_is_free: bool) -> Command {
+    let payment_id: PaymentId = payment.parse().unwrap();
+    Command::Pay { payment_id, ticket_is_free }
+}
+
+#[test]
+fn what_is_published_is_as_the_schema_says() {
+    let schema = validator(ORDER_EVENTS);
+    let order = placed(7, 30);
+    let created = published(&OrderEvent::Created, &order);
+    let (paid, bought) = after(&order, &pay("p1", false));
+    let (_, already_paid) = after(&paid, &pay("p2", false));
+    let (cancelled, cancel) = after(&order, &Command::Cancel);
+    let (_, order_cancelled) = after(&cancelled, &pay("p1", false));
+    let (expired, expiry) = after(&order, &Command::Expire { now: order.expires_at });
+    let (_, bought_late) = after(&expired, &pay("p1", true));
+    let (_, ticket_taken) = after(&expired, &pay("p1", false));
+    for event in [
+        &created,
+        &bought,
+        &already_paid,
+        &cancel,
+        &order_cancelled,
+        &expiry,
+        &bought_late,
+        &ticket_taken,
+    ] {
+        assert!(schema.is_valid(event), "{event:#}");
+    }
+    // It says which is which.
+    for (kind, event) in
+        [("OrderPaid", &created), ("OrderCreated", &bought), ("OrderLost", &cancel)]
+    {
+        let mut event = event.clone();
+        event["detail-type"] = json!(kind);
+        assert!(!schema.is_valid(&event), "{event:#}");
+    }
+}
+
+#[test]
+fn each_example_is_as_the_schema_says_and_is_understood() {
+    for (schema, is_understood) in [
+        (ORDER_EVENTS, (|_| true) as fn(&str) -> bool),
+        (TICKET_EVENTS, |event| TicketEvent::parse(event).is_ok()),
+        (PAYMENT_EVENTS, |event| PaymentEvent::parse(event).is_ok()),
+    ] {
+        let validator = validator(schema);
+        let examples = examples(schema);
+        assert!(!examples.is_empty());
+        for (name, example) in examples {
+            assert_eq!(example["detail-type"], name);
+            assert!(validator.is_valid(&example), "{example:#}");
+            assert!(is_understood(&example.to_string()), "{example:#}");
+        }
+    }
+    let real: Value =
+        serde_json::from_str(include_str!("../support/fixtures/ticket_created.json")).unwrap();
+    assert!(validator(TICKET_EVENTS).is_valid(&real));
+}
+
+/// An event with parts of its `detail` in the place of others; null takes one away.
+fn with(kind: &str, source: &str, detail: &Value, other: &Value) -> Value {
+    let mut detail = detail.clone();
+    for (name, value) in other.as_object().unwrap() {
+        match value {
+            Value::Null => drop(detail.as_object_mut().unwrap().remove(name)),
+            value => detail[name] = value.clone(),
+        }
+    }
+    json!({"source": source, "detail-type": kind, "detail": detail})
+}
+
+#[test]
+fn a_ticket_event_is_good_for_the_schema_if_it_is_good_for_the_code() {
+    let schema = validator(TICKET_EVENTS);
+    let detail = json!({"id": "t1", "title": "Concert", "price": 20, "version": 0});
+    let check = |kind: &str, other: Value, is_good: bool| {
+        let event = with(kind, "tickets", &detail, &other);
+        assert_eq!(schema.is_valid(&event), is_good, "the schema: {event}");
+        assert_eq!(TicketEvent::parse(&event.to_string()).is_ok(), is_good, "the code: {event}");
+    };
+    for kind in ["TicketCreated", "TicketUpdated"] {
+        check(kind, json!({}), true);
+    }
+    for kind in ["TicketDeleted", "ticketcreated", "PaymentCreated", ""] {
+        check(kind, json!({}), false);
+    }
+    for (field, good, bad) in [
+        (
+            "id",
+            vec![json!("t1"), json!("!~"), json!("x".repeat(128))],
+            vec![
+                json!(""),
+                json!("a b"),
+                json!("é"),
+                json!("a\n"),
+                json!("x".repeat(129)),
+                json!(7),
+            ],
+        ),
+        (
+            "title",
+            vec![json!("x"), json!(" x"), json!("é\n"), json!("é".repeat(1_000))],
+            vec![json!(""), json!(" "), json!("\u{a0}\t"), json!("é".repeat(1_001)), json!(["x"])],
+        ),
+        (
+            "price",
+            vec![
+                json!(0),
+                json!(0.01),
+                json!(0.1),
+                json!(1.5),
+                json!(19.99),
+                json!(4.35),
+                json!(1e3),
+                json!(9_999_999_999.99),
+            ],
+            vec![
+                json!(-1),
+                json!(-0.01),
+                json!(0.001),
+                json!(19.999),
+                json!(1e10),
+                json!("20"),
+                json!([]),
+            ],
+        ),
+        (
+            "version",
+            vec![json!(0), json!(1), json!(9_007_199_254_740_991_u64)],
+            vec![json!(-1), json!(1.5), json!(9_007_199_254_740_992_u64), json!("1"), json!(true)],
+        ),
+        ("userId", vec![json!(7), json!({}), json!(null)], vec![]),
+    ] {
+        let values = good.into_iter().map(|value| (value, true));
+        for (value, is_good) in values.chain(bad.into_iter().map(|value| (value, false))) {
+            check("TicketCreated", json!({ field: value }), is_good);
+        }
+        check("TicketCreated", json!({ field: null }), field == "userId");
+    }
+}
+
+#[test]
+fn every_price_that_can_be_is_good_for_the_schema() {
+    let schema = validator(TICKET_EVENTS);
+    let detail = json!({"id": "t1", "title": "Concert", "price": 0, "version": 0});
+    let mut random = fastrand::Rng::with_seed(1);
+    let few = (0..100_000_u64).step_by(7);
+    let any = (0..10_000).map(|_| random.u64(0..=999_999_999_999));
+    for cents in few.chain(any) {
+        let written: Value =
+            serde_json::from_str(&format!("{}.{:02}", cents / 100, cents % 100)).unwrap();
+        let event = with("TicketCreated", "tickets", &detail, &json!({ "price": written }));
+        assert!(schema.is_valid(&event), "{event}");
+    }
+}
+
+#[test]
+fn a_payment_event_is_good_for_the_schema_if_it_is_good_for_the_code() {
+    let schema = validator(PAYMENT_EVENTS);
+    let order = OrderId::from_bytes([0xab; 16]).to_string();
+    let detail = json!({"id": "p1", "orderId": order});
+    let check = |kind: &str, other: Value, is_good: bool| {
+        let event = with(kind, "payments", &detail, &other);
+        assert_eq!(schema.is_valid(&event), is_good, "the schema: {event}");
+        assert_eq!(PaymentEvent::parse(&event.to_string()).is_ok(), is_good, "the code: {event}");
+    };
+    check("PaymentCreated", json!({}), true);
+    check("PaymentCreated", json!({"stripeId": "ch_1", "amount": null}), true);
+    check("PaymentCreated", json!({"id": "x".repeat(255)}), true);
+    check("PaymentFailed", json!({}), false);
+    for id in [json!(null), json!(""), json!("a b"), json!("é"), json!("x".repeat(256)), json!(7)]
+    {
+        check("PaymentCreated", json!({ "id": id }), false);
+    }
+    let no_orders =
+        ["", "x", &order.to_uppercase(), &order.replace('-', ""), &format!("{{{order}}}")];
+    for id in no_orders {
+        check("PaymentCreated", json!({ "orderId": id }), false);
+    }
+    for id in [json!(null), json!(7)] {
+        check("PaymentCreated", json!({ "orderId": id }), false);
+    }
+}
