@@ -13,12 +13,12 @@ use orders_domain::{
 };
 use orders_lambda::{
     clock,
-    outbox::{AwsOutbox, Outbox},
+    relay_sink::{AwsRelaySink, RelaySink},
     queue::{Message, Outcome, Visibility, process},
     stream::{self, Change, Record},
 };
 use orders_tests::{
-    canned, gateway::context, lagging::Lagging, measures::Measures, orders::placed,
+    aws_responses, gateway::context, lagging::Lagging, measures::Measures, orders::placed,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ impl Visibility for Hidden {
         &self,
         receipt_handle: &str,
         time: Duration,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    ) -> Result<(), BoxError> {
         self.0.lock().unwrap().push((receipt_handle.to_owned(), time));
         Ok(())
     }
@@ -224,7 +224,7 @@ async fn an_event_applied_over_a_gap_is_counted_and_no_other() {
 async fn every_change_that_is_told_is_counted_with_the_time_it_took_to_tell() {
     let measures = Measures::default();
     let _guard = metrics::set_default_local_recorder(&measures);
-    let outbox = canned::outbox(canned::well);
+    let sink = aws_responses::relay_sink(aws_responses::well);
     let mut changes = vec![(None, placed(7, 30), "OrdersPlaced")];
     let pay = |payment: &str| Command::Pay {
         payment_id: payment.parse().unwrap(),
@@ -250,7 +250,7 @@ async fn every_change_that_is_told_is_counted_with_the_time_it_took_to_tell() {
         let change = Ok(Some(Change { before, after, at: written_at }));
         let record = Record { raw: "", sequence_number: "1".to_owned(), change };
         let deadline = Instant::now() + Duration::from_mins(1);
-        assert_eq!(order_relay::relay(&outbox, now, deadline, &[record]).await, None);
+        assert_eq!(order_relay::relay(&sink, now, deadline, &[record]).await, None);
         assert_eq!(measures.take(), [format!("{name} 1"), "RelayLag 250".to_owned()]);
     }
 }
@@ -267,22 +267,22 @@ fn placements(count: u8) -> Vec<Record<'static>> {
 
 /// How a relay of three placements ends when AWS answers so.
 async fn relayed(
-    answer: impl Fn(&str, &Value) -> canned::Answer + Send + Sync + 'static,
+    answer: impl Fn(&str, &Value) -> aws_responses::Answer + Send + Sync + 'static,
 ) -> Option<String> {
     let now = placed(0, 30).created_at;
     let deadline = Instant::now() + Duration::from_mins(1);
-    order_relay::relay(&canned::outbox(answer), now, deadline, &placements(3)).await
+    order_relay::relay(&aws_responses::relay_sink(answer), now, deadline, &placements(3)).await
 }
 
 #[tokio::test]
 async fn what_the_bus_and_the_queue_take_is_done() {
-    assert_eq!(relayed(canned::well).await, None);
+    assert_eq!(relayed(aws_responses::well).await, None);
 }
 
 #[tokio::test]
 async fn an_event_among_others_that_the_bus_refuses_is_not_done() {
     let refuses_the_second = |operation: &str, request: &Value| {
-        let (status, mut answer) = canned::well(operation, request);
+        let (status, mut answer) = aws_responses::well(operation, request);
         if operation == "PutEvents" {
             let second = request["Entries"].as_array().unwrap().len().saturating_sub(2);
             answer["FailedEntryCount"] = json!(1);
@@ -296,7 +296,7 @@ async fn an_event_among_others_that_the_bus_refuses_is_not_done() {
 #[tokio::test]
 async fn an_expiry_among_others_that_the_queue_refuses_is_not_done() {
     let refuses_the_second = |operation: &str, request: &Value| {
-        let (status, mut answer) = canned::well(operation, request);
+        let (status, mut answer) = aws_responses::well(operation, request);
         if operation == "SendMessageBatch" {
             let sent = answer["Successful"].as_array_mut().unwrap().remove(1);
             answer["Failed"] =
@@ -314,32 +314,32 @@ async fn where_the_bus_or_the_queue_fails_nothing_is_done() {
             if operation == failing {
                 (500, json!({"__type": "InternalFailure"}))
             } else {
-                canned::well(operation, request)
+                aws_responses::well(operation, request)
             }
         });
         assert_eq!(not_done.await.as_deref(), Some("0"), "{failing}");
     }
 }
 
-/// An outbox that keeps what is asked of AWS.
-fn kept() -> (AwsOutbox, Arc<Mutex<Vec<Value>>>) {
+/// A relay sink that records the AWS calls.
+fn kept() -> (AwsRelaySink, Arc<Mutex<Vec<Value>>>) {
     let requests = Arc::new(Mutex::new(Vec::new()));
     let keep = Arc::clone(&requests);
-    let outbox = canned::outbox(move |operation, request| {
+    let sink = aws_responses::relay_sink(move |operation, request| {
         keep.lock().unwrap().push(request.clone());
-        canned::well(operation, request)
+        aws_responses::well(operation, request)
     });
-    (outbox, requests)
+    (sink, requests)
 }
 
 #[tokio::test]
 async fn a_message_that_asks_for_an_expiry_waits_until_its_time_or_for_as_long_as_a_queue_can() {
-    let (outbox, requests) = kept();
+    let (sink, requests) = kept();
     let now = clock::now();
     let in_seconds = |seconds| now.plus(Duration::from_secs(seconds));
     let times = [Timestamp::from_epoch_ms(0).unwrap(), in_seconds(30), in_seconds(3_600)];
     let expiries: Vec<_> = (0..).map(|byte| placed(byte, 30).id).zip(times).collect();
-    assert_eq!(outbox.send_expiries(&expiries).await, [true; 3]);
+    assert_eq!(sink.send_expiries(&expiries).await, [true; 3]);
     let request = requests.lock().unwrap().pop().unwrap();
     assert!(request["QueueUrl"].as_str().unwrap().ends_with("/expiries"));
     let entries = request["Entries"].as_array().unwrap();
@@ -355,8 +355,8 @@ async fn a_message_that_asks_for_an_expiry_waits_until_its_time_or_for_as_long_a
 
 #[tokio::test]
 async fn a_record_is_buried_as_it_came() {
-    let (outbox, requests) = kept();
-    outbox.bury("{garbled").await.unwrap();
+    let (sink, requests) = kept();
+    sink.bury("{garbled").await.unwrap();
     let request = requests.lock().unwrap().pop().unwrap();
     assert!(request["QueueUrl"].as_str().unwrap().ends_with("/poison"));
     assert_eq!(request["MessageBody"], "{garbled");
@@ -370,9 +370,9 @@ async fn a_schedule_that_is_there_already_or_gone_already_is_as_it_should_be() {
         (404, "ResourceNotFoundException", (false, true)),
         (500, "InternalServerException", (false, false)),
     ] {
-        let outbox = canned::outbox(move |_, _| (status, json!({"__type": code, "Message": ""})));
-        let made = outbox.schedule_expiry(order.id, order.expires_at).await;
-        let gone = outbox.unschedule_expiry(order.id).await;
+        let sink = aws_responses::relay_sink(move |_, _| (status, json!({"__type": code, "Message": ""})));
+        let made = sink.schedule_expiry(order.id, order.expires_at).await;
+        let gone = sink.unschedule_expiry(order.id).await;
         assert_eq!((made.is_ok(), gone.is_ok()), expected, "{code}");
     }
 }

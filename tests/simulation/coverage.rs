@@ -37,7 +37,7 @@ counted! {
         PutFailed = "the bus refuses a call",
         PutReplyLost = "the bus takes events and the reply is lost",
         ExpiryRefused = "the queue refuses some expiries of a call",
-        OutboxFailed = "an expiry cannot be set, or a record not buried",
+        RelaySinkFailed = "an expiry cannot be set, or a record not buried",
         TicketUntold = "a ticket's version is never told",
         ScheduleLate = "a schedule fires late",
         ScheduleTwice = "a schedule fires twice",

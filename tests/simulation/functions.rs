@@ -1,6 +1,6 @@
 //! The three functions behind queues: receive, handle, delete what is done.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use orders_lambda::queue::{Visibility, process};
@@ -23,7 +23,7 @@ impl Visibility for SimulatedVisibility {
         &self,
         receipt_handle: &str,
         time: Duration,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    ) -> Result<(), BoxError> {
         let Self(invocation, queue) = self;
         let world = &invocation.world;
         invocation.pause().await;

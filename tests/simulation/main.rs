@@ -13,7 +13,7 @@ mod buyers;
 mod coverage;
 mod functions;
 mod invocation;
-mod outbox;
+mod relay_sink;
 mod plan;
 mod promises;
 mod queues;

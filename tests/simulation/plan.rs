@@ -65,7 +65,7 @@ fn weight(fault: Fault) -> u64 {
         | Fault::HideFailed
         | Fault::PutFailed
         | Fault::PutReplyLost
-        | Fault::OutboxFailed => 4,
+        | Fault::RelaySinkFailed => 4,
         Fault::DuplicateDelivery
         | Fault::DelayedDelivery
         | Fault::EventRefused

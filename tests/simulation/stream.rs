@@ -9,7 +9,7 @@ use orders_lambda::stream;
 use crate::{
     coverage::{Fault, Happening},
     invocation::invoke,
-    outbox::SimulatedOutbox,
+    relay_sink::SimulatedRelaySink,
     world::World,
 };
 
@@ -107,9 +107,9 @@ async fn relay(world: &Arc<World>, batch: &[(String, String)]) -> usize {
     let event = format!(r#"{{"Records":[{}]}}"#, records.join(","));
     let answer = invoke(world, "order-relay", async |invocation| {
         let records = stream::read(&event).expect("a batch is a batch");
-        let outbox = SimulatedOutbox(Arc::clone(&invocation));
+        let sink = SimulatedRelaySink(Arc::clone(&invocation));
         let (now, deadline) = (invocation.now(), invocation.deadline());
-        let not_done = order_relay::relay(&outbox, now, deadline, &records).await;
+        let not_done = order_relay::relay(&sink, now, deadline, &records).await;
         invocation.pause().await;
         not_done
     });

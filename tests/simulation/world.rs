@@ -16,7 +16,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     coverage::{Coverage, Fault, Happening},
-    outbox::Outside,
+    relay_sink::Outside,
     plan::Plan,
     promises::Promises,
     queues::{Queue, QueueName},

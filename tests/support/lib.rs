@@ -2,7 +2,7 @@
 
 pub mod bus;
 pub mod buyers;
-pub mod canned;
+pub mod aws_responses;
 pub mod gateway;
 pub mod history;
 pub mod lagging;

@@ -9,7 +9,7 @@ use orders_domain::{
     Placement, StoreError, TicketId, Timestamp, Transition, decide,
 };
 use orders_lambda::{
-    Error,
+    BoxError,
     contention::{MAX_READS, pause},
     http::{Call, json},
     problem::Problem,
@@ -22,7 +22,7 @@ use orders_lambda::{
 pub async fn handle(
     store: &impl OrderStore,
     hold: Duration,
-    new_id: impl FnOnce(Timestamp) -> Result<OrderId, Error>,
+    new_id: impl FnOnce(Timestamp) -> Result<OrderId, BoxError>,
     call: Call,
 ) -> Result<Response<String>, Problem> {
     let ticket_id = parse_place_order(call.json_body()?)?;

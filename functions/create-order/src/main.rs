@@ -1,10 +1,10 @@
 //! The Lambda function behind `POST /api/orders`.
 
 use orders_domain::OrderStore;
-use orders_lambda::{Error, aws, clock, config, http, telemetry};
+use orders_lambda::{BoxError, aws, clock, config, http, telemetry};
 
 #[tokio::main(flavor = "local")]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), BoxError> {
     telemetry::init()?;
     let sdk = aws::sdk_config()?;
     let store = aws::store(&sdk)?;

@@ -4,17 +4,21 @@
 //! two, and none can be told of a change that was never committed. A record is done when its event
 //! is on the bus and its expiry is set; until then the stream brings it again.
 
+pub mod sink;
+
 use std::{cell::Cell, time::Duration};
 
 use futures_util::{StreamExt, future::ready, stream};
 use orders_contracts::PublishedEvent;
 use orders_domain::{Order, OrderEvent, Timestamp};
 use orders_lambda::{
-    outbox::{MAX_ENTRIES, Outbox, OutboxError},
+    BoxError,
     stream::{Change, Record},
     telemetry::chain,
 };
 use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::sink::{MAX_ENTRIES, RelaySink};
 
 /// `EventBridge` Scheduler fires within a minute after its time ("What is Amazon EventBridge
 /// Scheduler?"), so it is asked to fire this long before the hold lapses. The message then waits in
@@ -34,13 +38,13 @@ const SCHEDULER_TIME: Duration = Duration::from_secs(2);
 /// Relays a batch, in its order, until the deadline. Returns the sequence number of the first record
 /// that is not done: the stream brings it and all after it again.
 pub async fn relay(
-    outbox: &impl Outbox,
+    sink: &impl RelaySink,
     now: Timestamp,
     deadline: Instant,
     records: &[Record<'_>],
 ) -> Option<String> {
     let scheduler_hangs = Cell::new(false);
-    let mut relay = Relay { outbox, now, deadline, scheduler_hangs, waiting: Vec::new() };
+    let mut relay = Relay { sink, now, deadline, scheduler_hangs, waiting: Vec::new() };
     for record in records {
         if let Err(sequence_number) = relay.take(record).await {
             return Some(sequence_number);
@@ -56,7 +60,7 @@ type NotDone = String;
 struct Unscheduled;
 
 struct Relay<'a, O> {
-    outbox: &'a O,
+    sink: &'a O,
     now: Timestamp,
     deadline: Instant,
     scheduler_hangs: Cell<bool>,
@@ -72,7 +76,7 @@ struct Happening {
     published: PublishedEvent,
 }
 
-impl<O: Outbox> Relay<'_, O> {
+impl<O: RelaySink> Relay<'_, O> {
     async fn take(&mut self, record: &Record<'_>) -> Result<(), NotDone> {
         let happening = match Happening::of(record) {
             Ok(happening) => happening,
@@ -95,7 +99,7 @@ impl<O: Outbox> Relay<'_, O> {
     }
 
     async fn bury(&self, record: &Record<'_>) -> Result<(), NotDone> {
-        self.outbox.bury(record.raw).await.map_err(|error| {
+        self.sink.bury(record.raw).await.map_err(|error| {
             tracing::error!(error = chain(error.as_ref()), "a record could not be buried");
             record.sequence_number.clone()
         })
@@ -142,7 +146,7 @@ impl<O: Outbox> Relay<'_, O> {
             }
             let events: Vec<_> =
                 missing.iter().map(|at| happenings[*at].published.clone()).collect();
-            for (at, taken) in missing.into_iter().zip(self.outbox.publish(&events).await) {
+            for (at, taken) in missing.into_iter().zip(self.sink.publish(&events).await) {
                 published[at] = taken;
             }
         }
@@ -172,7 +176,7 @@ impl<O: Outbox> Relay<'_, O> {
         }
         if happening.event.settles_expiry()
             && may_be_scheduled(order)
-            && let Err(error) = self.in_time(self.outbox.unschedule_expiry(order.id)).await
+            && let Err(error) = self.in_time(self.sink.unschedule_expiry(order.id)).await
         {
             // It fires in its time, finds nothing to do and is gone: not worth holding up the stream.
             tracing::warn!(error = chain(error.as_ref()), "a schedule could not be removed");
@@ -186,7 +190,7 @@ impl<O: Outbox> Relay<'_, O> {
             return Err(Unscheduled);
         }
         let fires_at = self.now.plus(left.saturating_sub(SCHEDULE_LEAD));
-        let scheduled = self.in_time(self.outbox.schedule_expiry(order.id, fires_at)).await;
+        let scheduled = self.in_time(self.sink.schedule_expiry(order.id, fires_at)).await;
         scheduled.map_err(|error| {
             tracing::warn!(error = chain(error.as_ref()), "an expiry is not scheduled");
             Unscheduled
@@ -196,8 +200,8 @@ impl<O: Outbox> Relay<'_, O> {
     /// What the scheduler answers, if it answers in time.
     async fn in_time(
         &self,
-        call: impl Future<Output = Result<(), OutboxError>>,
-    ) -> Result<(), OutboxError> {
+        call: impl Future<Output = Result<(), BoxError>>,
+    ) -> Result<(), BoxError> {
         if self.scheduler_hangs.get() {
             return Err("the scheduler hangs".into());
         }
@@ -211,7 +215,7 @@ impl<O: Outbox> Relay<'_, O> {
     /// Has the queue ask for these expiries. Says of each whether it will.
     async fn send(&self, orders: impl Iterator<Item = &Order>) -> Vec<bool> {
         let expiries: Vec<_> = orders.map(|order| (order.id, order.expires_at)).collect();
-        if expiries.is_empty() { Vec::new() } else { self.outbox.send_expiries(&expiries).await }
+        if expiries.is_empty() { Vec::new() } else { self.sink.send_expiries(&expiries).await }
     }
 }
 
@@ -222,7 +226,7 @@ fn may_be_scheduled(order: &Order) -> bool {
 
 impl Happening {
     /// What the record tells; nothing, if it tells of no change.
-    fn of(record: &Record<'_>) -> Result<Option<Self>, OutboxError> {
+    fn of(record: &Record<'_>) -> Result<Option<Self>, BoxError> {
         let Change { before, after: order, at } = match &record.change {
             Ok(Some(change)) => change,
             Ok(None) => return Ok(None),

@@ -1,18 +1,15 @@
 //! The Lambda function behind the orders table's stream.
 
-use orders_lambda::{
-    Error, aws, clock,
-    outbox::{AwsOutbox, OutboxNames},
-    stream, telemetry,
-};
+use order_relay::sink::{AwsRelaySink, RelaySinkConfig};
+use orders_lambda::{BoxError, aws, clock, stream, telemetry};
 
 #[tokio::main(flavor = "local")]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), BoxError> {
     telemetry::init()?;
     let sdk = aws::sdk_config()?;
-    let outbox = AwsOutbox::new(&sdk, OutboxNames::from_env()?);
+    let sink = AwsRelaySink::new(&sdk, RelaySinkConfig::from_env()?);
     stream::run(async |records, deadline| {
-        order_relay::relay(&outbox, clock::now(), deadline, records).await
+        order_relay::relay(&sink, clock::now(), deadline, records).await
     })
     .await
 }

@@ -89,7 +89,7 @@ impl FakeOutbox {
         Self { refusals: Mutex::new(refusals), ..Self::default() }
     }
 
-    fn note(&self, kind: &'static str, note: String) -> Result<(), OutboxError> {
+    fn note(&self, kind: &'static str, note: String) -> Result<(), BoxError> {
         if self.broken.contains(kind) {
             return Err("it is broken".into());
         }
@@ -112,7 +112,7 @@ impl FakeOutbox {
     }
 }
 
-impl Outbox for FakeOutbox {
+impl RelaySink for FakeOutbox {
     async fn publish(&self, events: &[PublishedEvent]) -> Vec<bool> {
         if self.broken.contains("answer") {
             std::future::pending::<()>().await;
@@ -136,13 +136,13 @@ impl Outbox for FakeOutbox {
         events.iter().map(take).collect()
     }
 
-    async fn schedule_expiry(&self, order_id: OrderId, at: Timestamp) -> Result<(), OutboxError> {
+    async fn schedule_expiry(&self, order_id: OrderId, at: Timestamp) -> Result<(), BoxError> {
         self.scheduler_answers().await;
         let second = (at.epoch_ms() - START_MS) / 1_000;
         self.note("schedule", format!("schedule {order_id} at {second}"))
     }
 
-    async fn unschedule_expiry(&self, order_id: OrderId) -> Result<(), OutboxError> {
+    async fn unschedule_expiry(&self, order_id: OrderId) -> Result<(), BoxError> {
         self.scheduler_answers().await;
         self.note("unschedule", format!("unschedule {order_id}"))
     }
@@ -157,7 +157,7 @@ impl Outbox for FakeOutbox {
         expiries.iter().map(send).collect()
     }
 
-    async fn bury(&self, record: &str) -> Result<(), OutboxError> {
+    async fn bury(&self, record: &str) -> Result<(), BoxError> {
         if self.broken.contains("bury") {
             return Err("it is broken".into());
         }
@@ -172,7 +172,7 @@ fn event_ids(orders: &[&Order]) -> Vec<String> {
 
 #[tokio::test]
 async fn every_change_is_published_in_order() {
-    let outbox = FakeOutbox::default();
+    let sink = FakeOutbox::default();
     let (one, two) = (placed(1, 30), placed(2, 30));
     let one_cancelled = cancelled(&one);
     let records = [
@@ -183,45 +183,45 @@ async fn every_change_is_published_in_order() {
         record(3, Some(&two), Some(&two)),
         record(4, Some(&two), None),
     ];
-    assert_eq!(relay(&outbox, at(0), later(), &records).await, None);
-    assert_eq!(outbox.published(), event_ids(&[&one, &two, &one_cancelled]));
-    assert_eq!(*outbox.calls.lock().unwrap(), [2, 1], "two events of one order never share a call");
+    assert_eq!(relay(&sink, at(0), later(), &records).await, None);
+    assert_eq!(sink.published(), event_ids(&[&one, &two, &one_cancelled]));
+    assert_eq!(*sink.calls.lock().unwrap(), [2, 1], "two events of one order never share a call");
 }
 
 #[tokio::test]
 async fn a_call_has_ten_events_at_most() {
-    let outbox = FakeOutbox::default();
+    let sink = FakeOutbox::default();
     let orders: Vec<_> = (0..23).map(|byte| placed(byte, 30)).collect();
     let records = placements(&orders);
-    assert_eq!(relay(&outbox, at(0), later(), &records).await, None);
-    assert_eq!(*outbox.calls.lock().unwrap(), [10, 10, 3]);
-    assert_eq!(outbox.published().len(), 23);
+    assert_eq!(relay(&sink, at(0), later(), &records).await, None);
+    assert_eq!(*sink.calls.lock().unwrap(), [10, 10, 3]);
+    assert_eq!(sink.published().len(), 23);
 }
 
 #[tokio::test]
 async fn a_refused_event_is_sent_again_alone() {
     let orders: Vec<_> = (0..3).map(|byte| placed(byte, 30)).collect();
-    let outbox = FakeOutbox::refusing(&format!("{}:0", id(1)), 2);
+    let sink = FakeOutbox::refusing(&format!("{}:0", id(1)), 2);
     let records = placements(&orders);
-    assert_eq!(relay(&outbox, at(0), later(), &records).await, None);
-    assert_eq!(*outbox.calls.lock().unwrap(), [3, 1, 1]);
-    assert_eq!(outbox.published(), event_ids(&[&orders[0], &orders[2], &orders[1]]));
+    assert_eq!(relay(&sink, at(0), later(), &records).await, None);
+    assert_eq!(*sink.calls.lock().unwrap(), [3, 1, 1]);
+    assert_eq!(sink.published(), event_ids(&[&orders[0], &orders[2], &orders[1]]));
 }
 
 #[tokio::test]
 async fn an_event_refused_for_good_is_where_the_next_batch_begins() {
     let orders: Vec<_> = (0..3).map(|byte| placed(byte, 30)).collect();
     let change = cancelled(&orders[1]);
-    let outbox = FakeOutbox::refusing(&format!("{}:0", id(1)), usize::MAX);
+    let sink = FakeOutbox::refusing(&format!("{}:0", id(1)), usize::MAX);
     let records = [
         record(0, None, Some(&orders[0])),
         record(1, None, Some(&orders[1])),
         record(2, None, Some(&orders[2])),
         record(3, Some(&orders[1]), Some(&change)),
     ];
-    assert_eq!(relay(&outbox, at(0), later(), &records).await.as_deref(), Some("1"));
-    assert!(!outbox.published().contains(&format!("{}:1", id(1))), "never before version 0");
-    assert_eq!(outbox.expiries(), [0, 2].map(|byte| format!("send {} at 30", id(byte))));
+    assert_eq!(relay(&sink, at(0), later(), &records).await.as_deref(), Some("1"));
+    assert!(!sink.published().contains(&format!("{}:1", id(1))), "never before version 0");
+    assert_eq!(sink.expiries(), [0, 2].map(|byte| format!("send {} at 30", id(byte))));
 }
 
 #[tokio::test]
@@ -234,10 +234,10 @@ async fn a_short_hold_is_sent_straight_to_the_queue_and_a_long_one_scheduled_a_m
         (3_600, 0, "schedule {} at 3540"),
         (3_600, 3_540, "send {} at 3600"),
     ] {
-        let outbox = FakeOutbox::default();
+        let sink = FakeOutbox::default();
         let order = placed(1, hold);
-        assert_eq!(relay(&outbox, at(now), later(), &[record(0, None, Some(&order))]).await, None);
-        assert_eq!(outbox.expiries(), [expected.replace("{}", &order.id.to_string())]);
+        assert_eq!(relay(&sink, at(now), later(), &[record(0, None, Some(&order))]).await, None);
+        assert_eq!(sink.expiries(), [expected.replace("{}", &order.id.to_string())]);
     }
 }
 
@@ -245,12 +245,12 @@ async fn a_short_hold_is_sent_straight_to_the_queue_and_a_long_one_scheduled_a_m
 async fn a_final_order_keeps_no_schedule() {
     let unscheduled = || vec![format!("unschedule {}", id(1))];
     for (hold, expected) in [(30, vec![]), (69, vec![]), (70, unscheduled()), (90, unscheduled())] {
-        let outbox = FakeOutbox::default();
+        let sink = FakeOutbox::default();
         let order = placed(1, hold);
         let after = cancelled(&order);
         let records = [record(0, Some(&order), Some(&after))];
-        assert_eq!(relay(&outbox, at(0), later(), &records).await, None);
-        assert_eq!(outbox.expiries(), expected);
+        assert_eq!(relay(&sink, at(0), later(), &records).await, None);
+        assert_eq!(sink.expiries(), expected);
     }
 }
 
@@ -258,92 +258,92 @@ async fn a_final_order_keeps_no_schedule() {
 async fn an_expiry_that_cannot_be_set_is_where_the_next_batch_begins() {
     let (short, long) = (placed(1, 30), placed(2, 90));
     for (broken, order) in [(vec!["send"], &short), (vec!["send", "schedule"], &long)] {
-        let outbox = FakeOutbox { broken: broken.into_iter().collect(), ..FakeOutbox::default() };
-        let not_done = relay(&outbox, at(0), later(), &[record(7, None, Some(order))]).await;
+        let sink = FakeOutbox { broken: broken.into_iter().collect(), ..FakeOutbox::default() };
+        let not_done = relay(&sink, at(0), later(), &[record(7, None, Some(order))]).await;
         assert_eq!(not_done.as_deref(), Some("7"));
     }
 }
 
 #[tokio::test]
 async fn the_expiries_of_a_batch_are_sent_in_one_call() {
-    let outbox = FakeOutbox::default();
+    let sink = FakeOutbox::default();
     // Those of every other hold are scheduled.
     let orders: Vec<_> =
         (0..10).map(|byte| placed(byte, [30, 90][usize::from(byte) % 2])).collect();
-    assert_eq!(relay(&outbox, at(0), later(), &placements(&orders)).await, None);
-    assert_eq!(*outbox.sendings.lock().unwrap(), [5]);
-    assert_eq!(outbox.expiries().len(), 10);
+    assert_eq!(relay(&sink, at(0), later(), &placements(&orders)).await, None);
+    assert_eq!(*sink.sendings.lock().unwrap(), [5]);
+    assert_eq!(sink.expiries().len(), 10);
 }
 
 #[tokio::test]
 async fn where_nothing_is_to_be_sent_the_queue_is_not_called() {
-    let outbox = FakeOutbox::default();
+    let sink = FakeOutbox::default();
     let order = placed(1, 30);
     let after = cancelled(&order);
     let records = [record(0, None, Some(&placed(2, 90))), record(1, Some(&order), Some(&after))];
-    assert_eq!(relay(&outbox, at(0), later(), &records).await, None);
-    assert!(outbox.sendings.lock().unwrap().is_empty());
+    assert_eq!(relay(&sink, at(0), later(), &records).await, None);
+    assert!(sink.sendings.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn an_expiry_that_the_queue_refuses_is_where_the_next_batch_begins() {
     // The second is scheduled, and so not sent.
     for (unsent, not_done) in [(0, Some("0")), (1, None), (2, Some("2")), (3, Some("3"))] {
-        let outbox = FakeOutbox { unsent: HashSet::from([id(unsent)]), ..FakeOutbox::default() };
+        let sink = FakeOutbox { unsent: HashSet::from([id(unsent)]), ..FakeOutbox::default() };
         let orders = [placed(0, 30), placed(1, 90), placed(2, 30), placed(3, 30)];
-        let first = relay(&outbox, at(0), later(), &placements(&orders)).await;
+        let first = relay(&sink, at(0), later(), &placements(&orders)).await;
         assert_eq!(first.as_deref(), not_done);
     }
 }
 
 #[tokio::test]
 async fn a_scheduler_that_fails_holds_up_nothing() {
-    let outbox =
+    let sink =
         FakeOutbox { broken: HashSet::from(["schedule", "unschedule"]), ..FakeOutbox::default() };
     let order = placed(1, 90);
     let after = cancelled(&order);
     let records = [record(0, None, Some(&order)), record(1, Some(&order), Some(&after))];
-    assert_eq!(relay(&outbox, at(0), later(), &records).await, None);
-    assert_eq!(outbox.published(), event_ids(&[&order, &after]));
-    assert_eq!(outbox.expiries(), [format!("send {} at 90", order.id)], "the queue takes it");
+    assert_eq!(relay(&sink, at(0), later(), &records).await, None);
+    assert_eq!(sink.published(), event_ids(&[&order, &after]));
+    assert_eq!(sink.expiries(), [format!("send {} at 90", order.id)], "the queue takes it");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_scheduler_that_hangs_is_asked_no_more_and_holds_up_nothing() {
-    let outbox =
+    let sink =
         FakeOutbox { broken: HashSet::from(["answer of the scheduler"]), ..FakeOutbox::default() };
     let orders: Vec<_> = (0..49).map(|byte| placed(byte, 90)).collect();
     let last = placed(49, 90);
     let mut records = placements(&orders);
     records.push(record(49, Some(&last), Some(&cancelled(&last))));
     let deadline = Instant::now() + Duration::from_secs(9);
-    assert_eq!(relay(&outbox, at(0), deadline, &records).await, None);
+    assert_eq!(relay(&sink, at(0), deadline, &records).await, None);
     let sent: Vec<_> = orders.iter().map(|order| format!("send {} at 90", order.id)).collect();
-    assert_eq!(outbox.expiries(), sent, "the queue takes them");
+    assert_eq!(sink.expiries(), sent, "the queue takes them");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_takes_too_long_is_left_where_it_is() {
     let orders: Vec<_> = (0..11).map(|byte| placed(byte, 30)).collect();
-    let outbox = FakeOutbox { broken: HashSet::from(["answer"]), ..FakeOutbox::default() };
-    let not_done = relay(&outbox, at(0), later(), &placements(&orders)).await;
+    let sink = FakeOutbox { broken: HashSet::from(["answer"]), ..FakeOutbox::default() };
+    let not_done = relay(&sink, at(0), later(), &placements(&orders)).await;
     assert_eq!(not_done.as_deref(), Some("0"));
 }
 
 #[tokio::test]
 async fn a_poison_record_is_buried_whole_and_the_others_are_relayed() {
-    let outbox = FakeOutbox::default();
+    let sink = FakeOutbox::default();
     let (one, two) = (placed(1, 30), placed(2, 30));
     let records = [record(0, None, Some(&one)), poison(1), record(2, None, Some(&two))];
-    assert_eq!(relay(&outbox, at(0), later(), &records).await, None);
-    assert_eq!(*outbox.buried.lock().unwrap(), ["poison"]);
-    assert_eq!(outbox.published(), event_ids(&[&one, &two]));
+    assert_eq!(relay(&sink, at(0), later(), &records).await, None);
+    assert_eq!(*sink.buried.lock().unwrap(), ["poison"]);
+    assert_eq!(sink.published(), event_ids(&[&one, &two]));
 }
 
 #[tokio::test]
 async fn a_poison_record_that_cannot_be_buried_stays() {
-    let outbox = FakeOutbox { broken: HashSet::from(["bury"]), ..FakeOutbox::default() };
+    let sink = FakeOutbox { broken: HashSet::from(["bury"]), ..FakeOutbox::default() };
     let records = [record(0, None, Some(&placed(1, 30))), poison(1)];
-    assert_eq!(relay(&outbox, at(0), later(), &records).await.as_deref(), Some("1"));
-    assert_eq!(outbox.published().len(), 1);
+    assert_eq!(relay(&sink, at(0), later(), &records).await.as_deref(), Some("1"));
+    assert_eq!(sink.published().len(), 1);
 }

@@ -1,10 +1,10 @@
 //! The Lambda function behind `GET /api/orders/{id}`.
 
 use orders_domain::{OrderId, OrderStore};
-use orders_lambda::{Error, aws, http, telemetry};
+use orders_lambda::{BoxError, aws, http, telemetry};
 
 #[tokio::main(flavor = "local")]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), BoxError> {
     telemetry::init()?;
     let sdk = aws::sdk_config()?;
     let store = aws::store(&sdk)?;

@@ -1,9 +1,9 @@
 //! The Lambda function behind the queue of ticket events.
 
-use orders_lambda::{Error, aws, queue, telemetry};
+use orders_lambda::{BoxError, aws, queue, telemetry};
 
 #[tokio::main(flavor = "local")]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), BoxError> {
     telemetry::init()?;
     let sdk = aws::sdk_config()?;
     let store = aws::store(&sdk)?;

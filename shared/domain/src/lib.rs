@@ -21,7 +21,7 @@ pub use order::{
 };
 pub use price::{Price, PriceError};
 pub use store::{
-    CommitOutcome, Direction, ListQuery, OrderStore, Page, PageSize, PageSizeError, PlaceOutcome,
+    BoxError, CommitOutcome, Direction, ListQuery, OrderStore, Page, PageSize, PageSizeError, PlaceOutcome,
     Placement, Position, StoreError, TicketOutcome,
 };
 pub use ticket::{

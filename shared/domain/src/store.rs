@@ -7,6 +7,9 @@ use crate::{
     UserId,
 };
 
+/// Any error, with its chain of causes.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
 /// Where orders and tickets are kept. Every method that writes is one transaction: it happens whole
 /// or not at all, and not at all unless its conditions hold.
 pub trait OrderStore: Send + Sync {
@@ -165,13 +168,13 @@ pub enum StoreError {
     /// It is overloaded, in conflict for too long, or did not answer in time. A write may have
     /// happened; sending the same request again is safe.
     #[error("the store is not available")]
-    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    Unavailable(#[source] BoxError),
     /// It will not do this however often it is asked: a permission, a name or the code is wrong.
     #[error("the store refuses the request")]
-    Refused(#[source] Box<dyn Error + Send + Sync>),
+    Refused(#[source] BoxError),
     /// What it holds is not an order or a ticket.
     #[error("the store holds what it should not")]
-    Corrupt(#[source] Box<dyn Error + Send + Sync>),
+    Corrupt(#[source] BoxError),
 }
 
 impl StoreError {

@@ -1,10 +1,10 @@
 //! Items of the two tables, to and from the domain.
 
-use std::{collections::HashMap, error::Error};
+use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use orders_domain::{
-    Lock, Order, OrderVersion, Price, RefundDue, RefundReason, Replica, Status, StoreError, Ticket,
+    BoxError, Lock, Order, OrderVersion, Price, RefundDue, RefundReason, Replica, Status, StoreError, Ticket,
     TicketVersion, Timestamp,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -14,8 +14,6 @@ use crate::{corrupt, invalid_request};
 
 /// An item, by attribute.
 pub(crate) type Item = HashMap<String, AttributeValue>;
-
-type Anything = Box<dyn Error + Send + Sync>;
 
 /// An item whose attributes do not fit together.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +106,7 @@ pub(crate) fn ticket_version(attributes: Item) -> Result<Option<TicketVersion>, 
 fn parse<Row, T>(item: Item) -> Result<T, StoreError>
 where
     Row: DeserializeOwned,
-    T: TryFrom<Row, Error = Anything>,
+    T: TryFrom<Row, Error = BoxError>,
 {
     let row: Row = from_item(item).map_err(corrupt)?;
     row.try_into().map_err(StoreError::Corrupt)
@@ -141,9 +139,9 @@ impl From<&Order> for OrderRow {
 }
 
 impl TryFrom<OrderRow> for Order {
-    type Error = Anything;
+    type Error = BoxError;
 
-    fn try_from(row: OrderRow) -> Result<Self, Anything> {
+    fn try_from(row: OrderRow) -> Result<Self, BoxError> {
         Ok(Self {
             id: row.id.parse()?,
             user_id: row.user_id.parse()?,
@@ -163,9 +161,9 @@ impl TryFrom<OrderRow> for Order {
 }
 
 impl TryFrom<TicketFacts> for Ticket {
-    type Error = Anything;
+    type Error = BoxError;
 
-    fn try_from(facts: TicketFacts) -> Result<Self, Anything> {
+    fn try_from(facts: TicketFacts) -> Result<Self, BoxError> {
         Ok(Self {
             id: facts.id.parse()?,
             title: facts.title.parse()?,
@@ -176,9 +174,9 @@ impl TryFrom<TicketFacts> for Ticket {
 }
 
 impl TryFrom<TicketRow> for Replica {
-    type Error = Anything;
+    type Error = BoxError;
 
-    fn try_from(row: TicketRow) -> Result<Self, Anything> {
+    fn try_from(row: TicketRow) -> Result<Self, BoxError> {
         let lock = match (row.locked_by, row.locked_until) {
             (None, None) => Lock::Free,
             (Some(by), Some(until)) => Lock::Held { by: by.parse()?, until: time(until)? },
@@ -196,9 +194,9 @@ impl From<&RefundDue> for RefundRow {
 }
 
 impl TryFrom<RefundRow> for RefundDue {
-    type Error = Anything;
+    type Error = BoxError;
 
-    fn try_from(row: RefundRow) -> Result<Self, Anything> {
+    fn try_from(row: RefundRow) -> Result<Self, BoxError> {
         let reason =
             [RefundReason::AlreadyPaid, RefundReason::OrderCancelled, RefundReason::TicketTaken]
                 .into_iter()
@@ -208,7 +206,7 @@ impl TryFrom<RefundRow> for RefundDue {
     }
 }
 
-fn status(name: &str, payment_id: Option<String>) -> Result<Status, Anything> {
+fn status(name: &str, payment_id: Option<String>) -> Result<Status, BoxError> {
     let status = match payment_id {
         Some(id) => vec![Status::Paid { payment_id: id.parse()? }],
         None => vec![Status::AwaitingPayment, Status::Cancelled, Status::Expired],

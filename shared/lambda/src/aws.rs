@@ -13,7 +13,7 @@ use aws_types::SdkConfig;
 use orders_domain::StoreError;
 use orders_dynamo::DynamoStore;
 
-use crate::{Error, config, config::ConfigError, https, queue::SqsVisibility, telemetry::chain};
+use crate::{BoxError, config, config::ConfigError, https, queue::SqsVisibility, telemetry::chain};
 
 /// One try of one request. DynamoDB answers in milliseconds; a try that takes longer is lost.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,7 +32,7 @@ const ROOTS: &[u8] = include_bytes!("roots.pem");
 ///
 /// # Errors
 /// [`ConfigError`] if something is not set.
-pub fn sdk_config() -> Result<SdkConfig, Error> {
+pub fn sdk_config() -> Result<SdkConfig, BoxError> {
     let timeouts = TimeoutConfig::builder()
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(OPERATION_TIMEOUT)

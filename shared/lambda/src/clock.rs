@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lambda_runtime::{Context, Error};
-use orders_domain::{OrderId, Timestamp};
+use lambda_runtime::Context;
+use orders_domain::{BoxError, OrderId, Timestamp};
 use tokio::time::Instant;
 
 /// How much of a function's time is kept back to give an answer.
@@ -22,7 +22,7 @@ pub fn now() -> Timestamp {
 ///
 /// # Errors
 /// If the operating system has none.
-pub fn new_order_id(now: Timestamp) -> Result<OrderId, Error> {
+pub fn new_order_id(now: Timestamp) -> Result<OrderId, BoxError> {
     let mut random = [0; 10];
     getrandom::fill(&mut random)?;
     Ok(OrderId::at(now, &random))

@@ -12,13 +12,13 @@ use lambda_http::{
     aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse},
     request::{LambdaRequest, RequestContext},
 };
-use lambda_runtime::{Context, Error, LambdaEvent, service_fn};
+use lambda_runtime::{Context, LambdaEvent, service_fn};
 use orders_contracts::FieldError;
 use orders_domain::{CorrelationId, IdError, Order, OrderStore, Timestamp, UserId};
 use serde_json::value::RawValue;
 use tokio::time::timeout_at;
 
-use crate::{clock, problem::Problem, telemetry};
+use crate::{BoxError, clock, problem::Problem, telemetry};
 
 /// The most bytes that a body may have.
 const MAX_BODY_BYTES: usize = 4_096;
@@ -39,7 +39,7 @@ pub struct Call {
 ///
 /// # Errors
 /// If the Lambda runtime cannot be reached.
-pub async fn run<H, F>(handler: H) -> Result<(), Error>
+pub async fn run<H, F>(handler: H) -> Result<(), BoxError>
 where
     H: Fn(Call) -> F,
     F: Future<Output = Result<Response<String>, Problem>>,

@@ -27,14 +27,14 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use crate::Error;
+use crate::BoxError;
 
 /// What trusts those whose certificates go back to these roots (PEM). It has no time limits of its own:
 /// the SDK limits each try.
 ///
 /// # Errors
 /// If there are none, or they are garbled.
-pub(crate) fn connector(roots: &[u8]) -> Result<SharedHttpConnector, Error> {
+pub(crate) fn connector(roots: &[u8]) -> Result<SharedHttpConnector, BoxError> {
     let mut trusted = RootCertStore::empty();
     for root in CertificateDer::pem_slice_iter(roots) {
         trusted.add(root?)?;

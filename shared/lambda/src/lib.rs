@@ -7,10 +7,9 @@ pub mod config;
 pub mod contention;
 pub mod http;
 mod https;
-pub mod outbox;
 pub mod problem;
 pub mod queue;
 pub mod stream;
 pub mod telemetry;
 
-pub use lambda_runtime::Error;
+pub use orders_domain::BoxError;

@@ -1,13 +1,13 @@
 //! Every answer of the HTTP API that is not the one asked for.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use http::{
     HeaderValue, Response, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use orders_contracts::{FieldError, ProblemBody};
-use orders_domain::StoreError;
+use orders_domain::{BoxError, StoreError};
 
 use crate::telemetry::chain;
 
@@ -41,9 +41,9 @@ pub enum Problem {
     /// The idempotency key was used for another ticket.
     KeyReused,
     /// It cannot be said now whether the request was carried out. It is safe to send it again.
-    Unavailable(Box<dyn Error + Send + Sync>),
+    Unavailable(BoxError),
     /// The service is broken.
-    Internal(Box<dyn Error + Send + Sync>),
+    Internal(BoxError),
 }
 
 impl From<StoreError> for Problem {

@@ -1,15 +1,15 @@
 //! Batches of SQS messages. Each message has an outcome of its own: a bad one holds up no other.
 
-use std::{error::Error as StdError, time::Duration};
+use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use aws_sdk_sqs::Client;
-use lambda_runtime::{Context, Error, LambdaEvent, service_fn};
+use lambda_runtime::{Context, LambdaEvent, service_fn};
 use orders_domain::{StoreError, Timestamp};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    clock,
+    BoxError, clock,
     telemetry::{self, chain},
 };
 
@@ -39,9 +39,9 @@ pub enum Outcome {
 #[derive(Debug)]
 pub enum Failure {
     /// It will never be handled, so it need not wait.
-    Poison(Box<dyn StdError + Send + Sync>),
+    Poison(BoxError),
     /// It may be handled later.
-    Passing(Box<dyn StdError + Send + Sync>),
+    Passing(BoxError),
 }
 
 impl From<StoreError> for Failure {
@@ -58,7 +58,7 @@ pub trait Visibility {
         &self,
         receipt_handle: &str,
         time: Duration,
-    ) -> impl Future<Output = Result<(), Box<dyn StdError + Send + Sync>>>;
+    ) -> impl Future<Output = Result<(), BoxError>>;
 }
 
 /// A queue of SQS.
@@ -84,7 +84,7 @@ impl Visibility for SqsVisibility {
         &self,
         receipt_handle: &str,
         time: Duration,
-    ) -> Result<(), Box<dyn StdError + Send + Sync>> {
+    ) -> Result<(), BoxError> {
         let seconds = time.min(LONGEST_HIDDEN).as_secs();
         self.client
             .change_message_visibility()
@@ -101,7 +101,7 @@ impl Visibility for SqsVisibility {
 ///
 /// # Errors
 /// If the Lambda runtime cannot be reached.
-pub async fn run<V, H>(visibility: &V, handler: H) -> Result<(), Error>
+pub async fn run<V, H>(visibility: &V, handler: H) -> Result<(), BoxError>
 where
     V: Visibility,
     H: AsyncFn(Message<'_>) -> Result<Outcome, Failure>,
@@ -127,7 +127,7 @@ pub async fn process<V, H>(
     now: Timestamp,
     visibility: &V,
     handler: &H,
-) -> Result<SqsBatchResponse, Error>
+) -> Result<SqsBatchResponse, BoxError>
 where
     V: Visibility,
     H: AsyncFn(Message<'_>) -> Result<Outcome, Failure>,

@@ -1,20 +1,18 @@
 //! Batches of the orders table's stream. Unlike a queue's, a batch has an order, and the first record
 //! that is not done is where the next batch begins.
 
-use std::error::Error as StdError;
-
 use aws_lambda_events::{
     dynamodb::EventRecord,
     streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
 };
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use lambda_runtime::{LambdaEvent, service_fn};
 use orders_domain::{Order, Timestamp};
 use orders_dynamo::order_of_image;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::{clock, telemetry};
+use crate::{BoxError, clock, telemetry};
 
 /// One record of a batch.
 #[derive(Debug)]
@@ -24,7 +22,7 @@ pub struct Record<'a> {
     /// Its place in the stream; empty if the record has none.
     pub sequence_number: String,
     /// What it says; nothing, if it says that a row was removed, which this service never does.
-    pub change: Result<Option<Change>, Box<dyn StdError + Send + Sync>>,
+    pub change: Result<Option<Change>, BoxError>,
 }
 
 /// One committed write of an order.
@@ -44,7 +42,7 @@ pub struct Change {
 ///
 /// # Errors
 /// If the Lambda runtime cannot be reached.
-pub async fn run<H>(handler: H) -> Result<(), Error>
+pub async fn run<H>(handler: H) -> Result<(), BoxError>
 where
     H: AsyncFn(&[Record<'_>], Instant) -> Option<String>,
 {
@@ -54,7 +52,7 @@ where
         let deadline = clock::work_deadline(&event.context, clock::now());
         let not_done = Box::pin(handler(&records, deadline)).await;
         telemetry::flush_metrics();
-        Ok::<_, Error>(response(not_done))
+        Ok::<_, BoxError>(response(not_done))
     }))
     .await
 }
@@ -105,7 +103,7 @@ fn sequence_number(raw: &str) -> String {
 }
 
 impl Change {
-    fn of(record: EventRecord) -> Result<Option<Self>, Box<dyn StdError + Send + Sync>> {
+    fn of(record: EventRecord) -> Result<Option<Self>, BoxError> {
         if record.event_name == "REMOVE" {
             return Ok(None);
         }

@@ -26,7 +26,7 @@ static METRICS: OnceLock<&Collector> = OnceLock::new();
 ///
 /// # Errors
 /// If it is called twice.
-pub fn init() -> Result<(), crate::Error> {
+pub fn init() -> Result<(), crate::BoxError> {
     let wanted = env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
     let level = wanted.unwrap_or(LevelFilter::INFO).min(LevelFilter::INFO);
     // The span has the request's id; a list of one span would only say it again.

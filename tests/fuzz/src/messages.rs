@@ -1,6 +1,6 @@
 //! Messages of the queues, alone and in batches.
 
-use std::{error::Error, str, time::Duration};
+use std::{str, time::Duration};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_http::Context;
@@ -15,7 +15,7 @@ use crate::shop;
 struct Nowhere;
 
 impl Visibility for Nowhere {
-    async fn hide(&self, _: &str, _: Duration) -> Result<(), Box<dyn Error + Send + Sync>> {
+    async fn hide(&self, _: &str, _: Duration) -> Result<(), BoxError> {
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use aws_lambda_events::dynamodb::EventRecord;
 use orders_contracts::PublishedEvent;
 use orders_domain::{Order, OrderId, Status, Timestamp};
 use orders_lambda::{
-    outbox::{MAX_ENTRIES, Outbox, OutboxError},
+    BoxError,
     stream::{Record, read},
 };
 use serde_json::{Value, json};
@@ -39,15 +39,15 @@ pub fn stream_image(input: &[u8]) {
     }
 }
 
-/// Relays a batch to an outbox that never fails.
+/// Relays a batch to a sink that never fails.
 fn relay(records: &[Record<'_>]) {
-    let outbox = Taken::default();
+    let sink = Taken::default();
     let not_done = shop::run(async {
         let deadline = Instant::now() + Duration::from_secs(10);
-        order_relay::relay(&outbox, shop::now(), deadline, records).await
+        order_relay::relay(&sink, shop::now(), deadline, records).await
     });
     assert_eq!(not_done, None, "nothing stops the stream");
-    let (events, buried) = (outbox.events.into_inner(), outbox.buried.into_inner());
+    let (events, buried) = (sink.events.into_inner(), sink.buried.into_inner());
     assert!(events + buried.len() <= records.len());
     for record in records {
         let is_buried = buried.iter().any(|buried| buried == record.raw);
@@ -66,7 +66,7 @@ struct Taken {
     buried: RefCell<Vec<String>>,
 }
 
-impl Outbox for Taken {
+impl RelaySink for Taken {
     async fn publish(&self, events: &[PublishedEvent]) -> Vec<bool> {
         assert!((1..=MAX_ENTRIES).contains(&events.len()));
         for event in events {
@@ -77,12 +77,12 @@ impl Outbox for Taken {
         vec![true; events.len()]
     }
 
-    async fn schedule_expiry(&self, _: OrderId, at: Timestamp) -> Result<(), OutboxError> {
+    async fn schedule_expiry(&self, _: OrderId, at: Timestamp) -> Result<(), BoxError> {
         assert!(at > shop::now());
         Ok(())
     }
 
-    async fn unschedule_expiry(&self, _: OrderId) -> Result<(), OutboxError> {
+    async fn unschedule_expiry(&self, _: OrderId) -> Result<(), BoxError> {
         Ok(())
     }
 
@@ -91,7 +91,7 @@ impl Outbox for Taken {
         vec![true; expiries.len()]
     }
 
-    async fn bury(&self, record: &str) -> Result<(), OutboxError> {
+    async fn bury(&self, record: &str) -> Result<(), BoxError> {
         self.buried.borrow_mut().push(record.to_owned());
         Ok(())
     }

@@ -15,7 +15,7 @@ use orders_lambda::{
     stream::{Change, Record},
 };
 use orders_tests::{
-    canned,
+    aws_responses,
     gateway::{Api, Event},
     orders::{self, PLACED_AT_MS},
     stores,
@@ -244,11 +244,11 @@ async fn relay(ledger: &Ledger, change: impl Fn(u8) -> (Option<Order>, Order)) {
         .collect();
     let deadline = Instant::now() + Duration::from_mins(1);
     let ledger = ledger.clone();
-    let outbox = canned::outbox(move |operation, request| {
+    let sink = aws_responses::relay_sink(move |operation, request| {
         ledger.enter_batch(operation, request, "Entries");
-        canned::well(operation, request)
+        aws_responses::well(operation, request)
     });
-    assert_eq!(order_relay::relay(&outbox, now, deadline, &records).await, None);
+    assert_eq!(order_relay::relay(&sink, now, deadline, &records).await, None);
 }
 
 #[tokio::test]

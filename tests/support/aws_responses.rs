@@ -1,4 +1,4 @@
-//! The relay's outbox in AWS, with answers that a test makes up.
+//! The relay sink on AWS, with responses that a test defines.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use aws_smithy_runtime_api::{
     http::{Response, StatusCode},
 };
 use aws_smithy_types::body::SdkBody;
-use orders_lambda::outbox::{AwsOutbox, OutboxNames};
+use order_relay::sink::{AwsRelaySink, RelaySinkConfig};
 use serde_json::{Value, json};
 
 /// The HTTP status and the body of an answer.
@@ -38,13 +38,13 @@ pub fn well(operation: &str, request: &Value) -> Answer {
         "SendMessage" => json!({"MessageId": "message"}),
         "CreateSchedule" => json!({"ScheduleArn": "schedule"}),
         "DeleteSchedule" => json!({}),
-        other => panic!("the outbox has no use for {other}"),
+        other => panic!("the relay does not call {other}"),
     };
     (200, answer)
 }
 
-/// The outbox; what is given answers each of its calls, by the operation's name and the request.
-pub fn outbox(answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 'static) -> AwsOutbox {
+/// The relay sink; the given function answers each call, by operation name and request.
+pub fn relay_sink(answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 'static) -> AwsRelaySink {
     let sdk = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
@@ -53,7 +53,7 @@ pub fn outbox(answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 'static) -
         .retry_config(RetryConfig::disabled())
         .build();
     let name = |name: &str| name.to_owned();
-    let names = OutboxNames {
+    let names = RelaySinkConfig {
         event_bus_name: name("bus"),
         expiry_queue_url: name("https://sqs.us-east-1.amazonaws.com/111122223333/expiries"),
         expiry_queue_arn: name("arn:aws:sqs:us-east-1:111122223333:expiries"),
@@ -62,7 +62,7 @@ pub fn outbox(answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 'static) -
         scheduler_role_arn: name("arn:aws:iam::111122223333:role/scheduler"),
         poison_queue_url: name("https://sqs.us-east-1.amazonaws.com/111122223333/poison"),
     };
-    AwsOutbox::new(&sdk, names)
+    AwsRelaySink::new(&sdk, names)
 }
 
 struct Canned<F>(F);
@@ -85,7 +85,7 @@ impl<F: Fn(&str, &Value) -> Answer + Send + Sync> HttpConnector for Canned<F> {
             (Some(target), _) => target.split_once('.').expect("a service and an operation").1,
             (None, "POST") => "CreateSchedule",
             (None, "DELETE") => "DeleteSchedule",
-            (None, other) => panic!("the outbox has no use for {other}"),
+            (None, other) => panic!("the relay does not call {other}"),
         };
         let body = request.body().bytes().unwrap_or_default();
         let (status, answer) =

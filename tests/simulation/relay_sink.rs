@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use orders_contracts::{ExpiryMessage, PublishedEvent};
 use orders_domain::{OrderId, Timestamp};
-use orders_lambda::outbox::{LONGEST_DELAY, Outbox, OutboxError};
+use order_relay::sink::{LONGEST_DELAY, RelaySink};
+use orders_domain::BoxError;
 use orders_tests::history::Event;
 
 use crate::{
@@ -25,24 +26,24 @@ pub(crate) struct Outside {
     pub(crate) buried: Vec<String>,
 }
 
-/// The outbox, as one invocation reaches it.
-pub(crate) struct SimulatedOutbox(pub(crate) Arc<Invocation>);
+/// The sink, as one invocation reaches it.
+pub(crate) struct SimulatedRelaySink(pub(crate) Arc<Invocation>);
 
-impl SimulatedOutbox {
+impl SimulatedRelaySink {
     /// A call that fails, or has its effect; or both.
-    async fn call(&self, effect: impl FnOnce(&Arc<World>)) -> Result<(), OutboxError> {
+    async fn call(&self, effect: impl FnOnce(&Arc<World>)) -> Result<(), BoxError> {
         let world = &self.0.world;
         self.0.pause().await;
-        let fails = world.fault(Fault::OutboxFailed);
+        let fails = world.fault(Fault::RelaySinkFailed);
         if !fails || world.comes_to(30) {
             effect(world);
         }
         self.0.pause().await;
-        if fails { Err(Fault::OutboxFailed.name().into()) } else { Ok(()) }
+        if fails { Err(Fault::RelaySinkFailed.name().into()) } else { Ok(()) }
     }
 }
 
-impl Outbox for SimulatedOutbox {
+impl RelaySink for SimulatedRelaySink {
     async fn publish(&self, events: &[PublishedEvent]) -> Vec<bool> {
         let world = &self.0.world;
         self.0.pause().await;
@@ -66,11 +67,11 @@ impl Outbox for SimulatedOutbox {
         taken
     }
 
-    async fn schedule_expiry(&self, order_id: OrderId, at: Timestamp) -> Result<(), OutboxError> {
+    async fn schedule_expiry(&self, order_id: OrderId, at: Timestamp) -> Result<(), BoxError> {
         self.call(|world| world.schedule(order_id, at)).await
     }
 
-    async fn unschedule_expiry(&self, order_id: OrderId) -> Result<(), OutboxError> {
+    async fn unschedule_expiry(&self, order_id: OrderId) -> Result<(), BoxError> {
         self.call(|world| {
             world.count(Happening::Unscheduled);
             world.state().outside.schedules.remove(&order_id);
@@ -97,7 +98,7 @@ impl Outbox for SimulatedOutbox {
         if call.await.is_err() { vec![false; expiries.len()] } else { taken }
     }
 
-    async fn bury(&self, record: &str) -> Result<(), OutboxError> {
+    async fn bury(&self, record: &str) -> Result<(), BoxError> {
         self.call(|world| {
             world.count(Happening::Buried);
             world.state().outside.buried.push(record.to_owned());

@@ -1,7 +1,7 @@
 //! Where the relay puts what has happened: events on the bus, expiries in the scheduler or straight
 //! in their queue, poison in its dead-letter queue.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use aws_sdk_eventbridge::{self as eventbridge, types::PutEventsRequestEntry};
 use aws_sdk_scheduler::{
@@ -21,17 +21,14 @@ use chrono::DateTime;
 use orders_contracts::{ExpiryMessage, PublishedEvent, SOURCE};
 use orders_domain::{OrderId, Timestamp};
 
-use crate::{
-    clock,
+use orders_lambda::{
+    BoxError, clock,
     config::{ConfigError, required},
     telemetry::chain,
 };
 
-/// Why something could not be put where it belongs.
-pub type OutboxError = Box<dyn Error + Send + Sync>;
-
 /// Where the relay puts what has happened.
-pub trait Outbox {
+pub trait RelaySink {
     /// Puts up to [`MAX_ENTRIES`] events on the bus. Says of each whether the bus has taken it.
     fn publish(&self, events: &[PublishedEvent]) -> impl Future<Output = Vec<bool>>;
 
@@ -40,11 +37,11 @@ pub trait Outbox {
         &self,
         order_id: OrderId,
         at: Timestamp,
-    ) -> impl Future<Output = Result<(), OutboxError>>;
+    ) -> impl Future<Output = Result<(), BoxError>>;
 
     /// Takes that back; nothing to do if it is not there any more.
     fn unschedule_expiry(&self, order_id: OrderId)
-    -> impl Future<Output = Result<(), OutboxError>>;
+    -> impl Future<Output = Result<(), BoxError>>;
 
     /// Has the expiry of up to [`MAX_ENTRIES`] orders asked for, of each at its time, rounded down
     /// to a second; after [`LONGEST_DELAY`] if the time is further off. Says of each whether the
@@ -52,7 +49,7 @@ pub trait Outbox {
     fn send_expiries(&self, expiries: &[(OrderId, Timestamp)]) -> impl Future<Output = Vec<bool>>;
 
     /// Keeps a record that cannot be understood, whole.
-    fn bury(&self, record: &str) -> impl Future<Output = Result<(), OutboxError>>;
+    fn bury(&self, record: &str) -> impl Future<Output = Result<(), BoxError>>;
 }
 
 /// The most events that the bus takes at once (EventBridge API reference, `PutEvents`), and the most
@@ -64,16 +61,16 @@ pub const LONGEST_DELAY: Duration = Duration::from_mins(15);
 
 /// The outbox in AWS.
 #[derive(Clone, Debug)]
-pub struct AwsOutbox {
+pub struct AwsRelaySink {
     eventbridge: eventbridge::Client,
     scheduler: scheduler::Client,
     sqs: sqs::Client,
-    names: OutboxNames,
+    names: RelaySinkConfig,
 }
 
 /// What the outbox works on.
 #[derive(Clone, Debug)]
-pub struct OutboxNames {
+pub struct RelaySinkConfig {
     /// Where events are put.
     pub event_bus_name: String,
     /// Where messages go that ask for an expiry.
@@ -90,7 +87,7 @@ pub struct OutboxNames {
     pub poison_queue_url: String,
 }
 
-impl OutboxNames {
+impl RelaySinkConfig {
     /// Each from the variable of its name.
     ///
     /// # Errors
@@ -108,10 +105,10 @@ impl OutboxNames {
     }
 }
 
-impl AwsOutbox {
+impl AwsRelaySink {
     /// The outbox on what has these names.
     #[must_use]
-    pub fn new(sdk: &SdkConfig, names: OutboxNames) -> Self {
+    pub fn new(sdk: &SdkConfig, names: RelaySinkConfig) -> Self {
         Self {
             eventbridge: eventbridge::Client::new(sdk),
             scheduler: scheduler::Client::new(sdk),
@@ -129,7 +126,7 @@ impl AwsOutbox {
             .build()
     }
 
-    fn target(&self, message: String) -> Result<Target, OutboxError> {
+    fn target(&self, message: String) -> Result<Target, BoxError> {
         // The queue is there, so a delivery fails only for a short while, if at all.
         let retries = RetryPolicy::builder()
             .maximum_retry_attempts(10)
@@ -149,7 +146,7 @@ impl AwsOutbox {
     async fn send_batch(
         &self,
         expiries: &[(OrderId, Timestamp)],
-    ) -> Result<SendMessageBatchOutput, OutboxError> {
+    ) -> Result<SendMessageBatchOutput, BoxError> {
         let now = clock::now();
         let entry = |&(order_id, at): &(OrderId, Timestamp)| {
             let delay = now.until(at).min(LONGEST_DELAY);
@@ -157,7 +154,7 @@ impl AwsOutbox {
                 .id(order_id.to_string())
                 .message_body(ExpiryMessage { order_id }.to_text()?)
                 .delay_seconds(i32::try_from(delay.as_secs())?);
-            Ok::<_, OutboxError>(entry.build()?)
+            Ok::<_, BoxError>(entry.build()?)
         };
         let entries = expiries.iter().map(entry).collect::<Result<_, _>>()?;
         let batch = self.sqs.send_message_batch().queue_url(&self.names.expiry_queue_url);
@@ -165,7 +162,7 @@ impl AwsOutbox {
     }
 }
 
-impl Outbox for AwsOutbox {
+impl RelaySink for AwsRelaySink {
     async fn publish(&self, events: &[PublishedEvent]) -> Vec<bool> {
         let entries = events.iter().map(|event| self.entry(event)).collect();
         match self.eventbridge.put_events().set_entries(Some(entries)).send().await {
@@ -186,7 +183,7 @@ impl Outbox for AwsOutbox {
         }
     }
 
-    async fn schedule_expiry(&self, order_id: OrderId, at: Timestamp) -> Result<(), OutboxError> {
+    async fn schedule_expiry(&self, order_id: OrderId, at: Timestamp) -> Result<(), BoxError> {
         let target = self.target(ExpiryMessage { order_id }.to_text()?)?;
         let window = FlexibleTimeWindow::builder().mode(FlexibleTimeWindowMode::Off).build()?;
         let created = self
@@ -213,7 +210,7 @@ impl Outbox for AwsOutbox {
         }
     }
 
-    async fn unschedule_expiry(&self, order_id: OrderId) -> Result<(), OutboxError> {
+    async fn unschedule_expiry(&self, order_id: OrderId) -> Result<(), BoxError> {
         let deleted = self
             .scheduler
             .delete_schedule()
@@ -253,7 +250,7 @@ impl Outbox for AwsOutbox {
         }
     }
 
-    async fn bury(&self, record: &str) -> Result<(), OutboxError> {
+    async fn bury(&self, record: &str) -> Result<(), BoxError> {
         self.sqs
             .send_message()
             .queue_url(&self.names.poison_queue_url)
@@ -265,7 +262,7 @@ impl Outbox for AwsOutbox {
 }
 
 /// A one-time schedule (EventBridge Scheduler user guide, "Schedule types"), to the second, in UTC.
-fn at_expression(at: Timestamp) -> Result<String, OutboxError> {
+fn at_expression(at: Timestamp) -> Result<String, BoxError> {
     let time = i64::try_from(at.epoch_ms()).ok().and_then(DateTime::from_timestamp_millis);
     Ok(format!("at({})", time.ok_or("no such time")?.format("%Y-%m-%dT%H:%M:%S")))
 }
