@@ -356,7 +356,7 @@ async fn a_message_that_asks_for_an_expiry_waits_until_its_time_or_for_as_long_a
 #[tokio::test]
 async fn a_record_is_buried_as_it_came() {
     let (sink, requests) = kept();
-    sink.bury("{garbled").await.unwrap();
+    sink.dead_letter("{garbled").await.unwrap();
     let request = requests.lock().unwrap().pop().unwrap();
     assert!(request["QueueUrl"].as_str().unwrap().ends_with("/poison"));
     assert_eq!(request["MessageBody"], "{garbled");

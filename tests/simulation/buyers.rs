@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use orders_tests::history::{Answer, Asked, Charge};
 
 use crate::{
-    coverage::Happening, queues::QueueName, requests::Sent, seller::ticket_id, world::World,
+    coverage::Observed, queues::QueueName, requests::Sent, seller::ticket_id, world::World,
 };
 
 /// Somebody who buys.
@@ -100,7 +100,7 @@ impl Buyer {
         let asked = Asked::Place { ticket: ticket.to_owned(), key: key.cloned() };
         let world = Arc::clone(&self.world);
         let answer = if world.comes_to(15) {
-            world.count(Happening::DoubleClick);
+            world.count(Observed::DoubleClick);
             let (one, two) =
                 tokio::join!(world.ask(&self.name, asked.clone()), world.ask(&self.name, asked));
             self.remember(&one);
@@ -142,7 +142,7 @@ impl Buyer {
     /// Pays for an order that there is not.
     fn pay_for_nothing(&self) {
         let number = self.world.state().rng.u128(..);
-        self.world.count(Happening::ChargedForNothing);
+        self.world.count(Observed::ChargedForNothing);
         self.charge(&uuid::Uuid::from_u128(number).to_string());
     }
 
@@ -198,10 +198,10 @@ impl Buyer {
         };
         let Some(told) = sent.answer(&self.world).await else { return };
         match told.status {
-            304 => self.world.count(Happening::Unchanged),
-            400 => self.world.count(Happening::BadRequest),
-            404 => self.world.count(Happening::NotFound),
-            503 => self.world.count(Happening::Unavailable),
+            304 => self.world.count(Observed::Unchanged),
+            400 => self.world.count(Observed::BadRequest),
+            404 => self.world.count(Observed::NotFound),
+            503 => self.world.count(Observed::Unavailable),
             status => self.world.broken(format!("nonsense is answered {status}")),
         }
     }

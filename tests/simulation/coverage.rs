@@ -50,7 +50,7 @@ counted! {
 
 counted! {
     /// What happens.
-    Happening {
+    Observed {
         Placed = "placed",
         TakenOver = "placed by takeover",
         Cancelled = "awaiting -> cancelled",
@@ -99,12 +99,12 @@ counted! {
 #[derive(Clone, Debug)]
 pub(crate) struct Coverage {
     faults: Vec<u64>,
-    happenings: Vec<u64>,
+    observed: Vec<u64>,
 }
 
 impl Default for Coverage {
     fn default() -> Self {
-        Self { faults: vec![0; Fault::ALL.len()], happenings: vec![0; Happening::ALL.len()] }
+        Self { faults: vec![0; Fault::ALL.len()], observed: vec![0; Observed::ALL.len()] }
     }
 }
 
@@ -113,15 +113,15 @@ impl Coverage {
         self.faults[fault as usize] += 1;
     }
 
-    pub(crate) fn happening(&mut self, happening: Happening) {
-        self.happenings[happening as usize] += 1;
+    pub(crate) fn observed(&mut self, observed: Observed) {
+        self.observed[observed as usize] += 1;
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
         for (sum, count) in self.faults.iter_mut().zip(&other.faults) {
             *sum += count;
         }
-        for (sum, count) in self.happenings.iter_mut().zip(&other.happenings) {
+        for (sum, count) in self.observed.iter_mut().zip(&other.observed) {
             *sum += count;
         }
     }
@@ -133,7 +133,7 @@ impl Coverage {
     /// Every line of the table: what, and how often.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let faults = Fault::ALL.iter().map(|fault| fault.name()).zip(self.faults.iter().copied());
-        let happenings = Happening::ALL.iter().map(|happening| happening.name());
-        faults.chain(happenings.zip(self.happenings.iter().copied()))
+        let observed = Observed::ALL.iter().map(|observed| observed.name());
+        faults.chain(observed.zip(self.observed.iter().copied()))
     }
 }

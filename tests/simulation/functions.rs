@@ -6,7 +6,7 @@ use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use orders_lambda::queue::{Visibility, process};
 
 use crate::{
-    coverage::{Fault, Happening},
+    coverage::{Fault, Observed},
     invocation::{Invocation, invoke},
     queues::{QueueName, Received},
     world::World,
@@ -32,7 +32,7 @@ impl Visibility for SimulatedVisibility {
         }
         let until_ms = world.now_ms() + time.as_secs() * 1_000;
         world.state().queue(*queue).hide(receipt_handle.parse()?, until_ms);
-        world.count(Happening::ComesAgain);
+        world.count(Observed::ComesAgain);
         world.messages[*queue as usize].notify_waiters();
         invocation.pause().await;
         Ok(())
@@ -169,11 +169,11 @@ impl World {
         let dead = state.queue(queue).dead.len();
         let batch = state.queues[queue as usize].receive(now_ms, &mut state.rng);
         for _ in dead..state.queue(queue).dead.len() {
-            state.coverage.happening(Happening::DeadLettered);
+            state.coverage.observed(Observed::DeadLettered);
         }
         for message in &batch {
             if message.overtook {
-                state.coverage.happening(Happening::OutOfOrder);
+                state.coverage.observed(Observed::OutOfOrder);
             }
             if queue == QueueName::Tickets {
                 state.promises.ticket_received(&message.body, message.receive_count);

@@ -13,7 +13,7 @@ use std::{
 use orders_domain::{Lock, Order, OrderId, Replica, Status, Ticket, TicketId, Timestamp};
 use orders_tests::history::{Charge, Event};
 
-use crate::{coverage::Happening, queues::QueueName};
+use crate::{coverage::Observed, queues::QueueName};
 
 /// What has been seen of a run, and the first promise that was broken in it.
 pub(crate) struct Promises {
@@ -64,7 +64,7 @@ pub(crate) enum Write {
 pub(crate) struct Change {
     pub(crate) before: Option<Order>,
     pub(crate) after: Order,
-    pub(crate) what: Happening,
+    pub(crate) what: Observed,
 }
 
 impl Promises {

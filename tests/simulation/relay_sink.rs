@@ -9,7 +9,7 @@ use orders_domain::BoxError;
 use orders_tests::history::Event;
 
 use crate::{
-    coverage::{Fault, Happening},
+    coverage::{Fault, Observed},
     invocation::Invocation,
     queues::QueueName,
     world::World,
@@ -73,7 +73,7 @@ impl RelaySink for SimulatedRelaySink {
 
     async fn unschedule_expiry(&self, order_id: OrderId) -> Result<(), BoxError> {
         self.call(|world| {
-            world.count(Happening::Unscheduled);
+            world.count(Observed::Unscheduled);
             world.state().outside.schedules.remove(&order_id);
         })
         .await
@@ -90,7 +90,7 @@ impl RelaySink for SimulatedRelaySink {
                 }
                 let message = ExpiryMessage { order_id }.to_text().expect("an id is JSON");
                 let delay = now.until(at).min(LONGEST_DELAY);
-                world.count(Happening::SentStraight);
+                world.count(Observed::SentStraight);
                 world.send(QueueName::Expiries, message, delay.as_secs() * 1_000);
                 *taken = true;
             }
@@ -98,9 +98,9 @@ impl RelaySink for SimulatedRelaySink {
         if call.await.is_err() { vec![false; expiries.len()] } else { taken }
     }
 
-    async fn bury(&self, record: &str) -> Result<(), BoxError> {
+    async fn dead_letter(&self, record: &str) -> Result<(), BoxError> {
         self.call(|world| {
-            world.count(Happening::Buried);
+            world.count(Observed::Buried);
             world.state().outside.buried.push(record.to_owned());
         })
         .await
@@ -113,14 +113,14 @@ impl World {
         self.tell(|| format!("bus: {} {} v{}", event.kind, event.order, event.version));
         let mut state = self.state();
         if !state.promises.published(&event) {
-            state.coverage.happening(Happening::PublishedAgain);
+            state.coverage.observed(Observed::PublishedAgain);
         }
         state.history.events.push(event);
     }
 
     /// Makes a schedule, unless it is there.
     fn schedule(self: &Arc<Self>, order_id: OrderId, at: Timestamp) {
-        self.count(Happening::Scheduled);
+        self.count(Observed::Scheduled);
         let known = self.state().outside.schedules.insert(order_id, at).is_some();
         if !known {
             tokio::task::spawn_local(fire(Arc::clone(self), order_id, at));

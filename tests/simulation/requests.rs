@@ -9,7 +9,7 @@ use orders_lambda::http::answer;
 use orders_tests::history::{Answer, Asked, Request};
 
 use crate::{
-    coverage::{Fault, Happening},
+    coverage::{Fault, Observed},
     invocation::{Invocation, invoke},
     world::World,
 };
@@ -99,22 +99,22 @@ impl Told {
     }
 
     /// The answer to this, if it is one that may be given.
-    fn to(&self, asked: &Asked) -> Option<(Answer, Happening)> {
+    fn to(&self, asked: &Asked) -> Option<(Answer, Observed)> {
         let answer = Answer::read(asked, self.status.try_into().ok()?, &self.body)?;
-        let happening = match (&answer, asked) {
-            (Answer::Order(_), Asked::Place { .. }) if self.has_placed => Happening::Created,
-            (Answer::Order(_), Asked::Place { .. }) => Happening::Repeated,
-            (Answer::Order(_), _) => Happening::Shown,
-            (Answer::Orders(_), _) => Happening::Listed,
-            (Answer::Cancelled, _) => Happening::Let,
-            (Answer::Reserved, _) => Happening::Reserved,
-            (Answer::Sold, _) => Happening::Sold,
-            (Answer::NoSuchTicket | Answer::NoSuchOrder, _) => Happening::NotFound,
-            (Answer::KeyReused, _) => Happening::KeyReused,
-            (Answer::OrderPaid, _) => Happening::OrderPaid,
-            (Answer::Unknown, _) => Happening::Unavailable,
+        let observed = match (&answer, asked) {
+            (Answer::Order(_), Asked::Place { .. }) if self.has_placed => Observed::Created,
+            (Answer::Order(_), Asked::Place { .. }) => Observed::Repeated,
+            (Answer::Order(_), _) => Observed::Shown,
+            (Answer::Orders(_), _) => Observed::Listed,
+            (Answer::Cancelled, _) => Observed::Let,
+            (Answer::Reserved, _) => Observed::Reserved,
+            (Answer::Sold, _) => Observed::Sold,
+            (Answer::NoSuchTicket | Answer::NoSuchOrder, _) => Observed::NotFound,
+            (Answer::KeyReused, _) => Observed::KeyReused,
+            (Answer::OrderPaid, _) => Observed::OrderPaid,
+            (Answer::Unknown, _) => Observed::Unavailable,
         };
-        Some((answer, happening))
+        Some((answer, observed))
     }
 }
 
@@ -127,7 +127,7 @@ impl World {
         let told = sent.answer(self).await;
         let answer = match &told {
             None => {
-                self.count(Happening::NoAnswer);
+                self.count(Observed::NoAnswer);
                 Answer::Unknown
             }
             Some(told) => self.judged(buyer, &asked, told, from_ms),
@@ -161,12 +161,12 @@ impl World {
     }
 
     fn judged(&self, buyer: &str, asked: &Asked, told: &Told, from_ms: u64) -> Answer {
-        let Some((answer, happening)) = told.to(asked) else {
+        let Some((answer, observed)) = told.to(asked) else {
             self.broken(format!("{asked:?} is answered {} {}", told.status, told.body));
             return Answer::Unknown;
         };
         let mut state = self.state();
-        state.coverage.happening(happening);
+        state.coverage.observed(observed);
         state.promises.answered(buyer, asked, &answer, told.has_placed, from_ms);
         answer
     }

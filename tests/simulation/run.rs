@@ -111,7 +111,7 @@ impl World {
             drop(state);
             self.state().queue(queue).dead = stay;
             for body in go {
-                self.count(crate::coverage::Happening::Redriven);
+                self.count(crate::coverage::Observed::Redriven);
                 self.send(queue, body, 0);
             }
         }

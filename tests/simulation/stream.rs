@@ -7,7 +7,7 @@ use orders_domain::{Order, Status};
 use orders_lambda::stream;
 
 use crate::{
-    coverage::{Fault, Happening},
+    coverage::{Fault, Observed},
     invocation::invoke,
     relay_sink::SimulatedRelaySink,
     world::World,
@@ -93,7 +93,7 @@ async fn read_shard(world: Arc<World>, shard: usize) {
         world.state().stream.shards[shard].checkpoint += done;
         if done < batch.len() {
             failures += 1;
-            world.count(Happening::RelayedAgain);
+            world.count(Observed::RelayedAgain);
             world.sleep_ms(100..=2_000).await;
         } else {
             failures = 0;

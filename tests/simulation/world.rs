@@ -15,7 +15,7 @@ use orders_tests::history::History;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    coverage::{Coverage, Fault, Happening},
+    coverage::{Coverage, Fault, Observed},
     relay_sink::Outside,
     plan::Plan,
     promises::Promises,
@@ -142,8 +142,8 @@ impl World {
         strikes
     }
 
-    pub(crate) fn count(&self, happening: Happening) {
-        self.state().coverage.happening(happening);
+    pub(crate) fn count(&self, observed: Observed) {
+        self.state().coverage.observed(observed);
     }
 
     pub(crate) fn roll(&self, range: RangeInclusive<u64>) -> u64 {

@@ -7,7 +7,7 @@ use orders_domain::{
 use orders_tests::memory::at_once;
 
 use crate::{
-    coverage::Happening,
+    coverage::Observed,
     promises::{Change, Write},
     world::World,
 };
@@ -52,13 +52,13 @@ impl World {
         self.tell(|| format!("ticket-events: apply {id} v{version} ({rule:?}) -> {outcome:?}"));
         let replica = at_once(self.store.find_ticket(&ticket.id))?;
         let mut state = self.state();
-        state.coverage.happening(match outcome {
-            TicketOutcome::Refused { .. } => Happening::TicketRefused,
-            TicketOutcome::Applied { replaced: None } => Happening::TicketFirst,
+        state.coverage.observed(match outcome {
+            TicketOutcome::Refused { .. } => Observed::TicketRefused,
+            TicketOutcome::Applied { replaced: None } => Observed::TicketFirst,
             TicketOutcome::Applied { replaced } if replaced == ticket.version.previous() => {
-                Happening::TicketNext
+                Observed::TicketNext
             }
-            TicketOutcome::Applied { .. } => Happening::TicketOverGap,
+            TicketOutcome::Applied { .. } => Observed::TicketOverGap,
         });
         let applied = matches!(outcome, TicketOutcome::Applied { .. });
         state.promises.ticket_applied(applied, ticket, replica);
@@ -78,7 +78,7 @@ impl World {
             state.promises.orders_written(expected, orders, ticket, replica, write, now_ms);
         let any = !changes.is_empty();
         for Change { before, after, what } in changes {
-            state.coverage.happening(what);
+            state.coverage.observed(what);
             state.stream.push(before.as_ref(), &after, now_ms);
         }
         drop(state);

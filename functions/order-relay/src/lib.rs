@@ -43,8 +43,8 @@ pub async fn relay(
     deadline: Instant,
     records: &[Record<'_>],
 ) -> Option<String> {
-    let scheduler_hangs = Cell::new(false);
-    let mut relay = Relay { sink, now, deadline, scheduler_hangs, waiting: Vec::new() };
+    let scheduler_timed_out = Cell::new(false);
+    let mut relay = Relay { sink, now, deadline, scheduler_timed_out, waiting: Vec::new() };
     for record in records {
         if let Err(sequence_number) = relay.take(record).await {
             return Some(sequence_number);
@@ -54,7 +54,7 @@ pub async fn relay(
 }
 
 /// The sequence number of a record that is not done.
-type NotDone = String;
+type SequenceNumber = String;
 
 /// An expiry for which there is no schedule.
 struct Unscheduled;
@@ -63,12 +63,12 @@ struct Relay<'a, O> {
     sink: &'a O,
     now: Timestamp,
     deadline: Instant,
-    scheduler_hangs: Cell<bool>,
-    waiting: Vec<Happening>,
+    scheduler_timed_out: Cell<bool>,
+    waiting: Vec<PendingEvent>,
 }
 
 /// What has happened to one order.
-struct Happening {
+struct PendingEvent {
     sequence_number: String,
     event: OrderEvent,
     order: Order,
@@ -77,36 +77,36 @@ struct Happening {
 }
 
 impl<O: RelaySink> Relay<'_, O> {
-    async fn take(&mut self, record: &Record<'_>) -> Result<(), NotDone> {
-        let happening = match Happening::of(record) {
-            Ok(happening) => happening,
+    async fn take(&mut self, record: &Record<'_>) -> Result<(), SequenceNumber> {
+        let event = match PendingEvent::from_record(record) {
+            Ok(event) => event,
             Err(error) => {
                 tracing::error!(error = chain(error.as_ref()), "a record is poison");
                 self.flush().await?;
-                return self.bury(record).await;
+                return self.dead_letter(record).await;
             }
         };
-        if let Some(happening) = happening {
+        if let Some(event) = event {
             // Never two events of one order in one call: of those, the bus might refuse the first.
             let same_order =
-                self.waiting.iter().any(|waiting| waiting.order.id == happening.order.id);
+                self.waiting.iter().any(|waiting| waiting.order.id == event.order.id);
             if same_order || self.waiting.len() == MAX_ENTRIES {
                 self.flush().await?;
             }
-            self.waiting.push(happening);
+            self.waiting.push(event);
         }
         Ok(())
     }
 
-    async fn bury(&self, record: &Record<'_>) -> Result<(), NotDone> {
-        self.sink.bury(record.raw).await.map_err(|error| {
+    async fn dead_letter(&self, record: &Record<'_>) -> Result<(), SequenceNumber> {
+        self.sink.dead_letter(record.raw).await.map_err(|error| {
             tracing::error!(error = chain(error.as_ref()), "a record could not be buried");
             record.sequence_number.clone()
         })
     }
 
     /// Finishes what waits.
-    async fn flush(&mut self) -> Result<(), NotDone> {
+    async fn flush(&mut self) -> Result<(), SequenceNumber> {
         let waiting = std::mem::take(&mut self.waiting);
         let Some(first) = waiting.first() else { return Ok(()) };
         timeout_at(self.deadline, self.finish(&waiting)).await.unwrap_or_else(|elapsed| {
@@ -116,36 +116,36 @@ impl<O: RelaySink> Relay<'_, O> {
     }
 
     /// Publishes these, and sets or removes the expiry of each order that could be published.
-    async fn finish(&self, happenings: &[Happening]) -> Result<(), NotDone> {
-        let mut done = self.publish(happenings).await;
-        let published = (0..happenings.len()).filter(|at| done[*at]);
+    async fn finish(&self, events: &[PendingEvent]) -> Result<(), SequenceNumber> {
+        let mut done = self.publish(events).await;
+        let published = (0..events.len()).filter(|at| done[*at]);
         let unscheduled = published.map(async |at| {
-            self.count(&happenings[at]);
-            self.see_to_schedule(&happenings[at]).await.is_err().then_some(at)
+            self.count(&events[at]);
+            self.update_schedule(&events[at]).await.is_err().then_some(at)
         });
         let unscheduled: Vec<usize> =
             stream::iter(unscheduled).buffered(SCHEDULES_AT_ONCE).filter_map(ready).collect().await;
-        let orders = unscheduled.iter().map(|at| &happenings[*at].order);
+        let orders = unscheduled.iter().map(|at| &events[*at].order);
         let mut sent = self.send(orders).await.into_iter();
         for at in unscheduled {
             done[at] = sent.next().unwrap_or(false);
         }
         match done.iter().position(|done| !done) {
-            Some(first) => Err(happenings[first].sequence_number.clone()),
+            Some(first) => Err(events[first].sequence_number.clone()),
             None => Ok(()),
         }
     }
 
     /// Puts events on the bus, and again those that it refuses. Says of each whether it is there.
-    async fn publish(&self, happenings: &[Happening]) -> Vec<bool> {
-        let mut published = vec![false; happenings.len()];
+    async fn publish(&self, events: &[PendingEvent]) -> Vec<bool> {
+        let mut published = vec![false; events.len()];
         for _ in 0..MAX_TRIES {
-            let missing: Vec<usize> = (0..happenings.len()).filter(|at| !published[*at]).collect();
+            let missing: Vec<usize> = (0..events.len()).filter(|at| !published[*at]).collect();
             if missing.is_empty() {
                 break;
             }
             let events: Vec<_> =
-                missing.iter().map(|at| happenings[*at].published.clone()).collect();
+                missing.iter().map(|at| events[*at].published.clone()).collect();
             for (at, taken) in missing.into_iter().zip(self.sink.publish(&events).await) {
                 published[at] = taken;
             }
@@ -153,8 +153,8 @@ impl<O: RelaySink> Relay<'_, O> {
         published
     }
 
-    fn count(&self, happening: &Happening) {
-        let name = match happening.event {
+    fn count(&self, event: &PendingEvent) {
+        let name = match event.event {
             OrderEvent::Created => "OrdersPlaced",
             OrderEvent::Paid { .. } => "OrdersPaid",
             OrderEvent::Cancelled => "OrdersCancelled",
@@ -162,19 +162,19 @@ impl<O: RelaySink> Relay<'_, O> {
             OrderEvent::RefundDue(_) => "RefundsDue",
         };
         metrics::counter!(name).increment(1);
-        let lag_ms = happening.written_at.until(self.now).as_millis();
+        let lag_ms = event.written_at.until(self.now).as_millis();
         metrics::histogram!("RelayLag").record(u32::try_from(lag_ms).unwrap_or(u32::MAX));
     }
 
     /// Makes or removes the schedule of an expiry, or says that a message has to ask for it instead: a
     /// scheduler that fails does not hold up the stream, and a message that comes too early waits in
     /// its queue.
-    async fn see_to_schedule(&self, happening: &Happening) -> Result<(), Unscheduled> {
-        let order = &happening.order;
-        if happening.event == OrderEvent::Created {
+    async fn update_schedule(&self, event: &PendingEvent) -> Result<(), Unscheduled> {
+        let order = &event.order;
+        if event.event == OrderEvent::Created {
             return self.schedule(order).await;
         }
-        if happening.event.settles_expiry()
+        if event.event.settles_expiry()
             && may_be_scheduled(order)
             && let Err(error) = self.in_time(self.sink.unschedule_expiry(order.id)).await
         {
@@ -202,12 +202,12 @@ impl<O: RelaySink> Relay<'_, O> {
         &self,
         call: impl Future<Output = Result<(), BoxError>>,
     ) -> Result<(), BoxError> {
-        if self.scheduler_hangs.get() {
+        if self.scheduler_timed_out.get() {
             return Err("the scheduler hangs".into());
         }
         let answer = timeout(SCHEDULER_TIME, call).await;
         if answer.is_err() {
-            self.scheduler_hangs.set(true);
+            self.scheduler_timed_out.set(true);
         }
         answer?
     }
@@ -224,7 +224,7 @@ fn may_be_scheduled(order: &Order) -> bool {
     order.created_at.until(order.expires_at) >= SCHEDULE_LEAD + SCHEDULE_MARGIN
 }
 
-impl Happening {
+impl PendingEvent {
     /// What the record tells; nothing, if it tells of no change.
     fn of(record: &Record<'_>) -> Result<Option<Self>, BoxError> {
         let Change { before, after: order, at } = match &record.change {

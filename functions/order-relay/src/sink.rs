@@ -49,7 +49,7 @@ pub trait RelaySink {
     fn send_expiries(&self, expiries: &[(OrderId, Timestamp)]) -> impl Future<Output = Vec<bool>>;
 
     /// Keeps a record that cannot be understood, whole.
-    fn bury(&self, record: &str) -> impl Future<Output = Result<(), BoxError>>;
+    fn dead_letter(&self, record: &str) -> impl Future<Output = Result<(), BoxError>>;
 }
 
 /// The most events that the bus takes at once (EventBridge API reference, `PutEvents`), and the most
@@ -250,7 +250,7 @@ impl RelaySink for AwsRelaySink {
         }
     }
 
-    async fn bury(&self, record: &str) -> Result<(), BoxError> {
+    async fn dead_letter(&self, record: &str) -> Result<(), BoxError> {
         self.sqs
             .send_message()
             .queue_url(&self.names.poison_queue_url)

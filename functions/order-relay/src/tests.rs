@@ -157,8 +157,8 @@ impl RelaySink for FakeOutbox {
         expiries.iter().map(send).collect()
     }
 
-    async fn bury(&self, record: &str) -> Result<(), BoxError> {
-        if self.broken.contains("bury") {
+    async fn dead_letter(&self, record: &str) -> Result<(), BoxError> {
+        if self.broken.contains("dead_letter") {
             return Err("it is broken".into());
         }
         self.buried.lock().unwrap().push(record.to_owned());
@@ -342,7 +342,7 @@ async fn a_poison_record_is_buried_whole_and_the_others_are_relayed() {
 
 #[tokio::test]
 async fn a_poison_record_that_cannot_be_buried_stays() {
-    let sink = FakeOutbox { broken: HashSet::from(["bury"]), ..FakeOutbox::default() };
+    let sink = FakeOutbox { broken: HashSet::from(["dead_letter"]), ..FakeOutbox::default() };
     let records = [record(0, None, Some(&placed(1, 30))), poison(1)];
     assert_eq!(relay(&sink, at(0), later(), &records).await.as_deref(), Some("1"));
     assert_eq!(sink.published().len(), 1);

@@ -91,7 +91,7 @@ impl RelaySink for Taken {
         vec![true; expiries.len()]
     }
 
-    async fn bury(&self, record: &str) -> Result<(), BoxError> {
+    async fn dead_letter(&self, record: &str) -> Result<(), BoxError> {
         self.buried.borrow_mut().push(record.to_owned());
         Ok(())
     }

@@ -20,7 +20,7 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use crate::{
     state::{ChargeNumber, OrderNumber, Pending, State, Tick},
-    steps::{Action, Happening, Message},
+    steps::{Action, Observed, Message},
 };
 
 /// How far the search goes.
@@ -62,7 +62,7 @@ fn states_that_keep_every_promise(bounds: Bounds) -> usize {
 #[test]
 fn whatever_can_happen_is_met() {
     // Ends once it has met all.
-    Ticket::new(WIDE, happenings()).checker().spawn_bfs().join().assert_properties();
+    Ticket::new(WIDE, observed()).checker().spawn_bfs().join().assert_properties();
 }
 
 /// One ticket and all who want it.
@@ -134,7 +134,7 @@ impl Ticket {
     }
 
     /// Whether this can happen next, and is not seen to happen before.
-    fn shows_first(&self, state: &State, what: Happening) -> bool {
+    fn shows_first(&self, state: &State, what: Observed) -> bool {
         let bit = 1 << what as u32;
         if self.seen.load(Ordering::Relaxed) & bit != 0 {
             return false;
@@ -176,11 +176,11 @@ fn promises() -> Vec<Property<Ticket>> {
 }
 
 /// What must be possible, or else the promises would say little.
-fn happenings() -> Vec<Property<Ticket>> {
+fn observed() -> Vec<Property<Ticket>> {
     macro_rules! happens {
-        ($what:literal, $happening:ident) => {
+        ($what:literal, $observed:ident) => {
             Property::sometimes($what, |ticket: &Ticket, state| {
-                ticket.shows_first(state, Happening::$happening)
+                ticket.shows_first(state, Observed::$observed)
             })
         };
     }

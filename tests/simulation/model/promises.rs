@@ -2,7 +2,7 @@
 
 use crate::{
     state::{Ask, CHARGES, Locked, ORDERS, Row, Stage, State, Tick},
-    steps::{Action, Happening, Message},
+    steps::{Action, Observed, Message},
 };
 
 pub(crate) const LEAVES_PAID: &str = "a paid order stays paid";
@@ -39,9 +39,9 @@ pub(crate) fn broken_by_writing(
 }
 
 /// The promise that is broken by doing nothing, if any.
-pub(crate) fn broken_by_leaving(read: &Row, ask: Ask, why: Happening) -> Option<&'static str> {
+pub(crate) fn broken_by_leaving(read: &Row, ask: Ask, why: Observed) -> Option<&'static str> {
     let Ask::Pay { charge, .. } = ask else { return None };
-    let is_done = why == Happening::BookedBefore && read.bookings(charge) == 1;
+    let is_done = why == Observed::BookedBefore && read.bookings(charge) == 1;
     (!is_done).then_some(CHARGE_IS_LOST)
 }
 
@@ -79,10 +79,10 @@ pub(crate) fn a_ticket_can_be_had_unless_it_is_held(state: &State) -> bool {
         return true;
     }
     let expected = match state.lock {
-        Locked::Free => Happening::Placed,
-        Locked::Held { until, .. } if until <= state.now => Happening::PlacedByTakeover,
-        Locked::Held { .. } => Happening::Reserved,
-        Locked::Sold { .. } => Happening::Sold,
+        Locked::Free => Observed::Placed,
+        Locked::Held { until, .. } if until <= state.now => Observed::PlacedByTakeover,
+        Locked::Held { .. } => Observed::Reserved,
+        Locked::Sold { .. } => Observed::Sold,
     };
     alone(state, Message::Place { order: newcomer }).1 == Some(expected)
 }
@@ -114,11 +114,11 @@ pub(crate) fn all_comes_to_its_end(state: &State) -> bool {
 }
 
 /// The state after an operation that nothing disturbs, and the last thing that it did.
-fn alone(state: &State, message: Message) -> (State, Option<Happening>) {
+fn alone(state: &State, message: Message) -> (State, Option<Observed>) {
     let (mut state, mut done) = state.after(Action::Begin { message });
     while !state.pending.is_empty() {
-        let (after, happening) = state.after(Action::Continue { pending: 0 });
-        (state, done) = (after, happening.or(done));
+        let (after, observed) = state.after(Action::Continue { pending: 0 });
+        (state, done) = (after, observed.or(done));
     }
     (state, done)
 }

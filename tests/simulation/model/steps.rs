@@ -34,7 +34,7 @@ pub(crate) enum Action {
 
 /// What a step has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Happening {
+pub(crate) enum Observed {
     Placed,
     PlacedByTakeover,
     PlacedBefore,
@@ -58,9 +58,9 @@ pub(crate) enum Happening {
 
 impl State {
     /// The state after an action, and what has happened, if it is more than a read.
-    pub(crate) fn after(&self, action: Action) -> (Self, Option<Happening>) {
+    pub(crate) fn after(&self, action: Action) -> (Self, Option<Observed>) {
         let mut after = self.clone();
-        let happening = match action {
+        let observed = match action {
             Action::Tick => {
                 after.now += 1;
                 None
@@ -72,10 +72,10 @@ impl State {
             }
         };
         after.pending.sort();
-        (after, happening)
+        (after, observed)
     }
 
-    fn begin(&mut self, message: Message) -> Option<Happening> {
+    fn begin(&mut self, message: Message) -> Option<Observed> {
         let now = self.now;
         match message {
             Message::Place { order } => self.begin_to_place(order, now),
@@ -94,24 +94,24 @@ impl State {
     }
 
     /// A ticket that somebody has is answered from the read alone.
-    fn begin_to_place(&mut self, order: OrderNumber, now: Tick) -> Option<Happening> {
+    fn begin_to_place(&mut self, order: OrderNumber, now: Tick) -> Option<Observed> {
         let lock = self.replica().lock;
         let is_repeat = self.order(order).is_some();
-        let refused = |why| Some(if is_repeat { Happening::PlacedBefore } else { why });
+        let refused = |why| Some(if is_repeat { Observed::PlacedBefore } else { why });
         if lock.holder().map(number) == Some(order) {
-            return Some(Happening::PlacedBefore);
+            return Some(Observed::PlacedBefore);
         }
         let next = match lock.claim(time(now)) {
             Claim::Free => Pending::Place { order, now, lapsed: None },
             Claim::Lapsed(by) => Pending::ReadLapsed { order, now, lapsed: number(by) },
-            Claim::Reserved { .. } => return refused(Happening::Reserved),
-            Claim::Sold => return refused(Happening::Sold),
+            Claim::Reserved { .. } => return refused(Observed::Reserved),
+            Claim::Sold => return refused(Observed::Sold),
         };
         self.pending.push(next);
         None
     }
 
-    fn go_on(&mut self, pending: Pending) -> Option<Happening> {
+    fn go_on(&mut self, pending: Pending) -> Option<Observed> {
         match pending {
             Pending::ReadLapsed { order, now, lapsed } => {
                 let read = *self.order(lapsed)?;
@@ -126,7 +126,7 @@ impl State {
         }
     }
 
-    fn pay_late(&mut self, charge: ChargeNumber, now: Tick, read: Row) -> Option<Happening> {
+    fn pay_late(&mut self, charge: ChargeNumber, now: Tick, read: Row) -> Option<Observed> {
         let order = self.charged(charge)?;
         let lock = self.replica().lock;
         if lock.holder().map(number) == Some(order) {
@@ -142,12 +142,12 @@ impl State {
     }
 
     /// Reads the order and decides.
-    fn ask(&mut self, order: OrderNumber, ask: Ask) -> Option<Happening> {
+    fn ask(&mut self, order: OrderNumber, ask: Ask) -> Option<Observed> {
         let read = *self.order(order)?;
         self.decide_on(order, read, ask)
     }
 
-    fn decide_on(&mut self, order: OrderNumber, read: Row, ask: Ask) -> Option<Happening> {
+    fn decide_on(&mut self, order: OrderNumber, read: Row, ask: Ask) -> Option<Observed> {
         match decided(order, &read, ask) {
             Ok(_) => {
                 self.pending.push(Pending::Commit { order, read, ask });
@@ -165,25 +165,25 @@ impl State {
         order: OrderNumber,
         now: Tick,
         lapsed: Option<(OrderNumber, Row)>,
-    ) -> Option<Happening> {
+    ) -> Option<Observed> {
         let takeover = match lapsed {
             Some((lapsed, read)) => Some(decided(lapsed, &read, Ask::Expire { now }).ok()?),
             None => None,
         };
-        let happening =
-            if takeover.is_some() { Happening::PlacedByTakeover } else { Happening::Placed };
+        let observed =
+            if takeover.is_some() { Observed::PlacedByTakeover } else { Observed::Placed };
         let store = self.store();
         Some(match answered(store.place(&Placement { order: new_order(order, now), takeover })) {
             PlaceOutcome::Placed => {
                 self.read_all(&store);
-                happening
+                observed
             }
-            PlaceOutcome::Repeat(_) => Happening::PlacedBefore,
-            PlaceOutcome::Moved => Happening::Overtaken,
+            PlaceOutcome::Repeat(_) => Observed::PlacedBefore,
+            PlaceOutcome::Moved => Observed::Overtaken,
         })
     }
 
-    fn commit(&mut self, order: OrderNumber, read: &Row, ask: Ask) -> Option<Happening> {
+    fn commit(&mut self, order: OrderNumber, read: &Row, ask: Ask) -> Option<Observed> {
         let transition = decided(order, read, ask).ok()?;
         let store = self.store();
         Some(match answered(store.commit(&transition)) {
@@ -191,7 +191,7 @@ impl State {
                 self.read_all(&store);
                 committed(&transition, read.is_due(self.now))
             }
-            CommitOutcome::Moved => Happening::Overtaken,
+            CommitOutcome::Moved => Observed::Overtaken,
         })
     }
 
@@ -215,7 +215,7 @@ impl State {
 }
 
 /// What the service decides, as a change to commit or as what has happened without one.
-fn decided(order: OrderNumber, read: &Row, ask: Ask) -> Result<Transition, Happening> {
+fn decided(order: OrderNumber, read: &Row, ask: Ask) -> Result<Transition, Observed> {
     let command = match ask {
         Ask::Cancel => Command::Cancel,
         Ask::Expire { now } => Command::Expire { now: time(now) },
@@ -225,26 +225,26 @@ fn decided(order: OrderNumber, read: &Row, ask: Ask) -> Result<Transition, Happe
     };
     match (decide(&read.to_order(order), &command), ask) {
         (Decision::Apply(transition), _) => Ok(transition),
-        (Decision::AlreadyDone, Ask::Cancel) => Err(Happening::CancelledBefore),
-        (Decision::AlreadyDone, Ask::Expire { .. }) => Err(Happening::ExpiredBefore),
-        (Decision::AlreadyDone, Ask::Pay { .. }) => Err(Happening::BookedBefore),
-        (Decision::Refuse(Refusal::Paid), _) => Err(Happening::CancelRefused),
-        (Decision::Refuse(Refusal::NotDue { .. }), _) => Err(Happening::ExpiryTooEarly),
+        (Decision::AlreadyDone, Ask::Cancel) => Err(Observed::CancelledBefore),
+        (Decision::AlreadyDone, Ask::Expire { .. }) => Err(Observed::ExpiredBefore),
+        (Decision::AlreadyDone, Ask::Pay { .. }) => Err(Observed::BookedBefore),
+        (Decision::Refuse(Refusal::Paid), _) => Err(Observed::CancelRefused),
+        (Decision::Refuse(Refusal::NotDue { .. }), _) => Err(Observed::ExpiryTooEarly),
     }
 }
 
-fn committed(transition: &Transition, was_due: bool) -> Happening {
+fn committed(transition: &Transition, was_due: bool) -> Observed {
     let order = transition.order();
     match (transition.lock(), &order.status) {
-        (LockChange::Seal, _) if was_due => Happening::PaidWhenDue,
-        (LockChange::Seal, _) => Happening::Paid,
-        (LockChange::LockAgain, _) => Happening::PaidLate,
-        (LockChange::Release, Status::Expired) => Happening::Expired,
-        (LockChange::Release, _) => Happening::Cancelled,
+        (LockChange::Seal, _) if was_due => Observed::PaidWhenDue,
+        (LockChange::Seal, _) => Observed::Paid,
+        (LockChange::LockAgain, _) => Observed::PaidLate,
+        (LockChange::Release, Status::Expired) => Observed::Expired,
+        (LockChange::Release, _) => Observed::Cancelled,
         (LockChange::Keep, _) => match order.refunds_due.last().map(|refund| refund.reason) {
-            Some(RefundReason::AlreadyPaid) => Happening::AlreadyPaid,
-            Some(RefundReason::OrderCancelled) => Happening::OrderCancelled,
-            _ => Happening::TicketTaken,
+            Some(RefundReason::AlreadyPaid) => Observed::AlreadyPaid,
+            Some(RefundReason::OrderCancelled) => Observed::OrderCancelled,
+            _ => Observed::TicketTaken,
         },
     }
 }

@@ -3,7 +3,7 @@
 use orders_domain::{Lock, Order, OrderId, RefundReason, Replica, Status, TicketId};
 
 use super::{Change, Promises, Write};
-use crate::coverage::Happening;
+use crate::coverage::Observed;
 
 impl Promises {
     /// Holds a write against the promises. `expected` are the orders it says it has written, `found`
@@ -79,7 +79,7 @@ impl Promises {
     }
 
     /// A new order: promises 4 and 5, and 7 for the order it takes the ticket from.
-    fn placed(&mut self, order: &Order, lock_before: Lock, write: &Write) -> Happening {
+    fn placed(&mut self, order: &Order, lock_before: Lock, write: &Write) -> Observed {
         let id = order.id;
         self.require(matches!(write, Write::Placement { .. }), || format!("{id} was not placed"));
         let fresh = order.status == Status::AwaitingPayment
@@ -93,16 +93,16 @@ impl Promises {
         });
         self.placed_as_wanted(order);
         match lock_before {
-            Lock::Free => Happening::Placed,
+            Lock::Free => Observed::Placed,
             Lock::Held { until, .. } => {
                 self.require(until <= order.created_at, || {
                     format!("promise 7: {id} takes over a hold that has not lapsed")
                 });
-                Happening::TakenOver
+                Observed::TakenOver
             }
             Lock::Sold { .. } => {
                 self.broke(format!("promise 1: {id} takes a ticket that is sold"));
-                Happening::TakenOver
+                Observed::TakenOver
             }
         }
     }
@@ -130,7 +130,7 @@ impl Promises {
         after: &Order,
         lock_before: Lock,
         write: &Write,
-    ) -> Happening {
+    ) -> Observed {
         let id = after.id;
         self.require(after.version.number() == before.version.number() + 1, || {
             format!("promise 3: {id} goes from {:?} to {:?}", before.version, after.version)
@@ -151,53 +151,53 @@ impl Promises {
             (Status::AwaitingPayment, Status::Cancelled) => {
                 let wanted = self.cancels.contains(&id.to_string());
                 self.require(wanted, || format!("promise 12: the owner did not cancel {id}"));
-                if due { Happening::CancelledWhenDue } else { Happening::Cancelled }
+                if due { Observed::CancelledWhenDue } else { Observed::Cancelled }
             }
             (Status::AwaitingPayment, Status::Expired) => {
                 self.require(due, || format!("promise 7: {id} expires before its time"));
-                Happening::Expired
+                Observed::Expired
             }
             (Status::AwaitingPayment, Status::Paid { payment_id }) => {
                 self.charge_booked(after, payment_id.as_str());
-                if due { Happening::PaidWhenDue } else { Happening::Paid }
+                if due { Observed::PaidWhenDue } else { Observed::Paid }
             }
             (Status::Expired, Status::Paid { payment_id }) => {
                 self.charge_booked(after, payment_id.as_str());
                 self.require(lock_before == Lock::Free, || {
                     format!("promise 1: {id} is paid and its ticket is {lock_before:?}")
                 });
-                Happening::PaidLate
+                Observed::PaidLate
             }
             (from, to) => {
                 let (from, to) = (from.name(), to.name());
                 self.broke(format!("promise 3: {id} goes from {from} to {to}"));
-                Happening::Cancelled
+                Observed::Cancelled
             }
         }
     }
 
-    fn refund_due(&mut self, before: &Order, after: &Order) -> Happening {
+    fn refund_due(&mut self, before: &Order, after: &Order) -> Observed {
         let id = after.id;
         let one_more = after.refunds_due.len() == before.refunds_due.len() + 1
             && after.refunds_due.starts_with(&before.refunds_due)
             && after.status == before.status;
         self.require(one_more, || format!("promise 8: {before:?} becomes {after:?}"));
-        let Some(refund) = after.refunds_due.last() else { return Happening::RefundTaken };
+        let Some(refund) = after.refunds_due.last() else { return Observed::RefundTaken };
         let again = before.refunds_due.iter().any(|it| it.payment_id == refund.payment_id)
             || before.status == Status::Paid { payment_id: refund.payment_id.clone() };
         self.require(!again, || format!("promise 8: {} is counted twice", refund.payment_id));
         self.charge_booked(after, refund.payment_id.as_str());
-        let (reason, happening) = match &after.status {
-            Status::Paid { .. } => (RefundReason::AlreadyPaid, Happening::RefundAlreadyPaid),
-            Status::Cancelled => (RefundReason::OrderCancelled, Happening::RefundCancelled),
-            Status::Expired => (RefundReason::TicketTaken, Happening::RefundTaken),
+        let (reason, observed) = match &after.status {
+            Status::Paid { .. } => (RefundReason::AlreadyPaid, Observed::RefundAlreadyPaid),
+            Status::Cancelled => (RefundReason::OrderCancelled, Observed::RefundCancelled),
+            Status::Expired => (RefundReason::TicketTaken, Observed::RefundTaken),
             Status::AwaitingPayment => {
                 self.broke(format!("promise 3: {id} awaits payment and gives one back"));
-                return Happening::RefundTaken;
+                return Observed::RefundTaken;
             }
         };
         self.require(refund.reason == reason, || format!("promise 8: {refund:?} of {after:?}"));
-        happening
+        observed
     }
 
     fn charge_booked(&mut self, order: &Order, payment: &str) {
