@@ -102,7 +102,7 @@ fn shown(order: &Order) -> String {
 fn word(outcome: &PlaceOutcome) -> &'static str {
     match outcome {
         PlaceOutcome::Placed => "placed",
-        PlaceOutcome::Repeat(_) => "repeat",
-        PlaceOutcome::Moved => "moved",
+        PlaceOutcome::AlreadyPlaced(_) => "repeat",
+        PlaceOutcome::Conflict => "moved",
     }
 }

@@ -48,7 +48,7 @@ impl OrderStore for Lagging {
 
     async fn commit(&self, transition: &Transition) -> Result<CommitOutcome, StoreError> {
         if take(&self.refused_commits) {
-            return Ok(CommitOutcome::Moved);
+            return Ok(CommitOutcome::Conflict);
         }
         self.inner.commit(transition).await
     }

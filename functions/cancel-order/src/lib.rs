@@ -22,7 +22,7 @@ pub async fn handle(store: &impl OrderStore, call: Call) -> Result<Response<Stri
         };
         match store.commit(&transition).await? {
             CommitOutcome::Committed => return empty(StatusCode::NO_CONTENT, &[]),
-            CommitOutcome::Moved => pause().await,
+            CommitOutcome::Conflict => pause().await,
         }
     }
     Err(Problem::Unavailable("the order kept changing".into()))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Response, StatusCode};
 use orders_contracts::{FieldError, OrderBody, parse_place_order};
 use orders_domain::{
-    Claim, Command, Decision, IdempotencyKey, NewOrder, Order, OrderId, OrderStore, PlaceOutcome,
+    Availability, Command, Decision, IdempotencyKey, NewOrder, Order, OrderId, OrderStore, PlaceOutcome,
     Placement, StoreError, TicketId, Timestamp, Transition, decide,
 };
 use orders_lambda::{
@@ -127,13 +127,13 @@ pub async fn place_order(
             pause().await;
             continue;
         }
-        let takeover = match replica.lock.claim(request.order.now) {
-            Claim::Free => None,
-            Claim::Reserved { until } => {
+        let takeover = match replica.lock.availability(request.order.now) {
+            Availability::Free => None,
+            Availability::Reserved { until } => {
                 return earlier_order(store, request, PlaceError::Reserved { until }).await;
             }
-            Claim::Sold => return earlier_order(store, request, PlaceError::Sold).await,
-            Claim::Lapsed(by) => match expiry(store, by, request.order.now).await? {
+            Availability::Sold => return earlier_order(store, request, PlaceError::Sold).await,
+            Availability::Lapsed(by) => match expiry(store, by, request.order.now).await? {
                 Some(expiry) => Some(expiry),
                 None => continue,
             },
@@ -142,8 +142,8 @@ pub async fn place_order(
         let placement = Placement { order, takeover };
         match store.place(&placement).await? {
             PlaceOutcome::Placed => return Ok(placement.order),
-            PlaceOutcome::Repeat(earlier) => return same_request(earlier, request),
-            PlaceOutcome::Moved => {}
+            PlaceOutcome::AlreadyPlaced(earlier) => return same_request(earlier, request),
+            PlaceOutcome::Conflict => {}
         }
     }
     Err(PlaceError::Contended)

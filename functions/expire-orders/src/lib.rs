@@ -49,7 +49,7 @@ pub async fn handle(
                     .record(u32::try_from(late_ms).unwrap_or(u32::MAX));
                 return Ok(Outcome::Done);
             }
-            CommitOutcome::Moved => pause().await,
+            CommitOutcome::Conflict => pause().await,
         }
     }
     Err(Failure::Passing("the order kept changing".into()))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use orders_contracts::PaymentEvent;
 use orders_domain::{
-    Claim, Command, CommitOutcome, Decision, Order, OrderStore, Status, StoreError, Timestamp,
+    Availability, Command, CommitOutcome, Decision, Order, OrderStore, Status, StoreError, Timestamp,
     decide,
 };
 use orders_lambda::{
@@ -49,7 +49,7 @@ pub async fn handle(
         };
         match store.commit(&transition).await? {
             CommitOutcome::Committed => return Ok(Outcome::Done),
-            CommitOutcome::Moved => pause().await,
+            CommitOutcome::Conflict => pause().await,
         }
     }
     Err(Failure::Passing("the order kept changing".into()))
@@ -69,10 +69,10 @@ async fn free_ticket(
         pause().await;
         return Ok(None);
     }
-    match replica.lock.claim(now) {
-        Claim::Free => Ok(Some(true)),
-        Claim::Reserved { .. } | Claim::Sold => Ok(Some(false)),
-        Claim::Lapsed(by) => {
+    match replica.lock.availability(now) {
+        Availability::Free => Ok(Some(true)),
+        Availability::Reserved { .. } | Availability::Sold => Ok(Some(false)),
+        Availability::Lapsed(by) => {
             let Some(lapsed) = store.find(by).await? else { return Ok(None) };
             if let Decision::Apply(expiry) = decide(&lapsed, &Command::Expire { now }) {
                 store.commit(&expiry).await?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    Claim, CommitOutcome, Direction, ListQuery, Lock, LockChange, Order, OrderId, OrderStore, Page,
+    Availability, CommitOutcome, Direction, ListQuery, Lock, LockChange, Order, OrderId, OrderStore, Page,
     PlaceOutcome, Placement, Position, Replica, StoreError, Ticket, TicketId, TicketOutcome,
     TicketRule, Transition, Verdict,
 };
@@ -47,11 +47,11 @@ impl Tables {
         let stored = self.orders.get(&order.id).map(|stored| stored.version);
         let lock = self.tickets.get(&order.ticket.id).map(|replica| replica.lock);
         let lock_allows = match transition.lock() {
-            LockChange::Keep => true,
-            LockChange::Release | LockChange::Seal => {
+            LockChange::Unchanged => true,
+            LockChange::Release | LockChange::Sell => {
                 matches!(lock, Some(Lock::Held { by, .. }) if by == order.id)
             }
-            LockChange::LockAgain => lock == Some(Lock::Free),
+            LockChange::Relock => lock == Some(Lock::Free),
         };
         stored == Some(transition.expected_version()) && lock_allows
     }
@@ -59,9 +59,9 @@ impl Tables {
     fn commit(&mut self, transition: &Transition) {
         let order = transition.order();
         match transition.lock() {
-            LockChange::Keep => {}
+            LockChange::Unchanged => {}
             LockChange::Release => self.set_lock(&order.ticket.id, Lock::Free),
-            LockChange::Seal | LockChange::LockAgain => {
+            LockChange::Sell | LockChange::Relock => {
                 self.set_lock(&order.ticket.id, Lock::Sold { to: order.id });
             }
         }
@@ -115,20 +115,20 @@ impl OrderStore for MemoryStore {
         let Placement { order, takeover } = placement;
         let mut tables = self.tables();
         if let Some(earlier) = tables.orders.get(&order.id) {
-            return Ok(PlaceOutcome::Repeat(earlier.clone()));
+            return Ok(PlaceOutcome::AlreadyPlaced(earlier.clone()));
         }
         let Some(replica) = tables.tickets.get(&order.ticket.id) else {
-            return Ok(PlaceOutcome::Moved);
+            return Ok(PlaceOutcome::Conflict);
         };
         let lock_allows = match takeover {
             None => replica.lock == Lock::Free,
             Some(expiry) => {
-                matches!(replica.lock.claim(order.created_at), Claim::Lapsed(_))
+                matches!(replica.lock.availability(order.created_at), Availability::Lapsed(_))
                     && tables.may_commit(expiry)
             }
         };
         if replica.ticket.version != order.ticket.version || !lock_allows {
-            return Ok(PlaceOutcome::Moved);
+            return Ok(PlaceOutcome::Conflict);
         }
         if let Some(expiry) = takeover {
             tables.commit(expiry);
@@ -141,7 +141,7 @@ impl OrderStore for MemoryStore {
     async fn commit(&self, transition: &Transition) -> Result<CommitOutcome, StoreError> {
         let mut tables = self.tables();
         if !tables.may_commit(transition) {
-            return Ok(CommitOutcome::Moved);
+            return Ok(CommitOutcome::Conflict);
         }
         tables.commit(transition);
         Ok(CommitOutcome::Committed)

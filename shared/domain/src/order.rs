@@ -233,13 +233,13 @@ pub struct Transition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockChange {
     /// Nothing.
-    Keep,
+    Unchanged,
     /// Frees the ticket, if its lock names this order.
     Release,
     /// Makes this order's hold permanent.
-    Seal,
+    Sell,
     /// Locks the ticket for good, if it is free.
-    LockAgain,
+    Relock,
 }
 
 impl Transition {
@@ -276,7 +276,7 @@ pub fn decide(order: &Order, command: &Command) -> Decision {
             Decision::Refuse(Refusal::NotDue { until: order.expires_at })
         }
         (AwaitingPayment, Command::Pay { payment_id, .. }) => {
-            apply(order, Paid { payment_id: payment_id.clone() }, LockChange::Seal)
+            apply(order, Paid { payment_id: payment_id.clone() }, LockChange::Sell)
         }
 
         (Paid { .. }, Command::Cancel) => Decision::Refuse(Refusal::Paid),
@@ -295,7 +295,7 @@ pub fn decide(order: &Order, command: &Command) -> Decision {
         (Expired, Command::Pay { payment_id, ticket_is_free })
             if *ticket_is_free && !order.owes_refund_of(payment_id) =>
         {
-            apply(order, Paid { payment_id: payment_id.clone() }, LockChange::LockAgain)
+            apply(order, Paid { payment_id: payment_id.clone() }, LockChange::Relock)
         }
         (Expired, Command::Pay { payment_id, .. }) => {
             refund(order, payment_id, RefundReason::TicketTaken)
@@ -314,7 +314,7 @@ fn refund(before: &Order, payment_id: &PaymentId, reason: RefundReason) -> Decis
     }
     let mut after = before.clone();
     after.refunds_due.push(RefundDue { payment_id: payment_id.clone(), reason });
-    transition(before, after, LockChange::Keep)
+    transition(before, after, LockChange::Unchanged)
 }
 
 fn transition(before: &Order, after: Order, lock: LockChange) -> Decision {

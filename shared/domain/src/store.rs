@@ -63,9 +63,9 @@ pub enum PlaceOutcome {
     /// It is committed.
     Placed,
     /// An order with this id exists: this one. Nothing was written now.
-    Repeat(Order),
+    AlreadyPlaced(Order),
     /// The ticket or its lock is no longer as it was read. Nothing was written.
-    Moved,
+    Conflict,
 }
 
 /// What became of a [`Transition`].
@@ -74,7 +74,7 @@ pub enum CommitOutcome {
     /// It is committed.
     Committed,
     /// The order or the lock is no longer as it was read. Nothing was written.
-    Moved,
+    Conflict,
 }
 
 /// What became of an incoming ticket.

@@ -120,7 +120,7 @@ pub enum Lock {
 
 /// What a lock means to a buyer who wants the ticket now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
+pub enum Availability {
     /// It can be locked.
     Free,
     /// It can be taken over: this order's hold has lapsed, though nothing has expired the order yet.
@@ -146,12 +146,12 @@ impl Lock {
 
     /// What the lock means at this moment. A hold has lapsed from `until` on.
     #[must_use]
-    pub fn claim(self, now: Timestamp) -> Claim {
+    pub fn availability(self, now: Timestamp) -> Availability {
         match self {
-            Self::Free => Claim::Free,
-            Self::Held { by, until } if until <= now => Claim::Lapsed(by),
-            Self::Held { until, .. } => Claim::Reserved { until },
-            Self::Sold { .. } => Claim::Sold,
+            Self::Free => Availability::Free,
+            Self::Held { by, until } if until <= now => Availability::Lapsed(by),
+            Self::Held { until, .. } => Availability::Reserved { until },
+            Self::Sold { .. } => Availability::Sold,
         }
     }
 }
@@ -252,10 +252,10 @@ mod tests {
         let order = OrderId::from_bytes([1; 16]);
         let at = |ms| Timestamp::from_epoch_ms(ms).unwrap();
         let held = Lock::Held { by: order, until: at(100) };
-        assert_eq!(held.claim(at(99)), Claim::Reserved { until: at(100) });
-        assert_eq!(held.claim(at(100)), Claim::Lapsed(order));
-        assert_eq!(Lock::Sold { to: order }.claim(Timestamp::MAX), Claim::Sold);
-        assert_eq!(Lock::Free.claim(at(0)), Claim::Free);
+        assert_eq!(held.availability(at(99)), Availability::Reserved { until: at(100) });
+        assert_eq!(held.availability(at(100)), Availability::Lapsed(order));
+        assert_eq!(Lock::Sold { to: order }.availability(Timestamp::MAX), Availability::Sold);
+        assert_eq!(Lock::Free.availability(at(0)), Availability::Free);
     }
 
     #[test]

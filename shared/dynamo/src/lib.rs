@@ -110,13 +110,13 @@ impl DynamoStore {
         update.build().map_err(invalid_request)
     }
 
-    /// What a transition does to its ticket's lock; nothing for [`LockChange::Keep`].
+    /// What a transition does to its ticket's lock; nothing for [`LockChange::Unchanged`].
     fn change_lock(&self, transition: &Transition) -> Result<Option<Update>, StoreError> {
         let (update, condition) = match transition.lock() {
-            LockChange::Keep => return Ok(None),
+            LockChange::Unchanged => return Ok(None),
             LockChange::Release => ("REMOVE #locked_by, #locked_until", "#locked_by = :order"),
-            LockChange::Seal => ("REMOVE #locked_until", "#locked_by = :order"),
-            LockChange::LockAgain => {
+            LockChange::Sell => ("REMOVE #locked_until", "#locked_by = :order"),
+            LockChange::Relock => {
                 let free = "attribute_exists(id) AND attribute_not_exists(#locked_by)";
                 ("SET #locked_by = :order REMOVE #locked_until", free)
             }
@@ -252,8 +252,8 @@ impl OrderStore for DynamoStore {
         match transact(&self.client, writes, self.conflict_budget).await? {
             Transacted::Committed => Ok(PlaceOutcome::Placed),
             Transacted::Refused { found } => match found.into_iter().next().flatten() {
-                Some(earlier) => Ok(PlaceOutcome::Repeat(OrderRow::parse(earlier)?)),
-                None => Ok(PlaceOutcome::Moved),
+                Some(earlier) => Ok(PlaceOutcome::AlreadyPlaced(OrderRow::parse(earlier)?)),
+                None => Ok(PlaceOutcome::Conflict),
             },
         }
     }
@@ -263,7 +263,7 @@ impl OrderStore for DynamoStore {
         writes.extend(self.change_lock(transition)?.map(Write::Update));
         match transact(&self.client, writes, self.conflict_budget).await? {
             Transacted::Committed => Ok(CommitOutcome::Committed),
-            Transacted::Refused { .. } => Ok(CommitOutcome::Moved),
+            Transacted::Refused { .. } => Ok(CommitOutcome::Conflict),
         }
     }
 

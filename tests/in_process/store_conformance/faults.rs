@@ -167,7 +167,7 @@ async fn a_failed_condition_beside_a_conflict_counts() {
     let (store, faults) = store().await;
     let order = order_for(&free_ticket(&store).await);
     faults.plan([cancelled(&["TransactionConflict", "ConditionalCheckFailed"])]);
-    assert_eq!(store.place(&placement(&order)).await.unwrap(), PlaceOutcome::Moved);
+    assert_eq!(store.place(&placement(&order)).await.unwrap(), PlaceOutcome::Conflict);
     assert_eq!(faults.sent().len(), 1);
 }
 
@@ -201,7 +201,7 @@ async fn answers_lost_for_good_leave_the_outcome_open_and_a_repeat_finds_it() {
     let outcome = store.place(&placement(&order)).await;
     assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
     let repeat = store.place(&placement(&order)).await.unwrap();
-    assert_eq!(repeat, PlaceOutcome::Repeat(order));
+    assert_eq!(repeat, PlaceOutcome::AlreadyPlaced(order));
 }
 
 #[tokio::test]
@@ -266,7 +266,7 @@ async fn a_lock_that_names_another_order_is_never_touched() {
         Command::Pay { payment_id: "p1".parse().unwrap(), ticket_is_free: false },
     ] {
         let Decision::Apply(change) = decide(&order, &command) else { panic!("{command:?}") };
-        assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Moved);
+        assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Conflict);
         let lock = store.find_ticket(&order.ticket.id).await.unwrap().unwrap().lock;
         assert_eq!(lock, Lock::Held { by: other, until: order.expires_at });
         assert_eq!(store.find(order.id).await.unwrap(), Some(order.clone()));
@@ -274,7 +274,7 @@ async fn a_lock_that_names_another_order_is_never_touched() {
     let command = Command::Expire { now: order.expires_at };
     let Decision::Apply(expiry) = decide(&order, &command) else { panic!() };
     let takeover = Placement { order: order_at(&order.ticket, 30), takeover: Some(expiry) };
-    assert_eq!(store.place(&takeover).await.unwrap(), PlaceOutcome::Moved);
+    assert_eq!(store.place(&takeover).await.unwrap(), PlaceOutcome::Conflict);
     assert_eq!(store.find(order.id).await.unwrap(), Some(order));
 }
 

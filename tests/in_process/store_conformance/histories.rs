@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use orders_domain::{
-    Claim, Command, Decision, MemoryStore, NewOrder, Order, OrderId, OrderStore, Placement,
+    Availability, Command, Decision, MemoryStore, NewOrder, Order, OrderId, OrderStore, Placement,
     TicketId, TicketRule, Timestamp, decide,
 };
 
@@ -68,12 +68,12 @@ impl<S: OrderStore> History<S> {
     async fn place(&mut self, place: &str) {
         let id = self.any_ticket_id();
         let Some(replica) = self.memory.find_ticket(&id).await.unwrap() else { return };
-        let takeover = match replica.lock.claim(self.now) {
-            Claim::Lapsed(by) => match self.decided(by, &Command::Expire { now: self.now }).await {
+        let takeover = match replica.lock.availability(self.now) {
+            Availability::Lapsed(by) => match self.decided(by, &Command::Expire { now: self.now }).await {
                 Some(Decision::Apply(expiry)) => Some(expiry),
                 _ => None,
             },
-            Claim::Free | Claim::Reserved { .. } | Claim::Sold => None,
+            Availability::Free | Availability::Reserved { .. } | Availability::Sold => None,
         };
         let reused = self.rng.u8(0..5) == 0;
         let order_id = match self.rng.choice(&self.placed) {

@@ -177,14 +177,14 @@ pub(crate) async fn a_placed_order_is_there_whole_and_has_its_ticket(store: &imp
 
 pub(crate) async fn an_order_id_is_used_once(store: &impl OrderStore) {
     let order = placed_order(store).await;
-    assert_eq!(place(store, &order).await, PlaceOutcome::Repeat(order.clone()));
+    assert_eq!(place(store, &order).await, PlaceOutcome::AlreadyPlaced(order.clone()));
 
     let elsewhere = Order { id: order.id, ..order_for(&free_ticket(store).await) };
-    assert_eq!(place(store, &elsewhere).await, PlaceOutcome::Repeat(order.clone()));
+    assert_eq!(place(store, &elsewhere).await, PlaceOutcome::AlreadyPlaced(order.clone()));
     assert_eq!(lock_of(store, &elsewhere).await, Lock::Free);
 
     let cancelled = commit(store, &decided(&order, &Command::Cancel)).await;
-    assert_eq!(place(store, &order).await, PlaceOutcome::Repeat(cancelled));
+    assert_eq!(place(store, &order).await, PlaceOutcome::AlreadyPlaced(cancelled));
     assert_eq!(lock_of(store, &order).await, Lock::Free);
 }
 
@@ -198,7 +198,7 @@ pub(crate) async fn an_order_for_a_ticket_that_has_moved_is_not_placed(store: &i
     for ticket in [free, held, sold.ticket, unknown] {
         let before = store.find_ticket(&ticket.id).await.unwrap();
         let order = order_for(&ticket);
-        assert_eq!(place(store, &order).await, PlaceOutcome::Moved);
+        assert_eq!(place(store, &order).await, PlaceOutcome::Conflict);
         assert_eq!(store.find(order.id).await.unwrap(), None);
         assert_eq!(store.find_ticket(&ticket.id).await.unwrap(), before);
     }
@@ -227,7 +227,7 @@ pub(crate) async fn a_takeover_of_an_order_that_has_moved_is_not_placed(store: &
         let lock = lock_of(store, &lapsed).await;
         let order = order_at(&lapsed.ticket, 30);
         let placement = Placement { order: order.clone(), takeover };
-        assert_eq!(store.place(&placement).await.unwrap(), PlaceOutcome::Moved);
+        assert_eq!(store.place(&placement).await.unwrap(), PlaceOutcome::Conflict);
         assert_eq!(store.find(order.id).await.unwrap(), None);
         assert_eq!(stored(store, &lapsed).await, moved);
         assert_eq!(lock_of(store, &lapsed).await, lock);
@@ -238,7 +238,7 @@ pub(crate) async fn a_hold_that_has_not_lapsed_is_not_taken_over(store: &impl Or
     let held = placed_order(store).await;
     let early = order_at(&held.ticket, 29);
     let placement = Placement { order: early.clone(), takeover: Some(expired(&held)) };
-    assert_eq!(store.place(&placement).await.unwrap(), PlaceOutcome::Moved);
+    assert_eq!(store.place(&placement).await.unwrap(), PlaceOutcome::Conflict);
     assert_eq!(stored(store, &held).await, held);
     assert_eq!(lock_of(store, &held).await, held_by(&held));
 }
@@ -270,7 +270,7 @@ pub(crate) async fn a_late_payment_takes_a_free_ticket_again_and_no_other(store:
     let other = order_for(&order.ticket);
     assert_eq!(place(store, &other).await, PlaceOutcome::Placed);
     let outcome = store.commit(&paid(&late, "p1", true)).await.unwrap();
-    assert_eq!(outcome, CommitOutcome::Moved);
+    assert_eq!(outcome, CommitOutcome::Conflict);
     assert_eq!(stored(store, &late).await, late);
     assert_eq!(lock_of(store, &order).await, held_by(&other));
 }
@@ -294,13 +294,13 @@ pub(crate) async fn a_stale_change_writes_nothing_and_touches_no_lock(store: &im
     let other = order_for(&order.ticket);
     assert_eq!(place(store, &other).await, PlaceOutcome::Placed);
     for change in stale {
-        assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Moved);
+        assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Conflict);
         assert_eq!(stored(store, &order).await, cancelled);
         assert_eq!(lock_of(store, &order).await, held_by(&other));
     }
     let never_placed = order_for(&order.ticket);
     let change = decided(&never_placed, &Command::Cancel);
-    assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Moved);
+    assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Conflict);
     assert_eq!(store.find(never_placed.id).await.unwrap(), None);
     assert_eq!(lock_of(store, &order).await, held_by(&other));
 }
@@ -401,7 +401,7 @@ pub(crate) async fn of_many_who_want_one_ticket_at_once_one_gets_it(store: &impl
     let orders: Vec<_> = (0..20).map(|_| order_for(&ticket)).collect();
     let outcomes = at_once(orders.iter().map(|order| place(store, order))).await;
     let placed = outcomes.iter().filter(|outcome| **outcome == PlaceOutcome::Placed).count();
-    let moved = outcomes.iter().filter(|outcome| **outcome == PlaceOutcome::Moved).count();
+    let moved = outcomes.iter().filter(|outcome| **outcome == PlaceOutcome::Conflict).count();
     assert_eq!((placed, moved), (1, 19));
     let mut stored = Vec::new();
     for order in &orders {
@@ -415,7 +415,7 @@ pub(crate) async fn of_many_sendings_of_one_order_at_once_one_is_placed(store: &
     let order = order_for(&free_ticket(store).await);
     let outcomes = at_once((0..20).map(|_| place(store, &order))).await;
     let placed = outcomes.iter().filter(|outcome| **outcome == PlaceOutcome::Placed).count();
-    let repeat = PlaceOutcome::Repeat(order.clone());
+    let repeat = PlaceOutcome::AlreadyPlaced(order.clone());
     let repeats = outcomes.iter().filter(|outcome| **outcome == repeat).count();
     assert_eq!((placed, repeats), (1, 19));
 }

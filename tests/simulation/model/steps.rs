@@ -2,7 +2,7 @@
 //! domain, with its own decisions and the store's own conditions.
 
 use orders_domain::{
-    Claim, Command, CommitOutcome, Decision, LockChange, MemoryStore, OrderStore, PlaceOutcome,
+    Availability, Command, CommitOutcome, Decision, LockChange, MemoryStore, OrderStore, PlaceOutcome,
     Placement, RefundReason, Refusal, Status, StoreError, Transition, decide,
 };
 use orders_tests::memory::at_once;
@@ -101,11 +101,11 @@ impl State {
         if lock.holder().map(number) == Some(order) {
             return Some(Observed::PlacedBefore);
         }
-        let next = match lock.claim(time(now)) {
-            Claim::Free => Pending::Place { order, now, lapsed: None },
-            Claim::Lapsed(by) => Pending::ReadLapsed { order, now, lapsed: number(by) },
-            Claim::Reserved { .. } => return refused(Observed::Reserved),
-            Claim::Sold => return refused(Observed::Sold),
+        let next = match lock.availability(time(now)) {
+            Availability::Free => Pending::Place { order, now, lapsed: None },
+            Availability::Lapsed(by) => Pending::ReadLapsed { order, now, lapsed: number(by) },
+            Availability::Reserved { .. } => return refused(Observed::Reserved),
+            Availability::Sold => return refused(Observed::Sold),
         };
         self.pending.push(next);
         None
@@ -132,11 +132,11 @@ impl State {
         if lock.holder().map(number) == Some(order) {
             return None;
         }
-        let ticket_is_free = match lock.claim(time(now)) {
-            Claim::Free => true,
-            Claim::Reserved { .. } | Claim::Sold => false,
+        let ticket_is_free = match lock.availability(time(now)) {
+            Availability::Free => true,
+            Availability::Reserved { .. } | Availability::Sold => false,
             // The lapsed hold is in the way until its order has expired; then this begins anew.
-            Claim::Lapsed(by) => return self.ask(number(by), Ask::Expire { now }),
+            Availability::Lapsed(by) => return self.ask(number(by), Ask::Expire { now }),
         };
         self.decide_on(order, read, Ask::Pay { charge, ticket_is_free })
     }
@@ -178,8 +178,8 @@ impl State {
                 self.read_all(&store);
                 observed
             }
-            PlaceOutcome::Repeat(_) => Observed::PlacedBefore,
-            PlaceOutcome::Moved => Observed::Overtaken,
+            PlaceOutcome::AlreadyPlaced(_) => Observed::PlacedBefore,
+            PlaceOutcome::Conflict => Observed::Overtaken,
         })
     }
 
@@ -191,7 +191,7 @@ impl State {
                 self.read_all(&store);
                 committed(&transition, read.is_due(self.now))
             }
-            CommitOutcome::Moved => Observed::Overtaken,
+            CommitOutcome::Conflict => Observed::Overtaken,
         })
     }
 
@@ -236,12 +236,12 @@ fn decided(order: OrderNumber, read: &Row, ask: Ask) -> Result<Transition, Obser
 fn committed(transition: &Transition, was_due: bool) -> Observed {
     let order = transition.order();
     match (transition.lock(), &order.status) {
-        (LockChange::Seal, _) if was_due => Observed::PaidWhenDue,
-        (LockChange::Seal, _) => Observed::Paid,
-        (LockChange::LockAgain, _) => Observed::PaidLate,
+        (LockChange::Sell, _) if was_due => Observed::PaidWhenDue,
+        (LockChange::Sell, _) => Observed::Paid,
+        (LockChange::Relock, _) => Observed::PaidLate,
         (LockChange::Release, Status::Expired) => Observed::Expired,
         (LockChange::Release, _) => Observed::Cancelled,
-        (LockChange::Keep, _) => match order.refunds_due.last().map(|refund| refund.reason) {
+        (LockChange::Unchanged, _) => match order.refunds_due.last().map(|refund| refund.reason) {
             Some(RefundReason::AlreadyPaid) => Observed::AlreadyPaid,
             Some(RefundReason::OrderCancelled) => Observed::OrderCancelled,
             _ => Observed::TicketTaken,

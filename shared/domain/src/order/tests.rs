@@ -56,7 +56,7 @@ fn refunds(before: &Order, id: &str, reason: RefundReason) {
         let mut after = Order { version: before.version.next(), ..before.clone() };
         after.refunds_due.push(RefundDue { payment_id: payment(id), reason });
         let expected =
-            Transition { expected_version: before.version, order: after, lock: LockChange::Keep };
+            Transition { expected_version: before.version, order: after, lock: LockChange::Unchanged };
         assert_eq!(decide(before, &pay(id, ticket_is_free)), Decision::Apply(expected));
     }
 }
@@ -104,7 +104,7 @@ fn awaiting_and_charged_is_paid_for_good_due_or_not() {
             &order(Status::AwaitingPayment),
             &pay("p1", ticket_is_free),
             paid_by("p1"),
-            LockChange::Seal,
+            LockChange::Sell,
         );
     }
 }
@@ -162,7 +162,7 @@ fn expired_and_expired_again_is_done() {
 
 #[test]
 fn expired_and_charged_late_takes_a_free_ticket_again() {
-    applies(&order(Status::Expired), &pay("p1", true), paid_by("p1"), LockChange::LockAgain);
+    applies(&order(Status::Expired), &pay("p1", true), paid_by("p1"), LockChange::Relock);
 }
 
 #[test]
@@ -287,9 +287,9 @@ proptest! {
             prop_assert_eq!(OrderEvent::between(Some(after), after), None);
             let expected_lock = match (order.status.is_live(), after.status.is_live()) {
                 (true, false) => LockChange::Release,
-                (false, true) => LockChange::LockAgain,
-                (true, true) if order.status != after.status => LockChange::Seal,
-                (true, true) | (false, false) => LockChange::Keep,
+                (false, true) => LockChange::Relock,
+                (true, true) if order.status != after.status => LockChange::Sell,
+                (true, true) | (false, false) => LockChange::Unchanged,
             };
             prop_assert_eq!(transition.lock(), expected_lock);
             if matches!(order.status, Status::Paid { .. }) {
