@@ -28,7 +28,7 @@ use tokio::time::Instant;
 struct Hidden(Mutex<Vec<(String, Duration)>>);
 
 impl Visibility for Hidden {
-    async fn hide(
+    async fn set_visibility_timeout(
         &self,
         receipt_handle: &str,
         time: Duration,

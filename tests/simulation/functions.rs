@@ -19,7 +19,7 @@ const CONCURRENCY: usize = 2;
 struct SimulatedVisibility(Arc<Invocation>, QueueName);
 
 impl Visibility for SimulatedVisibility {
-    async fn hide(
+    async fn set_visibility_timeout(
         &self,
         receipt_handle: &str,
         time: Duration,

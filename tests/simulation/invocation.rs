@@ -17,7 +17,7 @@ use orders_domain::{
     StoreError, Ticket, TicketId, TicketOutcome, TicketRule, Timestamp, Transition,
 };
 
-use orders_lambda::contention::MAX_READS;
+use orders_lambda::retry::MAX_ATTEMPTS;
 use orders_tests::memory::at_once;
 use tokio::time::Instant;
 
@@ -113,7 +113,7 @@ impl Invocation {
     /// again and again.
     pub(crate) fn may_be_at_a_loss(&self) -> bool {
         let others = self.world.state().promises.writes - self.writes_before;
-        self.slow || self.troubled.load(Relaxed) || others >= MAX_READS as u64
+        self.slow || self.troubled.load(Relaxed) || others >= MAX_ATTEMPTS as u64
     }
 
     /// A call goes out, or its answer comes in: somebody else may come first, and this invocation

@@ -3,7 +3,7 @@
 use http::{Response, StatusCode};
 use orders_domain::{Command, CommitOutcome, Decision, OrderStore, Refusal, decide};
 use orders_lambda::{
-    contention::{MAX_READS, pause},
+    retry::{MAX_ATTEMPTS, backoff},
     http::{Call, empty, own_order},
     problem::Problem,
 };
@@ -13,7 +13,7 @@ use orders_lambda::{
 /// # Errors
 /// The [`Problem`] to answer with instead.
 pub async fn handle(store: &impl OrderStore, call: Call) -> Result<Response<String>, Problem> {
-    for _ in 0..MAX_READS {
+    for _ in 0..MAX_ATTEMPTS {
         let order = own_order(store, &call).await?;
         let transition = match decide(&order, &Command::Cancel) {
             Decision::Apply(transition) => transition,
@@ -22,7 +22,7 @@ pub async fn handle(store: &impl OrderStore, call: Call) -> Result<Response<Stri
         };
         match store.commit(&transition).await? {
             CommitOutcome::Committed => return empty(StatusCode::NO_CONTENT, &[]),
-            CommitOutcome::Conflict => pause().await,
+            CommitOutcome::Conflict => backoff().await,
         }
     }
     Err(Problem::Unavailable("the order kept changing".into()))

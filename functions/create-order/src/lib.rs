@@ -10,7 +10,7 @@ use orders_domain::{
 };
 use orders_lambda::{
     BoxError,
-    contention::{MAX_READS, pause},
+    retry::{MAX_ATTEMPTS, backoff},
     http::{Call, json},
     problem::Problem,
 };
@@ -115,7 +115,7 @@ pub async fn place_order(
     store: &impl OrderStore,
     request: &PlaceOrder,
 ) -> Result<Order, PlaceError> {
-    for _ in 0..MAX_READS {
+    for _ in 0..MAX_ATTEMPTS {
         let Some(replica) = store.find_ticket(&request.ticket_id).await? else {
             return earlier_order(store, request, PlaceError::NoSuchTicket).await;
         };
@@ -124,7 +124,7 @@ pub async fn place_order(
             if let Some(earlier) = store.find(request.order.id).await? {
                 return same_request(earlier, request);
             }
-            pause().await;
+            backoff().await;
             continue;
         }
         let takeover = match replica.lock.availability(request.order.now) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use orders_contracts::ExpiryMessage;
 use orders_domain::{Command, CommitOutcome, Decision, OrderStore, Refusal, Timestamp, decide};
 use orders_lambda::{
-    contention::{MAX_READS, pause},
+    retry::{MAX_ATTEMPTS, backoff},
     queue::{Failure, Message, Outcome},
 };
 use tokio::time::{Instant, sleep};
@@ -18,7 +18,7 @@ const WAIT_HERE: Duration = Duration::from_secs(1);
 /// until it is; one that is not there, or is final already, needs nothing.
 ///
 /// # Errors
-/// [`Failure::Poison`] for a message that names no order, [`Failure::Passing`] if the store fails.
+/// [`Failure::Poison`] for a message that names no order, [`Failure::Transient`] if the store fails.
 pub async fn handle(
     store: &impl OrderStore,
     mut now: Timestamp,
@@ -27,7 +27,7 @@ pub async fn handle(
     let ExpiryMessage { order_id } =
         ExpiryMessage::parse(message.body).map_err(|error| Failure::Poison(error.into()))?;
     let (received, started) = (now, Instant::now());
-    for _ in 0..MAX_READS {
+    for _ in 0..MAX_ATTEMPTS {
         let Some(order) = store.find(order_id).await? else { return Ok(Outcome::Done) };
         let transition = match decide(&order, &Command::Expire { now }) {
             Decision::Apply(transition) => transition,
@@ -37,7 +37,7 @@ pub async fn handle(
                 continue;
             }
             Decision::Refuse(Refusal::NotDue { until }) => {
-                return Ok(Outcome::NotYet { retry_in: now.until(until) });
+                return Ok(Outcome::RetryAfter(now.until(until)));
             }
             Decision::AlreadyDone | Decision::Refuse(Refusal::Paid) => return Ok(Outcome::Done),
         };
@@ -49,10 +49,10 @@ pub async fn handle(
                     .record(u32::try_from(late_ms).unwrap_or(u32::MAX));
                 return Ok(Outcome::Done);
             }
-            CommitOutcome::Conflict => pause().await,
+            CommitOutcome::Conflict => backoff().await,
         }
     }
-    Err(Failure::Passing("the order kept changing".into()))
+    Err(Failure::Transient("the order kept changing".into()))
 }
 
 #[cfg(test)]
@@ -100,7 +100,7 @@ mod tests {
         let store = MemoryStore::default();
         let order = held(&store, 1, 0).await;
         for seconds in [2, 1] {
-            let early = Outcome::NotYet { retry_in: Duration::from_secs(seconds) };
+            let early = Outcome::RetryAfter(Duration::from_secs(seconds));
             assert_eq!(expire(&store, &order, at(30 - seconds)).await, early);
         }
         assert_eq!(expire(&store, &order, at(30)).await, Outcome::Done);

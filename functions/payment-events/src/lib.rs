@@ -8,7 +8,7 @@ use orders_domain::{
     decide,
 };
 use orders_lambda::{
-    contention::{MAX_READS, pause},
+    retry::{MAX_ATTEMPTS, backoff},
     queue::{Failure, Message, Outcome},
 };
 
@@ -18,7 +18,7 @@ const WAIT_FOR_ORDER: Duration = Duration::from_secs(5);
 /// Books one charge.
 ///
 /// # Errors
-/// [`Failure::Poison`] for a message that is no payment, [`Failure::Passing`] if the store fails.
+/// [`Failure::Poison`] for a message that is no payment, [`Failure::Transient`] if the store fails.
 pub async fn handle(
     store: &impl OrderStore,
     now: Timestamp,
@@ -26,10 +26,10 @@ pub async fn handle(
 ) -> Result<Outcome, Failure> {
     let PaymentEvent { payment_id, order_id } =
         PaymentEvent::parse(message.body).map_err(|error| Failure::Poison(error.into()))?;
-    for _ in 0..MAX_READS {
+    for _ in 0..MAX_ATTEMPTS {
         let Some(order) = store.find(order_id).await? else {
             tracing::warn!(order = %order_id, "a payment is here before its order");
-            return Ok(Outcome::NotYet { retry_in: WAIT_FOR_ORDER });
+            return Ok(Outcome::RetryAfter(WAIT_FOR_ORDER));
         };
         let ticket_is_free = match order.status {
             Status::Expired => match free_ticket(store, &order, now).await? {
@@ -44,15 +44,15 @@ pub async fn handle(
             Decision::Apply(transition) => transition,
             Decision::AlreadyDone => return Ok(Outcome::Done),
             Decision::Refuse(refusal) => {
-                return Err(Failure::Passing(format!("a payment is refused: {refusal:?}").into()));
+                return Err(Failure::Transient(format!("a payment is refused: {refusal:?}").into()));
             }
         };
         match store.commit(&transition).await? {
             CommitOutcome::Committed => return Ok(Outcome::Done),
-            CommitOutcome::Conflict => pause().await,
+            CommitOutcome::Conflict => backoff().await,
         }
     }
-    Err(Failure::Passing("the order kept changing".into()))
+    Err(Failure::Transient("the order kept changing".into()))
 }
 
 /// Whether an expired order's ticket can be locked again; nothing, if it must be looked at again. A
@@ -66,7 +66,7 @@ async fn free_ticket(
     let Some(replica) = store.find_ticket(&order.ticket.id).await? else { return Ok(Some(false)) };
     if replica.lock.holder() == Some(order.id) {
         // The order has changed since, or its expiry is not seen whole yet.
-        pause().await;
+        backoff().await;
         return Ok(None);
     }
     match replica.lock.availability(now) {
@@ -204,7 +204,7 @@ mod tests {
     async fn a_charge_waits_for_an_order_that_is_not_there_yet() {
         let store = MemoryStore::default();
         let outcome = pay(&store, OrderId::from_bytes([9; 16]), "p1", 0).await;
-        assert_eq!(outcome, Outcome::NotYet { retry_in: WAIT_FOR_ORDER });
+        assert_eq!(outcome, Outcome::RetryAfter(WAIT_FOR_ORDER));
     }
 
     #[tokio::test]

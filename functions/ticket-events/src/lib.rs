@@ -13,7 +13,7 @@ const WAIT_FOR_GAP: Duration = Duration::from_secs(2);
 /// Applies one event, by the version rule.
 ///
 /// # Errors
-/// [`Failure::Poison`] for a message that is no ticket event, [`Failure::Passing`] if the store
+/// [`Failure::Poison`] for a message that is no ticket event, [`Failure::Transient`] if the store
 /// fails.
 pub async fn handle(store: &impl OrderStore, message: Message<'_>) -> Result<Outcome, Failure> {
     let TicketEvent { kind, ticket } =
@@ -31,7 +31,7 @@ pub async fn handle(store: &impl OrderStore, message: Message<'_>) -> Result<Out
         }
         TicketOutcome::Refused { stored } => match verdict_on_first_receive(stored) {
             Verdict::Stale => Ok(Outcome::Done),
-            Verdict::Gap | Verdict::Apply => Ok(Outcome::NotYet { retry_in: WAIT_FOR_GAP }),
+            Verdict::Gap | Verdict::Apply => Ok(Outcome::RetryAfter(WAIT_FOR_GAP)),
         },
     }
 }
@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(receive(&store, "TicketCreated", 0, 1).await, Outcome::Done);
         for receive_count in [1, 2] {
             let outcome = receive(&store, "TicketUpdated", 5, receive_count).await;
-            assert_eq!(outcome, Outcome::NotYet { retry_in: WAIT_FOR_GAP });
+            assert_eq!(outcome, Outcome::RetryAfter(WAIT_FOR_GAP));
         }
         assert_eq!(stored_version(&store).await, Some(0));
         assert_eq!(receive(&store, "TicketUpdated", 5, 3).await, Outcome::Done);

@@ -4,7 +4,7 @@
 pub mod aws;
 pub mod clock;
 pub mod config;
-pub mod contention;
+pub mod retry;
 pub mod http;
 mod https;
 pub mod problem;

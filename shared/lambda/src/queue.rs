@@ -28,10 +28,7 @@ pub enum Outcome {
     /// It is done with and can be deleted.
     Done,
     /// It is too early for it. It comes again after this time, rounded down to a second.
-    NotYet {
-        /// How long to wait.
-        retry_in: Duration,
-    },
+    RetryAfter(Duration),
 }
 
 /// Why a message was not handled. It stays in the queue, and is moved to the dead-letter queue when
@@ -41,12 +38,12 @@ pub enum Failure {
     /// It will never be handled, so it need not wait.
     Poison(BoxError),
     /// It may be handled later.
-    Passing(BoxError),
+    Transient(BoxError),
 }
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        Self::Passing(error.into())
+        Self::Transient(error.into())
     }
 }
 
@@ -54,7 +51,7 @@ impl From<StoreError> for Failure {
 pub trait Visibility {
     /// Hides the message for this long, rounded down to a second; at most 12 hours (SQS developer
     /// guide, "Amazon SQS visibility timeout").
-    fn hide(
+    fn set_visibility_timeout(
         &self,
         receipt_handle: &str,
         time: Duration,
@@ -77,15 +74,15 @@ impl SqsVisibility {
 }
 
 /// The longest that SQS hides a message.
-const LONGEST_HIDDEN: Duration = Duration::from_hours(12);
+const MAX_VISIBILITY_TIMEOUT: Duration = Duration::from_hours(12);
 
 impl Visibility for SqsVisibility {
-    async fn hide(
+    async fn set_visibility_timeout(
         &self,
         receipt_handle: &str,
         time: Duration,
     ) -> Result<(), BoxError> {
-        let seconds = time.min(LONGEST_HIDDEN).as_secs();
+        let seconds = time.min(MAX_VISIBILITY_TIMEOUT).as_secs();
         self.client
             .change_message_visibility()
             .queue_url(&self.queue_url)
@@ -139,8 +136,8 @@ where
         let id = id.ok_or("a message has no id")?;
         match handle(message, deadline, handler).await {
             Ok(Outcome::Done) => continue,
-            Ok(Outcome::NotYet { retry_in }) => hide(message, retry_in, deadline, visibility).await,
-            Err(Failure::Passing(error)) => {
+            Ok(Outcome::RetryAfter(delay)) => set_visibility_timeout(message, delay, deadline, visibility).await,
+            Err(Failure::Transient(error)) => {
                 tracing::warn!(
                     message_id = id,
                     error = chain(error.as_ref()),
@@ -153,7 +150,7 @@ where
                     error = chain(error.as_ref()),
                     "a message is poison"
                 );
-                hide(message, Duration::ZERO, deadline, visibility).await;
+                set_visibility_timeout(message, Duration::ZERO, deadline, visibility).await;
             }
         }
         response.add_failure(id);
@@ -173,19 +170,19 @@ where
     // Boxed: the futures of SDK calls are large and nested deeper than the compiler likes.
     timeout_at(deadline, Box::pin(handler(message)))
         .await
-        .unwrap_or_else(|elapsed| Err(Failure::Passing(elapsed.into())))
+        .unwrap_or_else(|elapsed| Err(Failure::Transient(elapsed.into())))
 }
 
 /// Best effort: without it the message waits for the queue's own visibility timeout.
-async fn hide(
+async fn set_visibility_timeout(
     message: &SqsMessage,
     time: Duration,
     deadline: Instant,
     visibility: &impl Visibility,
 ) {
     let receipt_handle = message.receipt_handle.as_deref().unwrap_or_default();
-    let hidden = timeout_at(deadline, visibility.hide(receipt_handle, time)).await;
-    if let Err(error) = hidden.unwrap_or_else(|elapsed| Err(elapsed.into())) {
+    let set = timeout_at(deadline, visibility.set_visibility_timeout(receipt_handle, time)).await;
+    if let Err(error) = set.unwrap_or_else(|elapsed| Err(elapsed.into())) {
         tracing::warn!(error = chain(error.as_ref()), "a message's wait could not be set");
     }
 }

@@ -15,7 +15,7 @@ use crate::shop;
 struct Nowhere;
 
 impl Visibility for Nowhere {
-    async fn hide(&self, _: &str, _: Duration) -> Result<(), BoxError> {
+    async fn set_visibility_timeout(&self, _: &str, _: Duration) -> Result<(), BoxError> {
         Ok(())
     }
 }
@@ -103,7 +103,7 @@ pub fn payment_event(input: &[u8]) {
         let order = store.find(event.order_id).await.expect("it is in memory");
         let is_booked = order.is_some();
         assert!(matches!(handled, Ok(Outcome::Done)) == is_booked, "{handled:?}");
-        assert!(matches!(handled, Ok(Outcome::NotYet { .. })) != is_booked, "{handled:?}");
+        assert!(matches!(handled, Ok(Outcome::RetryAfter(_))) != is_booked, "{handled:?}");
         let detail =
             json!({"id": event.payment_id.as_str(), "orderId": event.order_id.to_string()});
         let again = json!({"detail-type": "PaymentCreated", "detail": detail}).to_string();

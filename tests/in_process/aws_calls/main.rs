@@ -179,7 +179,7 @@ async fn an_expiry_and_a_payment_after_it() {
     ledger.has(&[("GetItem", 2), ("TransactWriteItems of 2", 1)], (2.0, 5.0));
 
     let early = entered(&api, &ledger, "t2", LONG).await;
-    assert!(matches!(expire(&api.store, &early).await, Outcome::NotYet { .. }));
+    assert!(matches!(expire(&api.store, &early).await, Outcome::RetryAfter(_)));
     ledger.has(&[("GetItem", 1)], (1.0, 0.0));
 }
 
