@@ -349,7 +349,7 @@ async fn a_request_that_only_a_hostile_client_sends_gets_an_answer() {
 async fn what_is_no_event_at_all_gets_an_answer() {
     for event in ["null", "[]", "{}", "7", r#""x""#] {
         let handler = |_| async { panic!("there is no request to handle") };
-        let answer = orders_lambda::http::answer(event, &context(), clock::now(), handler).await;
+        let answer = orders_lambda::http::respond(event, &context(), clock::now(), handler).await;
         assert_eq!(answer.status_code, 400, "{event}");
     }
 }
@@ -360,7 +360,7 @@ async fn a_function_that_takes_too_long_says_that_the_outcome_is_unknown() {
     context.deadline = clock::now().epoch_ms() + 550;
     let event = include_str!("../support/fixtures/http_api_request.json");
     let answer =
-        orders_lambda::http::answer(event, &context, clock::now(), |_| std::future::pending())
+        orders_lambda::http::respond(event, &context, clock::now(), |_| std::future::pending())
             .await;
     assert_eq!(answer.status_code, 503);
     assert_eq!(answer.headers["retry-after"], "1");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lambda_http::Body;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use orders_domain::OrderId;
-use orders_lambda::http::answer;
+use orders_lambda::http::respond;
 use orders_tests::history::{Answer, Asked, Request};
 
 use crate::{
@@ -40,7 +40,7 @@ impl Sent {
     }
 
     /// The function's answer, if there is one.
-    pub(crate) async fn answer(&self, world: &Arc<World>) -> Option<Told> {
+    pub(crate) async fn respond(&self, world: &Arc<World>) -> Option<Told> {
         let told =
             invoke(world, self.function, async |invocation| self.run(invocation).await).await;
         let status = told.as_ref().map(|told| told.status);
@@ -61,18 +61,18 @@ impl Sent {
         let event = self.event.as_str();
         let response = match self.function {
             "create-order" => {
-                answer(event, &context, now, |call| {
+                respond(event, &context, now, |call| {
                     create_order::handle(&store, hold, new_id, call)
                 })
                 .await
             }
             "show-order" => {
-                answer(event, &context, now, |call| show_order::handle(&store, call)).await
+                respond(event, &context, now, |call| show_order::handle(&store, call)).await
             }
             "list-orders" => {
-                answer(event, &context, now, |call| list_orders::handle(&store, call)).await
+                respond(event, &context, now, |call| list_orders::handle(&store, call)).await
             }
-            _ => answer(event, &context, now, |call| cancel_order::handle(&store, call)).await,
+            _ => respond(event, &context, now, |call| cancel_order::handle(&store, call)).await,
         };
         if response.status_code == 503 && !invocation.may_be_at_a_loss() {
             invocation.world.broken(format!("promise 6: 503 for no reason answers {event}"));
@@ -124,7 +124,7 @@ impl World {
         let from_ms = self.now_ms();
         self.tell(|| format!("{buyer}: {asked:?}"));
         let sent = self.sent(buyer, &asked);
-        let told = sent.answer(self).await;
+        let told = sent.respond(self).await;
         let answer = match &told {
             None => {
                 self.count(Observed::NoAnswer);

@@ -7,7 +7,7 @@ use lambda_http::{Context, Response};
 use orders_domain::OrderStore;
 use orders_lambda::{
     clock,
-    http::{Call, answer},
+    http::{ApiRequest, respond},
     problem::Problem,
 };
 use serde_json::{Value, json};
@@ -78,12 +78,12 @@ impl Event {
     }
 
     /// Sends the request to a function.
-    pub async fn to<F>(&self, handler: impl FnOnce(Call) -> F) -> Answer
+    pub async fn to<F>(&self, handler: impl FnOnce(ApiRequest) -> F) -> Answer
     where
         F: Future<Output = Result<Response<String>, Problem>>,
     {
         let context = context();
-        let response = answer(&self.0.to_string(), &context, clock::now(), handler).await;
+        let response = respond(&self.0.to_string(), &context, clock::now(), handler).await;
         Answer(serde_json::to_value(response).expect("an answer is JSON"))
     }
 }

@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 use orders_domain::{Command, CommitOutcome, Decision, OrderStore, Refusal, decide};
 use orders_lambda::{
     retry::{MAX_ATTEMPTS, backoff},
-    http::{Call, empty, own_order},
+    http::{ApiRequest, empty, own_order},
     problem::Problem,
 };
 
@@ -12,9 +12,9 @@ use orders_lambda::{
 ///
 /// # Errors
 /// The [`Problem`] to answer with instead.
-pub async fn handle(store: &impl OrderStore, call: Call) -> Result<Response<String>, Problem> {
+pub async fn handle(store: &impl OrderStore, request: ApiRequest) -> Result<Response<String>, Problem> {
     for _ in 0..MAX_ATTEMPTS {
-        let order = own_order(store, &call).await?;
+        let order = own_order(store, &request).await?;
         let transition = match decide(&order, &Command::Cancel) {
             Decision::Apply(transition) => transition,
             Decision::AlreadyDone => return empty(StatusCode::NO_CONTENT, &[]),

@@ -11,7 +11,7 @@ use orders_domain::{
 use orders_lambda::{
     BoxError,
     retry::{MAX_ATTEMPTS, backoff},
-    http::{Call, json},
+    http::{ApiRequest, json},
     problem::Problem,
 };
 
@@ -23,13 +23,13 @@ pub async fn handle(
     store: &impl OrderStore,
     hold: Duration,
     new_id: impl FnOnce(Timestamp) -> Result<OrderId, BoxError>,
-    call: Call,
+    request: ApiRequest,
 ) -> Result<Response<String>, Problem> {
-    let ticket_id = parse_place_order(call.json_body()?)?;
-    let key = idempotency_key(&call)?;
-    let now = call.now;
+    let ticket_id = parse_place_order(request.json_body()?)?;
+    let key = idempotency_key(&request)?;
+    let now = request.now;
     let id = match &key {
-        Some(key) => OrderId::for_key(&call.caller, key),
+        Some(key) => OrderId::for_key(&request.user_id, key),
         None => new_id(now).map_err(Problem::Internal)?,
     };
     let request = PlaceOrder {
@@ -37,10 +37,10 @@ pub async fn handle(
         may_be_repeat: key.is_some(),
         order: NewOrder {
             id,
-            user_id: call.caller,
+            user_id: request.user_id,
             now,
             hold,
-            correlation_id: call.correlation_id,
+            correlation_id: request.correlation_id,
         },
     };
     let order = place_order(store, &request).await.map_err(|error| problem(error, now))?;
@@ -48,9 +48,9 @@ pub async fn handle(
     json(StatusCode::CREATED, &[("location", location)], &OrderBody::placed(&order, now))
 }
 
-fn idempotency_key(call: &Call) -> Result<Option<IdempotencyKey>, Problem> {
+fn idempotency_key(call: &ApiRequest) -> Result<Option<IdempotencyKey>, Problem> {
     const HEADER: &str = "idempotency-key";
-    let key = call.header(HEADER)?.map(str::parse).transpose();
+    let key = request.header(HEADER)?.map(str::parse).transpose();
     Ok(key.map_err(|error| FieldError::of(HEADER, error))?)
 }
 

@@ -10,5 +10,5 @@ async fn main() -> Result<(), BoxError> {
     let store = aws::store(&sdk)?;
     let hold = config::hold()?;
     aws::warm_up(store.find_ticket(&"warm-up".parse()?)).await;
-    http::run(|call| create_order::handle(&store, hold, clock::new_order_id, call)).await
+    http::run(|request| create_order::handle(&store, hold, clock::new_order_id, request)).await
 }

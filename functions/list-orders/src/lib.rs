@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 use orders_contracts::{ListParameters, OrderBody, encode_cursor, sort_name};
 use orders_domain::{ListQuery, OrderStore, Position};
 use orders_lambda::{
-    http::{Call, json},
+    http::{ApiRequest, json},
     problem::Problem,
 };
 
@@ -12,22 +12,22 @@ use orders_lambda::{
 ///
 /// # Errors
 /// The [`Problem`] to answer with instead.
-pub async fn handle(store: &impl OrderStore, call: Call) -> Result<Response<String>, Problem> {
+pub async fn handle(store: &impl OrderStore, request: ApiRequest) -> Result<Response<String>, Problem> {
     let parameters = ListParameters::parse(
-        call.query_parameter("limit"),
-        call.query_parameter("cursor"),
-        call.query_parameter("sort"),
+        request.query_parameter("limit"),
+        request.query_parameter("cursor"),
+        request.query_parameter("sort"),
     )
     .map_err(Problem::Invalid)?;
     let query = ListQuery {
-        user_id: call.caller,
+        user_id: request.user_id,
         size: parameters.size,
         direction: parameters.direction,
         after: parameters.after,
     };
     let page = store.list(&query).await?;
     let orders: Vec<OrderBody> =
-        page.orders.iter().map(|order| OrderBody::at(order, call.now)).collect();
+        page.orders.iter().map(|order| OrderBody::at(order, request.now)).collect();
     let link = page.next.map(|next| ("link", link_to(parameters, next)));
     json(StatusCode::OK, link.as_slice(), &orders)
 }

@@ -15,5 +15,5 @@ async fn main() -> Result<(), BoxError> {
         after: None,
     };
     aws::warm_up(store.list(&nothing)).await;
-    http::run(|call| list_orders::handle(&store, call)).await
+    http::run(|request| list_orders::handle(&store, request)).await
 }

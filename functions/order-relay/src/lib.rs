@@ -14,7 +14,7 @@ use orders_domain::{Order, OrderEvent, Timestamp};
 use orders_lambda::{
     BoxError,
     stream::{Change, Record},
-    telemetry::chain,
+    telemetry::error_chain,
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -81,7 +81,7 @@ impl<O: RelaySink> Relay<'_, O> {
         let event = match PendingEvent::from_record(record) {
             Ok(event) => event,
             Err(error) => {
-                tracing::error!(error = chain(error.as_ref()), "a record is poison");
+                tracing::error!(error = error_chain(error.as_ref()), "a record is poison");
                 self.flush().await?;
                 return self.dead_letter(record).await;
             }
@@ -100,7 +100,7 @@ impl<O: RelaySink> Relay<'_, O> {
 
     async fn dead_letter(&self, record: &Record<'_>) -> Result<(), SequenceNumber> {
         self.sink.dead_letter(record.raw).await.map_err(|error| {
-            tracing::error!(error = chain(error.as_ref()), "a record could not be buried");
+            tracing::error!(error = error_chain(error.as_ref()), "a record could not be buried");
             record.sequence_number.clone()
         })
     }
@@ -110,7 +110,7 @@ impl<O: RelaySink> Relay<'_, O> {
         let waiting = std::mem::take(&mut self.waiting);
         let Some(first) = waiting.first() else { return Ok(()) };
         timeout_at(self.deadline, self.finish(&waiting)).await.unwrap_or_else(|elapsed| {
-            tracing::warn!(error = chain(&elapsed), "the rest of a batch must wait");
+            tracing::warn!(error = error_chain(&elapsed), "the rest of a batch must wait");
             Err(first.sequence_number.clone())
         })
     }
@@ -179,7 +179,7 @@ impl<O: RelaySink> Relay<'_, O> {
             && let Err(error) = self.in_time(self.sink.unschedule_expiry(order.id)).await
         {
             // It fires in its time, finds nothing to do and is gone: not worth holding up the stream.
-            tracing::warn!(error = chain(error.as_ref()), "a schedule could not be removed");
+            tracing::warn!(error = error_chain(error.as_ref()), "a schedule could not be removed");
         }
         Ok(())
     }
@@ -192,7 +192,7 @@ impl<O: RelaySink> Relay<'_, O> {
         let fires_at = self.now.plus(left.saturating_sub(SCHEDULE_LEAD));
         let scheduled = self.in_time(self.sink.schedule_expiry(order.id, fires_at)).await;
         scheduled.map_err(|error| {
-            tracing::warn!(error = chain(error.as_ref()), "an expiry is not scheduled");
+            tracing::warn!(error = error_chain(error.as_ref()), "an expiry is not scheduled");
             Unscheduled
         })
     }
@@ -205,11 +205,11 @@ impl<O: RelaySink> Relay<'_, O> {
         if self.scheduler_timed_out.get() {
             return Err("the scheduler hangs".into());
         }
-        let answer = timeout(SCHEDULER_TIME, call).await;
-        if answer.is_err() {
+        let response = timeout(SCHEDULER_TIME, request).await;
+        if response.is_err() {
             self.scheduler_timed_out.set(true);
         }
-        answer?
+        response?
     }
 
     /// Has the queue ask for these expiries. Says of each whether it will.
@@ -230,7 +230,7 @@ impl PendingEvent {
         let Change { before, after: order, at } = match &record.change {
             Ok(Some(change)) => change,
             Ok(None) => return Ok(None),
-            Err(error) => return Err(chain(error.as_ref()).into()),
+            Err(error) => return Err(error_chain(error.as_ref()).into()),
         };
         let Some(event) = OrderEvent::between(before.as_ref(), order) else { return Ok(None) };
         let published = PublishedEvent::new(&event, order, *at)?;

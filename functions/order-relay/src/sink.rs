@@ -24,7 +24,7 @@ use orders_domain::{OrderId, Timestamp};
 use orders_lambda::{
     BoxError, clock,
     config::{ConfigError, required},
-    telemetry::chain,
+    telemetry::error_chain,
 };
 
 /// Where the relay puts what has happened.
@@ -166,18 +166,18 @@ impl RelaySink for AwsRelaySink {
     async fn publish(&self, events: &[PublishedEvent]) -> Vec<bool> {
         let entries = events.iter().map(|event| self.entry(event)).collect();
         match self.eventbridge.put_events().set_entries(Some(entries)).send().await {
-            Ok(answer) => {
+            Ok(response) => {
                 let taken = |index: usize| {
-                    answer.entries().get(index).is_some_and(|entry| entry.event_id().is_some())
+                    response.entries().get(index).is_some_and(|entry| entry.event_id().is_some())
                 };
-                for refused in answer.entries().iter().filter(|entry| entry.event_id().is_none()) {
+                for refused in response.entries().iter().filter(|entry| entry.event_id().is_none()) {
                     let code = refused.error_code().unwrap_or_default();
                     tracing::warn!(code, "the bus refuses an event");
                 }
                 (0..events.len()).map(taken).collect()
             }
             Err(error) => {
-                tracing::warn!(error = chain(&error), "the bus takes no events");
+                tracing::warn!(error = error_chain(&error), "the bus takes no events");
                 vec![false; events.len()]
             }
         }
@@ -233,18 +233,18 @@ impl RelaySink for AwsRelaySink {
 
     async fn send_expiries(&self, expiries: &[(OrderId, Timestamp)]) -> Vec<bool> {
         match self.send_batch(expiries).await {
-            Ok(answer) => {
-                for refused in answer.failed() {
+            Ok(response) => {
+                for refused in response.failed() {
                     tracing::error!(code = refused.code(), "an expiry could not be set");
                 }
                 let taken = |order_id: &OrderId| {
                     let id = order_id.to_string();
-                    answer.successful().iter().any(|entry| entry.id() == id)
+                    response.successful().iter().any(|entry| entry.id() == id)
                 };
                 expiries.iter().map(|(order_id, _)| taken(order_id)).collect()
             }
             Err(error) => {
-                tracing::error!(error = chain(error.as_ref()), "expiries could not be set");
+                tracing::error!(error = error_chain(error.as_ref()), "expiries could not be set");
                 vec![false; expiries.len()]
             }
         }

@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 use orders_contracts::{OrderBody, etag};
 use orders_domain::OrderStore;
 use orders_lambda::{
-    http::{Call, empty, json, own_order},
+    http::{ApiRequest, empty, json, own_order},
     problem::Problem,
 };
 
@@ -12,15 +12,15 @@ use orders_lambda::{
 ///
 /// # Errors
 /// The [`Problem`] to answer with instead.
-pub async fn handle(store: &impl OrderStore, call: Call) -> Result<Response<String>, Problem> {
-    let order = own_order(store, &call).await?;
-    let tag = etag(&order, call.now);
-    let known = call.header("if-none-match")?.is_some_and(|tags| matches(tags, &tag));
+pub async fn handle(store: &impl OrderStore, request: ApiRequest) -> Result<Response<String>, Problem> {
+    let order = own_order(store, &request).await?;
+    let tag = etag(&order, request.now);
+    let known = request.header("if-none-match")?.is_some_and(|tags| matches(tags, &tag));
     let headers = [("etag", tag), ("cache-control", "private, no-cache".to_owned())];
     if known {
         return empty(StatusCode::NOT_MODIFIED, &headers);
     }
-    json(StatusCode::OK, &headers, &OrderBody::at(&order, call.now))
+    json(StatusCode::OK, &headers, &OrderBody::at(&order, request.now))
 }
 
 /// Whether `If-None-Match` names the tag, by weak comparison (RFC 9110, section 13.1.2).

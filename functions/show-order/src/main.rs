@@ -9,5 +9,5 @@ async fn main() -> Result<(), BoxError> {
     let sdk = aws::sdk_config()?;
     let store = aws::store(&sdk)?;
     aws::warm_up(store.find(OrderId::from_bytes([0; 16]))).await;
-    http::run(|call| show_order::handle(&store, call)).await
+    http::run(|request| show_order::handle(&store, request)).await
 }

@@ -27,9 +27,9 @@ where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     let refused = match &error {
-        SdkError::ServiceError(answer) => {
-            let passing = answer.err().code().is_none_or(|code| PASSING.contains(&code));
-            !passing && !answer.raw().status().is_server_error()
+        SdkError::ServiceError(response) => {
+            let passing = response.err().code().is_none_or(|code| PASSING.contains(&code));
+            !passing && !response.raw().status().is_server_error()
         }
         SdkError::ConstructionFailure(_) => true,
         // Timeouts, broken connections and answers that do not parse.

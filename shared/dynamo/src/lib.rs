@@ -162,8 +162,8 @@ impl DynamoStore {
             }
         };
         let error = match request.send().await {
-            Ok(answer) => {
-                let replaced = answer.attributes.map_or(Ok(None), rows::ticket_version);
+            Ok(response) => {
+                let replaced = response.attributes.map_or(Ok(None), rows::ticket_version);
                 return replaced.map_or_else(Attempt::Failed, |replaced| {
                     Attempt::Done(TicketOutcome::Applied { replaced })
                 });
@@ -185,7 +185,7 @@ impl DynamoStore {
     }
 
     async fn get(&self, table: &str, id: AttributeValue) -> Result<Option<Item>, StoreError> {
-        let answer = self
+        let response = self
             .client
             .get_item()
             .table_name(table)
@@ -194,7 +194,7 @@ impl DynamoStore {
             .send()
             .await
             .map_err(store_error)?;
-        Ok(answer.item)
+        Ok(response.item)
     }
 }
 
@@ -211,7 +211,7 @@ impl OrderStore for DynamoStore {
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
         let size = usize::from(query.size.get());
-        let answer = self
+        let response = self
             .client
             .query()
             .table_name(&self.tables.orders)
@@ -226,13 +226,13 @@ impl OrderStore for DynamoStore {
             .send()
             .await
             .map_err(store_error)?;
-        let mut orders = answer
+        let mut orders = response
             .items
             .unwrap_or_default()
             .into_iter()
             .map(OrderRow::parse)
             .collect::<Result<Vec<Order>, _>>()?;
-        let has_more = orders.len() > size || answer.last_evaluated_key.is_some();
+        let has_more = orders.len() > size || response.last_evaluated_key.is_some();
         orders.truncate(size);
         let next = orders
             .last()

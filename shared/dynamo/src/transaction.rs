@@ -66,9 +66,9 @@ pub(crate) async fn transact(
 }
 
 fn outcome(
-    answer: Result<TransactWriteItemsOutput, SdkError<TransactWriteItemsError>>,
+    response: Result<TransactWriteItemsOutput, SdkError<TransactWriteItemsError>>,
 ) -> Attempt<Transacted> {
-    let Err(error) = answer else {
+    let Err(error) = response else {
         return Attempt::Done(Transacted::Committed);
     };
     let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =

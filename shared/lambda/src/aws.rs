@@ -13,7 +13,7 @@ use aws_types::SdkConfig;
 use orders_domain::StoreError;
 use orders_dynamo::DynamoStore;
 
-use crate::{BoxError, config, config::ConfigError, https, queue::SqsVisibility, telemetry::chain};
+use crate::{BoxError, config, config::ConfigError, https, queue::SqsVisibility, telemetry::error_chain};
 
 /// One try of one request. DynamoDB answers in milliseconds; a try that takes longer is lost.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -80,7 +80,7 @@ pub fn http_client() -> Result<SharedHttpClient, ConfigError> {
 /// the buyer does not wait for it. If that fails, the first request finds out why.
 pub async fn warm_up<T>(read: impl Future<Output = Result<T, StoreError>>) {
     if let Err(error) = Box::pin(read).await {
-        tracing::warn!(error = chain(&error), "not warmed up");
+        tracing::warn!(error = error_chain(&error), "not warmed up");
     }
 }
 

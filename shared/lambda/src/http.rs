@@ -25,14 +25,14 @@ const MAX_BODY_BYTES: usize = 4_096;
 
 /// A request by a known buyer.
 #[derive(Debug)]
-pub struct Call {
+pub struct ApiRequest {
     /// The buyer: the token's `sub`.
-    pub caller: UserId,
+    pub user_id: UserId,
     /// When the request came in.
     pub now: Timestamp,
     /// What ties together everything the request causes.
     pub correlation_id: CorrelationId,
-    request: Request,
+    inner: Request,
 }
 
 /// Answers requests for as long as the function lives.
@@ -41,38 +41,38 @@ pub struct Call {
 /// If the Lambda runtime cannot be reached.
 pub async fn run<H, F>(handler: H) -> Result<(), BoxError>
 where
-    H: Fn(Call) -> F,
+    H: Fn(ApiRequest) -> F,
     F: Future<Output = Result<Response<String>, Problem>>,
 {
     let handler = &handler;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
-        let answer = answer(event.payload.get(), &event.context, clock::now(), handler).await;
+        let response = respond(event.payload.get(), &event.context, clock::now(), handler).await;
         telemetry::flush_metrics();
-        Ok::<_, Infallible>(answer)
+        Ok::<_, Infallible>(response)
     }))
     .await
 }
 
 /// Answers one API Gateway event (payload format 2.0) that came in now. Whatever the event is, there
 /// is an answer.
-pub async fn answer<H, F>(
+pub async fn respond<H, F>(
     event: &str,
     context: &Context,
     now: Timestamp,
     handler: H,
 ) -> ApiGatewayV2httpResponse
 where
-    H: FnOnce(Call) -> F,
+    H: FnOnce(ApiRequest) -> F,
     F: Future<Output = Result<Response<String>, Problem>>,
 {
-    let result = match Call::read(event, context, now) {
+    let result = match ApiRequest::read(event, context, now) {
         // Boxed: the futures of SDK calls are large and nested deeper than the compiler likes.
-        Ok(call) => timeout_at(clock::work_deadline(context, now), Box::pin(handler(call)))
+        Ok(request) => timeout_at(clock::work_deadline(context, now), Box::pin(handler(request)))
             .await
             .unwrap_or_else(|elapsed| Err(Problem::Unavailable(elapsed.into()))),
         Err(problem) => Err(problem),
     };
-    let response = result.unwrap_or_else(|problem| problem.answer());
+    let response = result.unwrap_or_else(|problem| problem.into_response());
     tracing::info!(status = response.status().as_u16(), "answered");
     gateway_response(response)
 }
@@ -106,33 +106,33 @@ fn with_headers(
 ) -> Result<Response<String>, Problem> {
     headers
         .iter()
-        .fold(Response::builder().status(status), |answer, (name, value)| {
-            answer.header(*name, value)
+        .fold(Response::builder().status(status), |response, (name, value)| {
+            response.header(*name, value)
         })
         .body(body)
         .map_err(|error| Problem::Internal(error.into()))
 }
 
-impl Call {
+impl ApiRequest {
     fn read(event: &str, context: &Context, now: Timestamp) -> Result<Self, Problem> {
         let event: ApiGatewayV2httpRequest = serde_json::from_str(event)
             .map_err(|_| FieldError::general("the request or its token cannot be read"))?;
         let request = to_request(event)?;
-        let caller = caller(&request).ok_or(Problem::NoCaller)?;
+        let user_id = user_id(&request).ok_or(Problem::MissingUserId)?;
         let correlation_id = correlation_id(&request, context)?;
-        Ok(Self { caller, now, correlation_id, request })
+        Ok(Self { user_id, now, correlation_id, inner: request })
     }
 
     /// A parameter of the path; empty if the route has none of this name.
     #[must_use]
     pub fn path_parameter(&self, name: &str) -> &str {
-        self.request.path_parameters_ref().and_then(|all| all.first(name)).unwrap_or_default()
+        self.inner.path_parameters_ref().and_then(|all| all.first(name)).unwrap_or_default()
     }
 
     /// A parameter of the query, if it is given.
     #[must_use]
     pub fn query_parameter(&self, name: &str) -> Option<&str> {
-        self.request.query_string_parameters_ref().and_then(|all| all.first(name))
+        self.inner.query_string_parameters_ref().and_then(|all| all.first(name))
     }
 
     /// A header, if it is given.
@@ -140,7 +140,7 @@ impl Call {
     /// # Errors
     /// [`Problem::Invalid`] if it is not ASCII.
     pub fn header(&self, name: &'static str) -> Result<Option<&str>, Problem> {
-        header(&self.request, name)
+        header(&self.inner, name)
     }
 
     /// The body of a request that must send JSON. A request without `Content-Type` is taken at its
@@ -154,7 +154,7 @@ impl Call {
         if !media_type.eq_ignore_ascii_case("application/json") {
             return Err(Problem::NotJson);
         }
-        let body: &[u8] = self.request.body();
+        let body: &[u8] = self.inner.body();
         if body.len() > MAX_BODY_BYTES {
             return Err(Problem::TooLarge { max: MAX_BODY_BYTES });
         }
@@ -167,9 +167,9 @@ impl Call {
 ///
 /// # Errors
 /// [`Problem::NoSuchOrder`], or the store's failure.
-pub async fn own_order(store: &impl OrderStore, call: &Call) -> Result<Order, Problem> {
-    let id = call.path_parameter("id").parse().map_err(|_: IdError| Problem::NoSuchOrder)?;
-    let order = store.find(id).await?.filter(|order| order.user_id == call.caller);
+pub async fn own_order(store: &impl OrderStore, request: &ApiRequest) -> Result<Order, Problem> {
+    let id = request.path_parameter("id").parse().map_err(|_: IdError| Problem::NoSuchOrder)?;
+    let order = store.find(id).await?.filter(|order| order.user_id == request.user_id);
     order.ok_or(Problem::NoSuchOrder)
 }
 
@@ -193,7 +193,7 @@ fn to_request(mut event: ApiGatewayV2httpRequest) -> Result<Request, Problem> {
 
 /// The buyer: the `sub` that the JWT authorizer has verified. API Gateway hands on every claim as a
 /// string, and a list of two as `[a b]`; no buyer is called that.
-fn caller(request: &Request) -> Option<UserId> {
+fn user_id(request: &Request) -> Option<UserId> {
     let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() else {
         return None;
     };
@@ -221,9 +221,9 @@ fn header<'a>(request: &'a Request, name: &'static str) -> Result<Option<&'a str
 
 fn gateway_response(response: Response<String>) -> ApiGatewayV2httpResponse {
     let (parts, body) = response.into_parts();
-    let mut answer = ApiGatewayV2httpResponse::default();
-    answer.status_code = parts.status.as_u16().into();
-    answer.headers = parts.headers;
-    answer.body = (!body.is_empty()).then_some(Body::Text(body));
-    answer
+    let mut response = ApiGatewayV2httpResponse::default();
+    response.status_code = parts.status.as_u16().into();
+    response.headers = parts.headers;
+    response.body = (!body.is_empty()).then_some(Body::Text(body));
+    response
 }

@@ -71,11 +71,11 @@ impl HttpConnector for Https {
         if let Some(of_the_sdk) = request.extensions().get::<CaptureSmithyConnection>() {
             of_the_sdk.set_connection_retriever(move || metadata(&connection));
         }
-        let answer = self.0.request(request);
+        let response = self.0.request(request);
         HttpConnectorFuture::new(async move {
             // After an error on the way the SDK tries again, and no request here does harm twice.
-            let answer = answer.await.map_err(|error| ConnectorError::io(error.into()))?;
-            HttpResponse::try_from(answer.map(SdkBody::from_body_1_x))
+            let response = response.await.map_err(|error| ConnectorError::io(error.into()))?;
+            HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
                 .map_err(|error| ConnectorError::other(error.into(), None))
         })
     }

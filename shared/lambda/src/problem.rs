@@ -9,7 +9,7 @@ use http::{
 use orders_contracts::{FieldError, ProblemBody};
 use orders_domain::{BoxError, StoreError};
 
-use crate::telemetry::chain;
+use crate::telemetry::error_chain;
 
 /// Why a request is not answered as asked.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub enum Problem {
     /// The request is wrong, in at least one way.
     Invalid(Vec<FieldError>),
     /// The token does not say who the buyer is.
-    NoCaller,
+    MissingUserId,
     /// The buyer has no such order.
     NoSuchOrder,
     /// There is no such ticket.
@@ -68,12 +68,12 @@ type Kind = (StatusCode, &'static str, &'static str);
 impl Problem {
     /// Answers the problem. Puts what caused it in the log, once, if it is ours.
     #[must_use]
-    pub fn answer(&self) -> Response<String> {
+    pub fn into_response(self) -> Response<String> {
         if let Self::Unavailable(cause) = self {
-            tracing::warn!(error = chain(cause.as_ref()), "a request could not be finished");
+            tracing::warn!(error = error_chain(cause.as_ref()), "a request could not be finished");
         }
         if let Self::Internal(cause) = self {
-            tracing::error!(error = chain(cause.as_ref()), "a request failed");
+            tracing::error!(error = error_chain(cause.as_ref()), "a request failed");
         }
         let body = self.body();
         let mut response = Response::new(serde_json::to_string(&body).unwrap_or_default());
@@ -83,7 +83,7 @@ impl Problem {
         if let Some(wait) = self.retry_after() {
             headers.insert(RETRY_AFTER, whole_seconds(wait).into());
         }
-        if let Self::NoCaller = self {
+        if let Self::MissingUserId = self {
             // RFC 9110, section 11.6.1: a 401 names the scheme to use.
             let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
             headers.insert(WWW_AUTHENTICATE, challenge);
@@ -113,7 +113,7 @@ impl Problem {
         const BLANK: &str = "about:blank";
         match self {
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, BLANK, "Bad Request"),
-            Self::NoCaller => (StatusCode::UNAUTHORIZED, BLANK, "Unauthorized"),
+            Self::MissingUserId => (StatusCode::UNAUTHORIZED, BLANK, "Unauthorized"),
             Self::NoSuchOrder => (StatusCode::NOT_FOUND, BLANK, "Not Found"),
             Self::NoSuchTicket => (
                 StatusCode::NOT_FOUND,
@@ -150,7 +150,7 @@ impl Problem {
             Self::Invalid(errors) => {
                 errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; ")
             }
-            Self::NoCaller => {
+            Self::MissingUserId => {
                 "the token's sub claim must be one string that names the buyer".into()
             }
             Self::NoSuchOrder => "you have no order with this id".into(),
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     fn json_of(problem: &Problem) -> Value {
-        serde_json::from_str(problem.answer().body()).unwrap()
+        serde_json::from_str(problem.into_response().body()).unwrap()
     }
 
     #[test]
@@ -209,16 +209,16 @@ mod tests {
                 ],
             })
         );
-        let answer = problem.answer();
-        assert_eq!(answer.headers()[CONTENT_TYPE], "application/problem+json");
+        let response = problem.into_response();
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
     }
 
     #[test]
     fn a_loser_is_told_when_the_hold_lapses_and_never_too_early() {
         for (free_in_ms, retry_after) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2")] {
             let free_in = Duration::from_millis(free_in_ms);
-            let answer = Problem::Reserved { free_in }.answer();
-            assert_eq!(answer.headers()[RETRY_AFTER], retry_after);
+            let response = Problem::Reserved { free_in }.into_response();
+            assert_eq!(response.headers()[RETRY_AFTER], retry_after);
         }
     }
 

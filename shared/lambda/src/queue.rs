@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     BoxError, clock,
-    telemetry::{self, chain},
+    telemetry::{self, error_chain},
 };
 
 /// One message of a batch.
@@ -140,14 +140,14 @@ where
             Err(Failure::Transient(error)) => {
                 tracing::warn!(
                     message_id = id,
-                    error = chain(error.as_ref()),
+                    error = error_chain(error.as_ref()),
                     "a message must wait"
                 );
             }
             Err(Failure::Poison(error)) => {
                 tracing::error!(
                     message_id = id,
-                    error = chain(error.as_ref()),
+                    error = error_chain(error.as_ref()),
                     "a message is poison"
                 );
                 set_visibility_timeout(message, Duration::ZERO, deadline, visibility).await;
@@ -183,6 +183,6 @@ async fn set_visibility_timeout(
     let receipt_handle = message.receipt_handle.as_deref().unwrap_or_default();
     let set = timeout_at(deadline, visibility.set_visibility_timeout(receipt_handle, time)).await;
     if let Err(error) = set.unwrap_or_else(|elapsed| Err(elapsed.into())) {
-        tracing::warn!(error = chain(error.as_ref()), "a message's wait could not be set");
+        tracing::warn!(error = error_chain(error.as_ref()), "a message's wait could not be set");
     }
 }

@@ -49,13 +49,13 @@ pub(crate) fn flush_metrics() {
     if let Some(collector) = METRICS.get()
         && let Err(error) = collector.flush(stdout())
     {
-        tracing::warn!(error = chain(&error), "metrics are lost");
+        tracing::warn!(error = error_chain(&error), "metrics are lost");
     }
 }
 
 /// An error with everything that caused it, in one line.
 #[must_use]
-pub fn chain(error: &(dyn Error + 'static)) -> String {
+pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

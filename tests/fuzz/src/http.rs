@@ -5,7 +5,7 @@ use std::{str, time::Duration};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use lambda_http::{Body, aws_lambda_events::apigw::ApiGatewayV2httpResponse};
 use orders_domain::{MemoryStore, OrderId, Timestamp};
-use orders_lambda::http::answer;
+use orders_lambda::http::respond;
 use serde_json::{Map, Value, json};
 use tokio::sync::OnceCell;
 
@@ -106,7 +106,7 @@ async fn ask(
             Function::Cancel => cancel_order::handle(store, call).await,
         }
     };
-    answer(event, &shop::context(), now, handler).await
+    respond(event, &shop::context(), now, handler).await
 }
 
 /// Looks that the answer is one that the API has; returns its body.

@@ -43,8 +43,8 @@ async fn serve(authority: &Authority, host: &str, connections: &'static [&[u16]]
                 if stream.read(&mut [0; 4_096]).await.unwrap_or(0) == 0 {
                     break;
                 }
-                let answer = format!("HTTP/1.1 {status} It\r\ncontent-length: 2\r\n\r\n{{}}");
-                stream.write_all(answer.as_bytes()).await.unwrap();
+                let response = format!("HTTP/1.1 {status} It\r\ncontent-length: 2\r\n\r\n{{}}");
+                stream.write_all(response.as_bytes()).await.unwrap();
             }
         }
     });
