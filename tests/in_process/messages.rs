@@ -8,7 +8,7 @@ use std::{
 
 use aws_lambda_events::sqs::SqsEvent;
 use orders_domain::{
-    Command, Decision, Lock, MemoryStore, OrderStore, Placement, Replica, Status, TicketId,
+    Command, Decision, Lock, MemoryStore, OrderStore, Placement, TicketReplica, Status, TicketId,
     TicketRule, Timestamp, decide,
 };
 use orders_lambda::{
@@ -135,7 +135,7 @@ async fn a_late_charge_that_still_sees_its_own_orders_lock_looks_again() {
     let Decision::Apply(expiry) = decide(&order, &command) else { panic!("it is due") };
     store.commit(&expiry).await.unwrap();
     let lock = Lock::Held { by: order.id, until: order.expires_at };
-    store.old_tickets.lock().unwrap().push(Replica { ticket: order.ticket.clone(), lock });
+    store.old_tickets.lock().unwrap().push(TicketReplica { ticket: order.ticket.clone(), lock });
 
     let detail = json!({"id": "p1", "orderId": order.id.to_string()});
     let body = json!({"detail-type": "PaymentCreated", "detail": detail}).to_string();

@@ -13,7 +13,7 @@ use std::{
 
 use lambda_http::Context;
 use orders_domain::{
-    CommitOutcome, ListQuery, Order, OrderId, OrderStore, Page, PlaceOutcome, Placement, Replica,
+    CommitOutcome, ListQuery, Order, OrderId, OrderStore, Page, PlaceOutcome, Placement, TicketReplica,
     StoreError, Ticket, TicketId, TicketOutcome, TicketRule, Timestamp, Transition,
 };
 
@@ -188,7 +188,7 @@ impl SimulatedStore {
 }
 
 impl OrderStore for SimulatedStore {
-    async fn find_ticket(&self, id: &TicketId) -> Result<Option<Replica>, StoreError> {
+    async fn find_ticket(&self, id: &TicketId) -> Result<Option<TicketReplica>, StoreError> {
         let id = id.clone();
         self.call(move |invocation| at_once(invocation.world.store.find_ticket(&id))).await
     }

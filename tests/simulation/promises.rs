@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use orders_domain::{Lock, Order, OrderId, Replica, Status, Ticket, TicketId, Timestamp};
+use orders_domain::{Lock, Order, OrderId, TicketReplica, Status, Ticket, TicketId, Timestamp};
 use orders_tests::history::{Charge, Event};
 
 use crate::{coverage::Observed, queues::QueueName};
@@ -24,7 +24,7 @@ pub(crate) struct Promises {
     orders: BTreeMap<OrderId, Order>,
     /// Every version of every order.
     committed: BTreeMap<(String, u64), Order>,
-    tickets: BTreeMap<TicketId, Replica>,
+    tickets: BTreeMap<TicketId, TicketReplica>,
     said: BTreeMap<(TicketId, u64), Ticket>,
     /// How often the event of a ticket's version was received, at most.
     received: BTreeMap<String, u32>,
@@ -150,7 +150,7 @@ impl Promises {
     }
 
     /// Promise 10, and that a ticket event never touches the lock.
-    pub(crate) fn ticket_applied(&mut self, applied: bool, ticket: &Ticket, now: Option<Replica>) {
+    pub(crate) fn ticket_applied(&mut self, applied: bool, ticket: &Ticket, now: Option<TicketReplica>) {
         self.writes += 1;
         let before = self.tickets.get(&ticket.id).cloned();
         let Some(now) = now else {

@@ -7,7 +7,7 @@ use std::sync::{
 
 use orders_domain::{
     CommitOutcome, ListQuery, MemoryStore, Order, OrderId, OrderStore, Page, PlaceOutcome,
-    Placement, Replica, StoreError, Ticket, TicketId, TicketOutcome, TicketRule, Transition,
+    Placement, TicketReplica, StoreError, Ticket, TicketId, TicketOutcome, TicketRule, Transition,
 };
 
 /// The store in memory, seen through a haze.
@@ -20,7 +20,7 @@ pub struct Lagging {
     /// How many commits are refused although the order is at the expected version.
     pub refused_commits: AtomicUsize,
     /// What reads of a ticket still find, each once.
-    pub old_tickets: Mutex<Vec<Replica>>,
+    pub old_tickets: Mutex<Vec<TicketReplica>>,
 }
 
 /// Whether there was one left to count down.
@@ -29,7 +29,7 @@ fn take(count: &AtomicUsize) -> bool {
 }
 
 impl OrderStore for Lagging {
-    async fn find_ticket(&self, id: &TicketId) -> Result<Option<Replica>, StoreError> {
+    async fn find_ticket(&self, id: &TicketId) -> Result<Option<TicketReplica>, StoreError> {
         let old = self.old_tickets.lock().expect("no test panics with it").pop();
         if old.is_some() { Ok(old) } else { self.inner.find_ticket(id).await }
     }

@@ -1,5 +1,5 @@
 use orders_domain::{
-    Lock, MemoryStore, Price, Replica, Status, Ticket, TicketRule, TicketVersion, UserId,
+    Lock, MemoryStore, Price, TicketReplica, Status, Ticket, TicketRule, TicketVersion, UserId,
 };
 
 use super::*;
@@ -154,7 +154,7 @@ struct Moving<'a> {
 }
 
 impl OrderStore for Moving<'_> {
-    async fn find_ticket(&self, id: &TicketId) -> Result<Option<Replica>, StoreError> {
+    async fn find_ticket(&self, id: &TicketId) -> Result<Option<TicketReplica>, StoreError> {
         self.store.find_ticket(id).await
     }
 

@@ -179,7 +179,7 @@ async fn every_change_is_published_in_order() {
         record(0, None, Some(&one)),
         record(1, None, Some(&two)),
         record(2, Some(&one), Some(&one_cancelled)),
-        // A write that changed nothing, and a row that was removed.
+        // A write that changed nothing, and a item that was removed.
         record(3, Some(&two), Some(&two)),
         record(4, Some(&two), None),
     ];

@@ -58,7 +58,7 @@ impl OrderBody {
     }
 
     fn showing(order: &Order, now: Timestamp, count_from: Timestamp) -> Self {
-        let status = order.shown_status(now);
+        let status = order.effective_status(now);
         let expires_in = match status {
             Status::AwaitingPayment => {
                 count_from.until(order.expires_at).as_millis().div_ceil(1_000)
@@ -93,7 +93,7 @@ impl From<&Ticket> for TicketBody {
 /// it; it changes with the version and with the shown status.
 #[must_use]
 pub fn etag(order: &Order, now: Timestamp) -> String {
-    format!("W/\"{}-{}\"", order.version.number(), order.shown_status(now).name())
+    format!("W/\"{}-{}\"", order.version.number(), order.effective_status(now).name())
 }
 
 pub(crate) fn rfc3339(time: Timestamp) -> String {

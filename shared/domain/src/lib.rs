@@ -25,7 +25,7 @@ pub use store::{
     Placement, Position, StoreError, TicketOutcome,
 };
 pub use ticket::{
-    Availability, Lock, Replica, Ticket, TicketRule, TicketVersion, Title, TitleError, UpdateKind,
+    Availability, Lock, TicketReplica, Ticket, TicketRule, TicketVersion, Title, TitleError, UpdateKind,
     Verdict, rule_for,
 };
 pub use time::Timestamp;

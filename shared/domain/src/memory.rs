@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     Availability, CommitOutcome, Direction, ListQuery, Lock, LockChange, Order, OrderId, OrderStore, Page,
-    PlaceOutcome, Placement, Position, Replica, StoreError, Ticket, TicketId, TicketOutcome,
+    PlaceOutcome, Placement, Position, TicketReplica, StoreError, Ticket, TicketId, TicketOutcome,
     TicketRule, Transition, Verdict,
 };
 
@@ -19,14 +19,14 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Tables {
-    tickets: HashMap<TicketId, Replica>,
+    tickets: HashMap<TicketId, TicketReplica>,
     orders: BTreeMap<OrderId, Order>,
 }
 
 impl MemoryStore {
     /// A store that holds these already.
     pub fn holding(
-        replicas: impl IntoIterator<Item = Replica>,
+        replicas: impl IntoIterator<Item = TicketReplica>,
         orders: impl IntoIterator<Item = Order>,
     ) -> Self {
         let tickets = replicas.into_iter().map(|replica| (replica.ticket.id.clone(), replica));
@@ -76,7 +76,7 @@ impl Tables {
 }
 
 impl OrderStore for MemoryStore {
-    async fn find_ticket(&self, id: &TicketId) -> Result<Option<Replica>, StoreError> {
+    async fn find_ticket(&self, id: &TicketId) -> Result<Option<TicketReplica>, StoreError> {
         Ok(self.tables().tickets.get(id).cloned())
     }
 
@@ -162,7 +162,7 @@ impl OrderStore for MemoryStore {
             }
             Verdict::Apply => {}
         }
-        tables.tickets.insert(ticket.id.clone(), Replica { ticket: ticket.clone(), lock });
+        tables.tickets.insert(ticket.id.clone(), TicketReplica { ticket: ticket.clone(), lock });
         Ok(TicketOutcome::Applied { replaced: stored_version })
     }
 }

@@ -165,7 +165,7 @@ impl Order {
 
     /// The status to show: an order that is due is expired, even before that is committed.
     #[must_use]
-    pub fn shown_status(&self, now: Timestamp) -> &Status {
+    pub fn effective_status(&self, now: Timestamp) -> &Status {
         match self.status {
             Status::AwaitingPayment if self.is_due(now) => &Status::Expired,
             Status::AwaitingPayment | Status::Paid { .. } | Status::Cancelled | Status::Expired => {

@@ -3,7 +3,7 @@
 use std::{error::Error, future::Future};
 
 use crate::{
-    Order, OrderId, Replica, Ticket, TicketId, TicketRule, TicketVersion, Timestamp, Transition,
+    Order, OrderId, TicketReplica, Ticket, TicketId, TicketRule, TicketVersion, Timestamp, Transition,
     UserId,
 };
 
@@ -17,7 +17,7 @@ pub trait OrderStore: Send + Sync {
     fn find_ticket(
         &self,
         id: &TicketId,
-    ) -> impl Future<Output = Result<Option<Replica>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<TicketReplica>, StoreError>> + Send;
 
     /// The order, as of the last committed write.
     fn find(&self, id: OrderId) -> impl Future<Output = Result<Option<Order>, StoreError>> + Send;

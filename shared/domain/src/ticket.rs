@@ -92,7 +92,7 @@ pub struct Ticket {
 
 /// The ticket at its newest known version, with its lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replica {
+pub struct TicketReplica {
     /// What the ticket service last said.
     pub ticket: Ticket,
     /// Which order has the ticket. Ticket events never change it.

@@ -6,12 +6,12 @@
 
 mod error;
 mod retry;
-mod rows;
+mod items;
 mod transaction;
 
 use std::time::Duration;
 
-pub use rows::order_of_image;
+pub use items::order_of_image;
 
 use aws_sdk_dynamodb::{
     Client,
@@ -20,14 +20,14 @@ use aws_sdk_dynamodb::{
 };
 use orders_domain::{
     CommitOutcome, Direction, ListQuery, LockChange, Order, OrderId, OrderStore, Page,
-    PlaceOutcome, Placement, Position, Replica, StoreError, Ticket, TicketId, TicketOutcome,
+    PlaceOutcome, Placement, Position, TicketReplica, StoreError, Ticket, TicketId, TicketOutcome,
     TicketRule, Transition,
 };
 
 use crate::{
     error::{corrupt, invalid_request, store_error},
     retry::{Attempt, retry_conflicts},
-    rows::{Item, OrderRow, TicketRow},
+    items::{Item, OrderItem, TicketItem},
     transaction::{Transacted, Write, transact},
 };
 
@@ -63,7 +63,7 @@ impl DynamoStore {
     fn replace_order(&self, transition: &Transition) -> Result<Put, StoreError> {
         Put::builder()
             .table_name(&self.tables.orders)
-            .set_item(Some(OrderRow::from(transition.order()).into_item()?))
+            .set_item(Some(OrderItem::from(transition.order()).into_item()?))
             .condition_expression("#version = :expected")
             .expression_attribute_names("#version", "version")
             .expression_attribute_values(
@@ -77,7 +77,7 @@ impl DynamoStore {
     fn insert_order(&self, order: &Order) -> Result<Put, StoreError> {
         Put::builder()
             .table_name(&self.tables.orders)
-            .set_item(Some(OrderRow::from(order).into_item()?))
+            .set_item(Some(OrderItem::from(order).into_item()?))
             .condition_expression("attribute_not_exists(id)")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()
@@ -163,7 +163,7 @@ impl DynamoStore {
         };
         let error = match request.send().await {
             Ok(response) => {
-                let replaced = response.attributes.map_or(Ok(None), rows::ticket_version);
+                let replaced = response.attributes.map_or(Ok(None), items::ticket_version);
                 return replaced.map_or_else(Attempt::Failed, |replaced| {
                     Attempt::Done(TicketOutcome::Applied { replaced })
                 });
@@ -172,7 +172,7 @@ impl DynamoStore {
         };
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                let stored = failed.item.clone().map_or(Ok(None), rows::ticket_version);
+                let stored = failed.item.clone().map_or(Ok(None), items::ticket_version);
                 stored.map_or_else(Attempt::Failed, |stored| {
                     Attempt::Done(TicketOutcome::Refused { stored })
                 })
@@ -199,14 +199,14 @@ impl DynamoStore {
 }
 
 impl OrderStore for DynamoStore {
-    async fn find_ticket(&self, id: &TicketId) -> Result<Option<Replica>, StoreError> {
+    async fn find_ticket(&self, id: &TicketId) -> Result<Option<TicketReplica>, StoreError> {
         let item = self.get(&self.tables.tickets, text(id)).await?;
-        item.map(TicketRow::parse).transpose()
+        item.map(TicketItem::parse).transpose()
     }
 
     async fn find(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
         let item = self.get(&self.tables.orders, text(&id)).await?;
-        item.map(OrderRow::parse).transpose()
+        item.map(OrderItem::parse).transpose()
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
@@ -230,7 +230,7 @@ impl OrderStore for DynamoStore {
             .items
             .unwrap_or_default()
             .into_iter()
-            .map(OrderRow::parse)
+            .map(OrderItem::parse)
             .collect::<Result<Vec<Order>, _>>()?;
         let has_more = orders.len() > size || response.last_evaluated_key.is_some();
         orders.truncate(size);
@@ -252,7 +252,7 @@ impl OrderStore for DynamoStore {
         match transact(&self.client, writes, self.conflict_budget).await? {
             Transacted::Committed => Ok(PlaceOutcome::Placed),
             Transacted::Refused { found } => match found.into_iter().next().flatten() {
-                Some(earlier) => Ok(PlaceOutcome::AlreadyPlaced(OrderRow::parse(earlier)?)),
+                Some(earlier) => Ok(PlaceOutcome::AlreadyPlaced(OrderItem::parse(earlier)?)),
                 None => Ok(PlaceOutcome::Conflict),
             },
         }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{
     error::store_error,
     retry::{Attempt, retry_conflicts},
-    rows::Item,
+    items::Item,
 };
 
 /// One write of a transaction.

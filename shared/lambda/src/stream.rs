@@ -21,15 +21,15 @@ pub struct Record<'a> {
     pub raw: &'a str,
     /// Its place in the stream; empty if the record has none.
     pub sequence_number: String,
-    /// What it says; nothing, if it says that a row was removed, which this service never does.
+    /// What it says; nothing, if it says that a item was removed, which this service never does.
     pub change: Result<Option<Change>, BoxError>,
 }
 
 /// One committed write of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The order before it; none if it was placed, or if the row was no order then. (That was in a
-    /// record of its own, which is poison; what the row is now is not.)
+    /// The order before it; none if it was placed, or if the item was no order then. (That was in a
+    /// record of its own, which is poison; what the item is now is not.)
     pub before: Option<Order>,
     /// The order after it.
     pub after: Order,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use orders_domain::{
     Command, CommitOutcome, Decision, Direction, ListQuery, Lock, NewOrder, Order, OrderId,
     OrderStore, OrderVersion, PageSize, PaymentId, PlaceOutcome, Placement, Price, RefundReason,
-    Replica, Status, StoreError, Ticket, TicketId, TicketOutcome, TicketRule, TicketVersion,
+    TicketReplica, Status, StoreError, Ticket, TicketId, TicketOutcome, TicketRule, TicketVersion,
     Timestamp, Transition, UserId, Verdict, decide,
 };
 use uuid::Uuid;
@@ -108,7 +108,7 @@ async fn stored(store: &impl OrderStore, order: &Order) -> Order {
     store.find(order.id).await.unwrap().unwrap()
 }
 
-async fn replica(store: &impl OrderStore, id: &TicketId) -> Replica {
+async fn replica(store: &impl OrderStore, id: &TicketId) -> TicketReplica {
     store.find_ticket(id).await.unwrap().unwrap()
 }
 
@@ -147,7 +147,7 @@ pub(crate) async fn a_ticket_is_written_where_the_version_rule_allows_and_nowher
             let after = store.find_ticket(&id).await.unwrap();
             if rule.judge(current, incoming.version) == Verdict::Apply {
                 assert_eq!(outcome, TicketOutcome::Applied { replaced: current });
-                assert_eq!(after, Some(Replica { ticket: incoming, lock: Lock::Free }));
+                assert_eq!(after, Some(TicketReplica { ticket: incoming, lock: Lock::Free }));
             } else {
                 assert_eq!(outcome, TicketOutcome::Refused { stored: current });
                 assert_eq!(after, before);
@@ -160,7 +160,7 @@ pub(crate) async fn a_ticket_event_never_touches_the_lock(store: &impl OrderStor
     let order = placed_order(store).await;
     let newer = ticket(&order.ticket.id, 4);
     store.apply_ticket(&newer, TicketRule::Next).await.unwrap();
-    let expected = Replica { ticket: newer, lock: held_by(&order) };
+    let expected = TicketReplica { ticket: newer, lock: held_by(&order) };
     assert_eq!(replica(store, &order.ticket.id).await, expected);
 
     commit(store, &paid(&order, "p1", false)).await;

@@ -4,7 +4,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use orders_domain::{
     Lock, NewOrder, Order, OrderId, OrderVersion, PaymentId, Price, RefundDue, RefundReason,
-    Replica, Status, Ticket, TicketVersion, Timestamp,
+    TicketReplica, Status, Ticket, TicketVersion, Timestamp,
 };
 
 /// Which order, from 0 on.
@@ -123,13 +123,13 @@ impl State {
         self.charges[usize::from(charge)] = Some(order);
     }
 
-    pub(crate) fn replica(&self) -> Replica {
+    pub(crate) fn replica(&self) -> TicketReplica {
         let lock = match self.lock {
             Locked::Free => Lock::Free,
             Locked::Held { by, until } => Lock::Held { by: id(by), until: time(until) },
             Locked::Sold { to } => Lock::Sold { to: id(to) },
         };
-        Replica { ticket: WANTED.1.clone(), lock }
+        TicketReplica { ticket: WANTED.1.clone(), lock }
     }
 
     pub(crate) fn set_lock(&mut self, lock: Lock) {

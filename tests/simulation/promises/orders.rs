@@ -1,6 +1,6 @@
 //! Promises 1 to 5, 7 and 8, on every write of an order.
 
-use orders_domain::{Lock, Order, OrderId, RefundReason, Replica, Status, TicketId};
+use orders_domain::{Lock, Order, OrderId, RefundReason, TicketReplica, Status, TicketId};
 
 use super::{Change, Promises, Write};
 use crate::coverage::Observed;
@@ -13,7 +13,7 @@ impl Promises {
         expected: &[&Order],
         found: Vec<(OrderId, Option<Order>)>,
         ticket: &TicketId,
-        replica: Option<Replica>,
+        replica: Option<TicketReplica>,
         write: &Write,
         now_ms: u64,
     ) -> Vec<Change> {
@@ -51,7 +51,7 @@ impl Promises {
     }
 
     /// Promises 1 and 2: the lock names the one live order, if there is one.
-    fn ticket_locked(&mut self, ticket: &TicketId, replica: Option<Replica>) {
+    fn ticket_locked(&mut self, ticket: &TicketId, replica: Option<TicketReplica>) {
         let before = self.tickets.get(ticket).map(|replica| replica.ticket.clone());
         let now = replica.as_ref().map(|replica| replica.ticket.clone());
         self.require(before == now, || format!("an order changes {ticket} to {now:?}"));

@@ -240,11 +240,11 @@ fn the_changes_of_an_order_are_counted_from_zero() {
 #[test]
 fn an_order_that_is_due_is_shown_as_expired() {
     let awaiting = order(Status::AwaitingPayment);
-    assert_eq!(awaiting.shown_status(at(EXPIRES_AT_MS - 1)).name(), "awaiting_payment");
-    assert_eq!(awaiting.shown_status(at(EXPIRES_AT_MS)).name(), "expired");
+    assert_eq!(awaiting.effective_status(at(EXPIRES_AT_MS - 1)).name(), "awaiting_payment");
+    assert_eq!(awaiting.effective_status(at(EXPIRES_AT_MS)).name(), "expired");
     for status in [paid_by("p1"), Status::Cancelled, Status::Expired] {
         let name = status.name();
-        assert_eq!(order(status).shown_status(at(EXPIRES_AT_MS)).name(), name);
+        assert_eq!(order(status).effective_status(at(EXPIRES_AT_MS)).name(), name);
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use orders_domain::{
-    BoxError, Lock, Order, OrderVersion, Price, RefundDue, RefundReason, Replica, Status, StoreError, Ticket,
+    BoxError, Lock, Order, OrderVersion, Price, RefundDue, RefundReason, TicketReplica, Status, StoreError, Ticket,
     TicketVersion, Timestamp,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -17,7 +17,7 @@ pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// An item whose attributes do not fit together.
 #[derive(Debug, thiserror::Error)]
-enum RowError {
+enum ItemError {
     #[error("the status is not one that an order has")]
     Status,
     #[error("the reason is not one that a refund has")]
@@ -28,12 +28,12 @@ enum RowError {
     Lock,
 }
 
-/// A row of the orders table. Times are epoch milliseconds, the price is in minor units.
+/// A item of the orders table. Times are epoch milliseconds, the price is in minor units.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct OrderRow {
+pub(crate) struct OrderItem {
     id: String,
     user_id: String,
-    ticket: TicketFacts,
+    ticket: TicketFields,
     status: String,
     version: u64,
     created_at: u64,
@@ -41,12 +41,12 @@ pub(crate) struct OrderRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     payment_id: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    refunds_due: Vec<RefundRow>,
+    refunds_due: Vec<RefundItem>,
     correlation_id: String,
 }
 
 #[derive(Serialize, Deserialize)]
-struct TicketFacts {
+struct TicketFields {
     id: String,
     title: String,
     price: u64,
@@ -54,21 +54,21 @@ struct TicketFacts {
 }
 
 #[derive(Serialize, Deserialize)]
-struct RefundRow {
+struct RefundItem {
     payment_id: String,
     reason: String,
 }
 
-/// A row of the tickets table.
+/// A item of the tickets table.
 #[derive(Deserialize)]
-pub(crate) struct TicketRow {
+pub(crate) struct TicketItem {
     #[serde(flatten)]
-    facts: TicketFacts,
+    fields: TicketFields,
     locked_by: Option<String>,
     locked_until: Option<u64>,
 }
 
-impl OrderRow {
+impl OrderItem {
     pub(crate) fn into_item(self) -> Result<Item, StoreError> {
         to_item(self).map_err(invalid_request)
     }
@@ -83,13 +83,13 @@ impl OrderRow {
 /// # Errors
 /// [`StoreError::Corrupt`] if there is none.
 pub fn order_of_image(image: serde_dynamo::Item) -> Result<Order, StoreError> {
-    let row: OrderRow = serde_dynamo::from_item(image).map_err(corrupt)?;
-    row.try_into().map_err(StoreError::Corrupt)
+    let item: OrderItem = serde_dynamo::from_item(image).map_err(corrupt)?;
+    item.try_into().map_err(StoreError::Corrupt)
 }
 
-impl TicketRow {
-    pub(crate) fn parse(item: Item) -> Result<Replica, StoreError> {
-        parse::<Self, Replica>(item)
+impl TicketItem {
+    pub(crate) fn parse(item: Item) -> Result<TicketReplica, StoreError> {
+        parse::<Self, TicketReplica>(item)
     }
 }
 
@@ -103,16 +103,16 @@ pub(crate) fn ticket_version(attributes: Item) -> Result<Option<TicketVersion>, 
     Ok(version.map(TicketVersion::new))
 }
 
-fn parse<Row, T>(item: Item) -> Result<T, StoreError>
+fn parse<Item_, T>(item: Item) -> Result<T, StoreError>
 where
     Row: DeserializeOwned,
     T: TryFrom<Row, Error = BoxError>,
 {
-    let row: Row = from_item(item).map_err(corrupt)?;
-    row.try_into().map_err(StoreError::Corrupt)
+    let item: Row = from_item(item).map_err(corrupt)?;
+    item.try_into().map_err(StoreError::Corrupt)
 }
 
-impl From<&Order> for OrderRow {
+impl From<&Order> for OrderItem {
     fn from(order: &Order) -> Self {
         let payment_id = match &order.status {
             Status::Paid { payment_id } => Some(payment_id.to_string()),
@@ -121,7 +121,7 @@ impl From<&Order> for OrderRow {
         Self {
             id: order.id.to_string(),
             user_id: order.user_id.to_string(),
-            ticket: TicketFacts {
+            ticket: TicketFields {
                 id: order.ticket.id.to_string(),
                 title: order.ticket.title.to_string(),
                 price: order.ticket.price.minor(),
@@ -132,77 +132,77 @@ impl From<&Order> for OrderRow {
             created_at: order.created_at.epoch_ms(),
             expires_at: order.expires_at.epoch_ms(),
             payment_id,
-            refunds_due: order.refunds_due.iter().map(RefundRow::from).collect(),
+            refunds_due: order.refunds_due.iter().map(RefundItem::from).collect(),
             correlation_id: order.correlation_id.to_string(),
         }
     }
 }
 
-impl TryFrom<OrderRow> for Order {
+impl TryFrom<OrderItem> for Order {
     type Error = BoxError;
 
-    fn try_from(row: OrderRow) -> Result<Self, BoxError> {
+    fn try_from(item: OrderItem) -> Result<Self, BoxError> {
         Ok(Self {
-            id: row.id.parse()?,
-            user_id: row.user_id.parse()?,
-            ticket: row.ticket.try_into()?,
-            status: status(&row.status, row.payment_id)?,
-            version: OrderVersion::new(row.version),
-            created_at: time(row.created_at)?,
-            expires_at: time(row.expires_at)?,
-            refunds_due: row
+            id: item.id.parse()?,
+            user_id: item.user_id.parse()?,
+            ticket: item.ticket.try_into()?,
+            status: status(&item.status, item.payment_id)?,
+            version: OrderVersion::new(item.version),
+            created_at: time(item.created_at)?,
+            expires_at: time(item.expires_at)?,
+            refunds_due: item
                 .refunds_due
                 .into_iter()
                 .map(RefundDue::try_from)
                 .collect::<Result<_, _>>()?,
-            correlation_id: row.correlation_id.parse()?,
+            correlation_id: item.correlation_id.parse()?,
         })
     }
 }
 
-impl TryFrom<TicketFacts> for Ticket {
+impl TryFrom<TicketFields> for Ticket {
     type Error = BoxError;
 
-    fn try_from(facts: TicketFacts) -> Result<Self, BoxError> {
+    fn try_from(fields: TicketFields) -> Result<Self, BoxError> {
         Ok(Self {
-            id: facts.id.parse()?,
-            title: facts.title.parse()?,
-            price: Price::from_minor(facts.price)?,
-            version: TicketVersion::new(facts.version),
+            id: fields.id.parse()?,
+            title: fields.title.parse()?,
+            price: Price::from_minor(fields.price)?,
+            version: TicketVersion::new(fields.version),
         })
     }
 }
 
-impl TryFrom<TicketRow> for Replica {
+impl TryFrom<TicketItem> for TicketReplica {
     type Error = BoxError;
 
-    fn try_from(row: TicketRow) -> Result<Self, BoxError> {
-        let lock = match (row.locked_by, row.locked_until) {
+    fn try_from(item: TicketItem) -> Result<Self, BoxError> {
+        let lock = match (item.locked_by, item.locked_until) {
             (None, None) => Lock::Free,
             (Some(by), Some(until)) => Lock::Held { by: by.parse()?, until: time(until)? },
             (Some(to), None) => Lock::Sold { to: to.parse()? },
-            (None, Some(_)) => return Err(RowError::Lock.into()),
+            (None, Some(_)) => return Err(ItemError::Lock.into()),
         };
-        Ok(Self { ticket: row.facts.try_into()?, lock })
+        Ok(Self { ticket: item.fields.try_into()?, lock })
     }
 }
 
-impl From<&RefundDue> for RefundRow {
+impl From<&RefundDue> for RefundItem {
     fn from(refund: &RefundDue) -> Self {
         Self { payment_id: refund.payment_id.to_string(), reason: refund.reason.name().to_owned() }
     }
 }
 
-impl TryFrom<RefundRow> for RefundDue {
+impl TryFrom<RefundItem> for RefundDue {
     type Error = BoxError;
 
-    fn try_from(row: RefundRow) -> Result<Self, BoxError> {
+    fn try_from(item: RefundItem) -> Result<Self, BoxError> {
         let reason =
             [RefundReason::AlreadyPaid, RefundReason::OrderCancelled, RefundReason::TicketTaken]
                 .into_iter()
-                .find(|reason| reason.name() == row.reason)
-                .ok_or(RowError::RefundReason)?;
-        Ok(Self { payment_id: row.payment_id.parse()?, reason })
+                .find(|reason| reason.name() == item.reason)
+                .ok_or(ItemError::RefundReason)?;
+        Ok(Self { payment_id: item.payment_id.parse()?, reason })
     }
 }
 
@@ -211,9 +211,9 @@ fn status(name: &str, payment_id: Option<String>) -> Result<Status, BoxError> {
         Some(id) => vec![Status::Paid { payment_id: id.parse()? }],
         None => vec![Status::AwaitingPayment, Status::Cancelled, Status::Expired],
     };
-    Ok(status.into_iter().find(|status| status.name() == name).ok_or(RowError::Status)?)
+    Ok(status.into_iter().find(|status| status.name() == name).ok_or(ItemError::Status)?)
 }
 
-fn time(ms: u64) -> Result<Timestamp, RowError> {
-    Timestamp::from_epoch_ms(ms).ok_or(RowError::Time)
+fn time(ms: u64) -> Result<Timestamp, ItemError> {
+    Timestamp::from_epoch_ms(ms).ok_or(ItemError::Time)
 }
