@@ -1,6 +1,6 @@
 //! The events' schemas in docs/ and the code, one held to the other.
 
-use orders_contracts::{PaymentEvent, PublishedEvent, SOURCE, TicketEvent};
+use orders_contracts::{PaymentEvent, OutgoingEvent, SOURCE, TicketEvent};
 use orders_domain::{Command, Decision, Order, OrderEvent, OrderId, PaymentId, decide};
 use orders_tests::{
     orders::placed,
@@ -17,7 +17,7 @@ fn after(order: &Order, command: &Command) -> (Order, Value) {
 
 /// The event as a rule's target gets it.
 fn published(event: &OrderEvent, order: &Order) -> Value {
-    let event = PublishedEvent::new(event, order, order.expires_at).unwrap();
+    let event = OutgoingEvent::new(event, order, order.expires_at).unwrap();
     let detail: Value = serde_json::from_str(&event.detail).unwrap();
     json!({"source": SOURCE, "detail-type": event.detail_type, "detail": detail})
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use orders_contracts::{ExpiryMessage, PublishedEvent};
+use orders_contracts::{ExpiryMessage, OutgoingEvent};
 use orders_domain::{OrderId, Timestamp};
 use order_relay::sink::{LONGEST_DELAY, RelaySink};
 use orders_domain::BoxError;
@@ -44,7 +44,7 @@ impl SimulatedRelaySink {
 }
 
 impl RelaySink for SimulatedRelaySink {
-    async fn publish(&self, events: &[PublishedEvent]) -> Vec<bool> {
+    async fn publish(&self, events: &[OutgoingEvent]) -> Vec<bool> {
         let world = &self.0.world;
         self.0.pause().await;
         if world.fault(Fault::PutFailed) {
@@ -108,7 +108,7 @@ impl RelaySink for SimulatedRelaySink {
 }
 
 impl World {
-    fn publish(&self, event: &PublishedEvent) {
+    fn publish(&self, event: &OutgoingEvent) {
         let event = Event::read(event.detail_type, &event.detail, self.now_ms());
         self.tell(|| format!("bus: {} {} v{}", event.kind, event.order, event.version));
         let mut state = self.state();

@@ -56,7 +56,7 @@ impl Sent {
         let (store, hold) = (invocation.store(), invocation.world.plan.hold);
         let new_id = |now| {
             let random = invocation.world.state().rng.u128(..).to_be_bytes();
-            Ok(OrderId::at(now, random.first_chunk().ok_or("too short")?))
+            Ok(OrderId::new(now, random.first_chunk().ok_or("too short")?))
         };
         let event = self.event.as_str();
         let response = match self.function {

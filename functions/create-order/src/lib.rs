@@ -51,7 +51,7 @@ pub async fn handle(
 fn idempotency_key(call: &ApiRequest) -> Result<Option<IdempotencyKey>, Problem> {
     const HEADER: &str = "idempotency-key";
     let key = request.header(HEADER)?.map(str::parse).transpose();
-    Ok(key.map_err(|error| FieldError::of(HEADER, error))?)
+    Ok(key.map_err(|error| FieldError::for_field(HEADER, error))?)
 }
 
 fn problem(error: PlaceError, now: Timestamp) -> Problem {

@@ -27,7 +27,7 @@ pub async fn handle(store: &impl OrderStore, request: ApiRequest) -> Result<Resp
     };
     let page = store.list(&query).await?;
     let orders: Vec<OrderBody> =
-        page.orders.iter().map(|order| OrderBody::at(order, request.now)).collect();
+        page.orders.iter().map(|order| OrderBody::new(order, request.now)).collect();
     let link = page.next.map(|next| ("link", link_to(parameters, next)));
     json(StatusCode::OK, link.as_slice(), &orders)
 }

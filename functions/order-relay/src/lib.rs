@@ -9,7 +9,7 @@ pub mod sink;
 use std::{cell::Cell, time::Duration};
 
 use futures_util::{StreamExt, future::ready, stream};
-use orders_contracts::PublishedEvent;
+use orders_contracts::OutgoingEvent;
 use orders_domain::{Order, OrderEvent, Timestamp};
 use orders_lambda::{
     BoxError,
@@ -73,7 +73,7 @@ struct PendingEvent {
     event: OrderEvent,
     order: Order,
     written_at: Timestamp,
-    published: PublishedEvent,
+    published: OutgoingEvent,
 }
 
 impl<O: RelaySink> Relay<'_, O> {
@@ -233,7 +233,7 @@ impl PendingEvent {
             Err(error) => return Err(error_chain(error.as_ref()).into()),
         };
         let Some(event) = OrderEvent::between(before.as_ref(), order) else { return Ok(None) };
-        let published = PublishedEvent::new(&event, order, *at)?;
+        let published = OutgoingEvent::new(&event, order, *at)?;
         let sequence_number = record.sequence_number.clone();
         let written_at = *at;
         Ok(Some(Self { sequence_number, event, order: order.clone(), written_at, published }))

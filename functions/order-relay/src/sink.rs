@@ -18,7 +18,7 @@ use aws_sdk_sqs::{
 };
 use aws_types::SdkConfig;
 use chrono::DateTime;
-use orders_contracts::{ExpiryMessage, PublishedEvent, SOURCE};
+use orders_contracts::{ExpiryMessage, OutgoingEvent, SOURCE};
 use orders_domain::{OrderId, Timestamp};
 
 use orders_lambda::{
@@ -30,7 +30,7 @@ use orders_lambda::{
 /// Where the relay puts what has happened.
 pub trait RelaySink {
     /// Puts up to [`MAX_ENTRIES`] events on the bus. Says of each whether the bus has taken it.
-    fn publish(&self, events: &[PublishedEvent]) -> impl Future<Output = Vec<bool>>;
+    fn publish(&self, events: &[OutgoingEvent]) -> impl Future<Output = Vec<bool>>;
 
     /// Has the expiry of an order asked for at this time, some time off.
     fn schedule_expiry(
@@ -117,7 +117,7 @@ impl AwsRelaySink {
         }
     }
 
-    fn entry(&self, event: &PublishedEvent) -> PutEventsRequestEntry {
+    fn entry(&self, event: &OutgoingEvent) -> PutEventsRequestEntry {
         PutEventsRequestEntry::builder()
             .event_bus_name(&self.names.event_bus_name)
             .source(SOURCE)
@@ -163,7 +163,7 @@ impl AwsRelaySink {
 }
 
 impl RelaySink for AwsRelaySink {
-    async fn publish(&self, events: &[PublishedEvent]) -> Vec<bool> {
+    async fn publish(&self, events: &[OutgoingEvent]) -> Vec<bool> {
         let entries = events.iter().map(|event| self.entry(event)).collect();
         match self.eventbridge.put_events().set_entries(Some(entries)).send().await {
             Ok(response) => {

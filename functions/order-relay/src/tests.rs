@@ -113,12 +113,12 @@ impl FakeOutbox {
 }
 
 impl RelaySink for FakeOutbox {
-    async fn publish(&self, events: &[PublishedEvent]) -> Vec<bool> {
+    async fn publish(&self, events: &[OutgoingEvent]) -> Vec<bool> {
         if self.broken.contains("answer") {
             std::future::pending::<()>().await;
         }
         self.calls.lock().unwrap().push(events.len());
-        let take = |event: &PublishedEvent| {
+        let take = |event: &OutgoingEvent| {
             let detail: Value = serde_json::from_str(&event.detail).unwrap();
             let event_id = detail["metadata"]["eventId"].as_str().unwrap().to_owned();
             let mut refusals = self.refusals.lock().unwrap();

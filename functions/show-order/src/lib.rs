@@ -20,7 +20,7 @@ pub async fn handle(store: &impl OrderStore, request: ApiRequest) -> Result<Resp
     if known {
         return empty(StatusCode::NOT_MODIFIED, &headers);
     }
-    json(StatusCode::OK, &headers, &OrderBody::at(&order, request.now))
+    json(StatusCode::OK, &headers, &OrderBody::new(&order, request.now))
 }
 
 /// Whether `If-None-Match` names the tag, by weak comparison (RFC 9110, section 13.1.2).

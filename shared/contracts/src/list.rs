@@ -29,9 +29,9 @@ impl ListParameters {
         let size = limit.map_or(Ok(PageSize::DEFAULT), parse_size);
         let after = cursor.map(decode_cursor).transpose();
         let direction = sort.map_or(Ok(Direction::OldestFirst), parse_direction);
-        errors.extend(size.err().map(|error| FieldError::of("limit", error)));
-        errors.extend(after.err().map(|error| FieldError::of("cursor", error)));
-        errors.extend(direction.err().map(|error| FieldError::of("sort", error)));
+        errors.extend(size.err().map(|error| FieldError::for_field("limit", error)));
+        errors.extend(after.err().map(|error| FieldError::for_field("cursor", error)));
+        errors.extend(direction.err().map(|error| FieldError::for_field("sort", error)));
         match (size, after, direction) {
             (Ok(size), Ok(after), Ok(direction)) => Ok(Self { size, direction, after }),
             _ => Err(errors),
@@ -82,7 +82,7 @@ mod tests {
             ["0", "101", "1000000000", "-1", "+1", "01", "1.5", "", "ten", "99999999999999999999"]
         {
             let errors = ListParameters::parse(Some(limit), None, None).unwrap_err();
-            assert_eq!(errors, [FieldError::of("limit", "must be a whole number from 1 to 100")]);
+            assert_eq!(errors, [FieldError::for_field("limit", "must be a whole number from 1 to 100")]);
         }
     }
 

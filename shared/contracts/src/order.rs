@@ -45,7 +45,7 @@ pub struct TicketBody {
 impl OrderBody {
     /// The order as it is at this moment.
     #[must_use]
-    pub fn at(order: &Order, now: Timestamp) -> Self {
+    pub fn new(order: &Order, now: Timestamp) -> Self {
         Self::showing(order, now, now)
     }
 
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn an_order_is_shown_with_its_ticket_and_times() {
         let order = order("19.90");
-        let body = serde_json::to_value(OrderBody::at(&order, order.created_at)).unwrap();
+        let body = serde_json::to_value(OrderBody::new(&order, order.created_at)).unwrap();
         assert_eq!(
             body,
             json!({
@@ -153,7 +153,7 @@ mod tests {
     fn a_price_is_a_number_with_no_more_decimals_than_it_needs() {
         for (price, written) in [("20", "20"), ("19.9", "19.90"), ("0.05", "0.05")] {
             let order = order(price);
-            let body = serde_json::to_string(&OrderBody::at(&order, order.created_at)).unwrap();
+            let body = serde_json::to_string(&OrderBody::new(&order, order.created_at)).unwrap();
             assert!(body.contains(&format!("\"price\":{written},")), "{body}");
         }
     }
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn the_seconds_left_are_zero_only_once_the_hold_has_lapsed() {
         let order = order("20");
-        let at = |ms| OrderBody::at(&order, order.created_at.plus(Duration::from_millis(ms)));
+        let at = |ms| OrderBody::new(&order, order.created_at.plus(Duration::from_millis(ms)));
         assert_eq!((at(0).expires_in, at(0).status), (30, "awaiting_payment"));
         assert_eq!((at(1).expires_in, at(1).status), (30, "awaiting_payment"));
         assert_eq!((at(29_999).expires_in, at(29_999).status), (1, "awaiting_payment"));

@@ -10,7 +10,7 @@ pub const SOURCE: &str = "orders";
 
 /// An event as EventBridge takes it: a `detail-type` and a `detail`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublishedEvent {
+pub struct OutgoingEvent {
     /// The event's type.
     pub detail_type: &'static str,
     /// The event's content, a JSON object.
@@ -49,7 +49,7 @@ struct Metadata<'a> {
     causation_id: String,
 }
 
-impl PublishedEvent {
+impl OutgoingEvent {
     /// The event, with the order as it was after it. `written_at` is when the stream says that the
     /// change was written, which is known to the second only, and so may seem to be too early.
     ///
@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn published(event: &OrderEvent, order: &Order, written_at: u64) -> (&'static str, Value) {
-        let event = PublishedEvent::new(event, order, at(written_at)).unwrap();
+        let event = OutgoingEvent::new(event, order, at(written_at)).unwrap();
         (event.detail_type, serde_json::from_str(&event.detail).unwrap())
     }
 

@@ -17,9 +17,9 @@ pub fn parse_place_order(body: &[u8]) -> Result<TicketId, FieldError> {
         return Err(FieldError::general("the body must be a JSON object"));
     };
     match fields.get(FIELD) {
-        None => Err(FieldError::of(FIELD, "is required")),
-        Some(Value::String(id)) => id.parse().map_err(|error| FieldError::of(FIELD, error)),
-        Some(_) => Err(FieldError::of(FIELD, "must be a string")),
+        None => Err(FieldError::for_field(FIELD, "is required")),
+        Some(Value::String(id)) => id.parse().map_err(|error| FieldError::for_field(FIELD, error)),
+        Some(_) => Err(FieldError::for_field(FIELD, "must be a string")),
     }
 }
 

@@ -32,7 +32,7 @@ pub struct FieldError {
 impl FieldError {
     /// This field is wrong.
     #[must_use]
-    pub fn of(field: &'static str, reason: impl std::fmt::Display) -> Self {
+    pub fn for_field(field: &'static str, reason: impl std::fmt::Display) -> Self {
         Self { message: format!("{field} {reason}"), field: Some(field) }
     }
 

@@ -18,7 +18,7 @@ pub struct TicketEvent {
 /// Why a message is not an event of the ticket service. It never will be one, however often it is
 /// received.
 #[derive(Debug, thiserror::Error)]
-pub enum EventError {
+pub enum TicketEventError {
     /// The message is not an EventBridge event with a ticket in it.
     #[error("not an event with a ticket")]
     Malformed(#[source] JsonError),
@@ -63,23 +63,23 @@ impl TicketEvent {
     /// Reads the event from an EventBridge envelope.
     ///
     /// # Errors
-    /// [`EventError`] if it is none.
-    pub fn parse(envelope: &str) -> Result<Self, EventError> {
+    /// [`TicketEventError`] if it is none.
+    pub fn parse(envelope: &str) -> Result<Self, TicketEventError> {
         let Envelope { detail_type, detail } =
-            serde_json::from_str(envelope).map_err(|error| EventError::Malformed(error.into()))?;
+            serde_json::from_str(envelope).map_err(|error| TicketEventError::Malformed(error.into()))?;
         let kind = match detail_type.as_str() {
             "TicketCreated" => UpdateKind::Created,
             "TicketUpdated" => UpdateKind::Updated,
-            _ => return Err(EventError::OtherType),
+            _ => return Err(TicketEventError::OtherType),
         };
         let version = TicketVersion::new(detail.version);
         if version > TicketVersion::MAX {
-            return Err(EventError::Version);
+            return Err(TicketEventError::Version);
         }
         let ticket = Ticket {
-            id: detail.id.parse().map_err(EventError::Id)?,
-            title: detail.title.parse().map_err(EventError::Title)?,
-            price: detail.price.get().parse().map_err(EventError::Price)?,
+            id: detail.id.parse().map_err(TicketEventError::Id)?,
+            title: detail.title.parse().map_err(TicketEventError::Title)?,
+            price: detail.price.get().parse().map_err(TicketEventError::Price)?,
             version,
         };
         Ok(Self { kind, ticket })
@@ -130,7 +130,7 @@ mod tests {
     fn an_event_that_is_no_ticket_is_refused() {
         for message in ["", "null", "[]", "{}", "\u{0}", "{\"detail-type\":\"TicketCreated\"}"] {
             let error = TicketEvent::parse(message).unwrap_err();
-            assert!(matches!(error, EventError::Malformed(_)), "{message}");
+            assert!(matches!(error, TicketEventError::Malformed(_)), "{message}");
         }
         for (pointer, value, expected) in [
             ("/detail-type", json!("TicketDeleted"), "the detail-type is neither"),

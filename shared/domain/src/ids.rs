@@ -108,7 +108,7 @@ impl OrderId {
 
     /// A `UUIDv7` of this moment and 10 random bytes: never seen before, sorted by time.
     #[must_use]
-    pub fn at(now: Timestamp, random: &[u8; 10]) -> Self {
+    pub fn new(now: Timestamp, random: &[u8; 10]) -> Self {
         Self(Builder::from_unix_timestamp_millis(now.epoch_ms(), random).into_uuid())
     }
 
@@ -201,8 +201,8 @@ mod tests {
 
     #[test]
     fn ids_without_a_key_sort_by_time() {
-        let early = OrderId::at(Timestamp::from_epoch_ms(1_000).unwrap(), &[0xff; 10]);
-        let late = OrderId::at(Timestamp::from_epoch_ms(1_001).unwrap(), &[0; 10]);
+        let early = OrderId::new(Timestamp::from_epoch_ms(1_000).unwrap(), &[0xff; 10]);
+        let late = OrderId::new(Timestamp::from_epoch_ms(1_001).unwrap(), &[0; 10]);
         assert!(early < late);
     }
 }

@@ -25,7 +25,7 @@ pub fn now() -> Timestamp {
 pub fn new_order_id(now: Timestamp) -> Result<OrderId, BoxError> {
     let mut random = [0; 10];
     getrandom::fill(&mut random)?;
-    Ok(OrderId::at(now, &random))
+    Ok(OrderId::new(now, &random))
 }
 
 /// When work must stop, so that the function can still answer before Lambda ends it.

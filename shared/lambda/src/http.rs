@@ -216,7 +216,7 @@ fn correlation_id(request: &Request, context: &Context) -> Result<CorrelationId,
 
 fn header<'a>(request: &'a Request, name: &'static str) -> Result<Option<&'a str>, Problem> {
     let value = request.headers().get(name).map(http::HeaderValue::to_str).transpose();
-    Ok(value.map_err(|_| FieldError::of(name, "must be printable ASCII"))?)
+    Ok(value.map_err(|_| FieldError::for_field(name, "must be printable ASCII"))?)
 }
 
 fn gateway_response(response: Response<String>) -> ApiGatewayV2httpResponse {

@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn a_problem_says_what_is_wrong_in_both_the_standard_way_and_the_shops() {
         let problem = Problem::Invalid(vec![
-            FieldError::of("limit", "must be a whole number"),
+            FieldError::for_field("limit", "must be a whole number"),
             FieldError::general("and so on"),
         ]);
         assert_eq!(

@@ -96,7 +96,7 @@ async fn ask(
     event: &str,
     now: Timestamp,
 ) -> ApiGatewayV2httpResponse {
-    let new_id = |now| Ok(OrderId::at(now, &[7; 10]));
+    let new_id = |now| Ok(OrderId::new(now, &[7; 10]));
     let handler = async |call| {
         let store = shop.get_or_init(shop::open).await;
         match function {

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, str, time::Duration};
 
 use aws_lambda_events::dynamodb::EventRecord;
-use orders_contracts::PublishedEvent;
+use orders_contracts::OutgoingEvent;
 use orders_domain::{Order, OrderId, Status, Timestamp};
 use orders_lambda::{
     BoxError,
@@ -67,7 +67,7 @@ struct Taken {
 }
 
 impl RelaySink for Taken {
-    async fn publish(&self, events: &[PublishedEvent]) -> Vec<bool> {
+    async fn publish(&self, events: &[OutgoingEvent]) -> Vec<bool> {
         assert!((1..=MAX_ENTRIES).contains(&events.len()));
         for event in events {
             let detail: Value = serde_json::from_str(&event.detail).expect("an event is JSON");
