@@ -21,7 +21,7 @@ import shop
 import tools
 from bus import Bus
 from issuer import AUDIENCE, Issuer
-from tools import MARKER, ROOT, Refused, say
+from tools import MARKER, ROOT, UserError, log
 
 REGION = "us-east-1"
 STACK_NAME = "orders-local"
@@ -86,7 +86,7 @@ class Stack:
             self.stack_file.unlink()
         if self.emulator:
             if processes.runs(self.emulator.pid):
-                say("Ending the emulator ...")
+                log("Ending the emulator ...")
             processes.end(self.emulator.pid, group=True)
             self.emulator.wait()
         for name in ("emulator", "stack"):
@@ -98,20 +98,20 @@ class Stack:
             self.state.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.state / MARKER, "w")
         except OSError as error:
-            raise Refused(f"{self.state} cannot be used for the data: {error.strerror}.") from None
+            raise UserError(f"{self.state} cannot be used for the data: {error.strerror}.") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Refused("This stack is up already, or about to be. To end it: make down") from None
+            raise UserError("This stack is up already, or about to be. To end it: make down") from None
         if processes.running(self.state, "emulator"):
-            raise Refused("An emulator has been left over. To end it: make down")
+            raise UserError("An emulator has been left over. To end it: make down")
 
     def _check_ports(self):
         settings = {}
         ports = (("PORT", self.port), ("ISSUER_PORT", self.issuer_port), ("SHOP_PORT", self.shop_port))
         for setting, port in ports:
             if port in settings:
-                raise Refused(f"{settings[port]} and {setting} are both {port}, but must differ.")
+                raise UserError(f"{settings[port]} and {setting} are both {port}, but must differ.")
             if port:
                 settings[port] = setting
                 _check_free(port, setting)
@@ -134,7 +134,7 @@ class Stack:
         while processes.runs(emulator.pid) or emulator is not self.emulator:
             emulator = self.emulator
             time.sleep(0.2)
-        raise Refused(
+        raise UserError(
             f"The emulator has ended by itself ({emulator.wait()}); see {self.state}/emulator.log. "
             "The data is kept: make run goes on from there.")
 
@@ -155,7 +155,7 @@ class Stack:
             if "Item" in self.client("dynamodb").get_item(TableName=table, Key=last):
                 return
             time.sleep(0.2)
-        raise Refused(f"The sample tickets did not arrive; see {self.state}/emulator.log")
+        raise UserError(f"The sample tickets did not arrive; see {self.state}/emulator.log")
 
     def _open_shop(self):
         if self.shop_url:
@@ -202,7 +202,7 @@ class Stack:
         noted.write_text(self.endpoint)
 
     def _start_emulator(self):
-        log = open(self.state / "emulator.log", "ab")
+        log_file = open(self.state / "emulator.log", "ab")
         environment = {
             "GATEWAY_PORT": str(self.port), "BIND_HOST": "127.0.0.1", "MINISTACK_HOST": "127.0.0.1",
             "SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0", "LOG_LEVEL": "INFO",
@@ -214,16 +214,16 @@ class Stack:
         # In a session of its own, so that Ctrl-C reaches only us and we end it in good order.
         self.emulator = subprocess.Popen(
             [tools.emulator_python(), ROOT / "local/emulator/launch.py"], env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file, start_new_session=True)
         processes.remember(self.state, "emulator", self.emulator.pid)
         for _ in range(300):
             if self.emulator.poll() is not None or _answers(f"{self.endpoint}/_ministack/health"):
                 break
             time.sleep(0.1)
         else:
-            raise Refused(f"The emulator does not answer; see {self.state}/emulator.log")
+            raise UserError(f"The emulator does not answer; see {self.state}/emulator.log")
         if self.emulator.poll() is not None:
-            raise Refused(f"The emulator did not start; see {self.state}/emulator.log")
+            raise UserError(f"The emulator did not start; see {self.state}/emulator.log")
 
     def _aws_environment(self):
         return {
@@ -237,13 +237,13 @@ class Stack:
         # A browser may call the API for the shop's pages.
         origins = [f"CorsOrigins={self.shop_url},http://localhost:{self.shop_port}"] if self.shop_url else []
         if not deployed.exists() or deployed.read_text() != wanted or self._outputs() is None:
-            say("Deploying ...")
-            log = open(self.state / "deploy.log", "wb")
+            log("Deploying ...")
+            log_file = open(self.state / "deploy.log", "wb")
             _run_to_end([
                 sam / "sam", "deploy", "--config-env", "local", "--stack-name", STACK_NAME,
                 "--parameter-overrides", f"Architecture={ARCHITECTURE}",
                 f"JwtIssuer={self.issuer_url}", f"JwtAudience={AUDIENCE}", *origins,
-            ], f"The deployment failed; see {log.name}", cwd=ROOT, stdout=log, stderr=log,
+            ], f"The deployment failed; see {log_file.name}", cwd=ROOT, stdout=log_file, stderr=log_file,
                 env={**_sam_environment(sam), **self._aws_environment()})
             deployed.write_text(wanted)
         self.outputs = self._outputs()
@@ -283,11 +283,11 @@ def build(sam):
         stamp, fingerprint = folder / "fingerprint", _fingerprint()
         if not stamp.exists() or stamp.read_text() != fingerprint:
             stamp.unlink(missing_ok=True)
-            say("Building the functions (the first time takes some minutes) ...")
+            log("Building the functions (the first time takes some minutes) ...")
             target = f"{platform.machine()}-unknown-linux-gnu"
             # sam hides cargo's progress, so cargo goes first and leaves nothing for it to do.
             _run_to_end(["cargo", "build", "--locked", "--target", target], BUILD_LOG_HINT, cwd=ROOT)
-            say("Packing them ...")
+            log("Packing them ...")
             _run_to_end([
                 sam / "sam", "build", "--config-env", "local", "--parameter-overrides",
                 f"Architecture={ARCHITECTURE} JwtIssuer=http://localhost JwtAudience={AUDIENCE}",
@@ -303,14 +303,14 @@ def token(state, sub):
     try:
         url = (state / "issuer-url").read_text()
     except FileNotFoundError:
-        raise Refused("There is no stack to have tokens for. Start one: make run") from None
+        raise UserError("There is no stack to have tokens for. Start one: make run") from None
     issuer = Issuer(state / "issuer.pem", url)
     if not sub.startswith("{"):
         return issuer.token(sub=sub)
     try:
         return issuer.token(**json.loads(sub))
     except ValueError:
-        raise Refused(f"These claims are no JSON object: {sub}") from None
+        raise UserError(f"These claims are no JSON object: {sub}") from None
 
 
 def _run_to_end(command, complaint, **kwargs):
@@ -320,10 +320,10 @@ def _run_to_end(command, complaint, **kwargs):
         status = program.wait()
     except BaseException:
         processes.end(program.pid, group=True)
-        say(f"{Path(command[0]).name} {command[1]} has been ended.")
+        log(f"{Path(command[0]).name} {command[1]} has been ended.")
         raise
     if status:
-        raise Refused(complaint)
+        raise UserError(complaint)
 
 
 def _fingerprint():
@@ -358,7 +358,7 @@ def _check_free(port, setting):
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            raise Refused(
+            raise UserError(
                 f"Port {port} is in use. If an earlier stack is still up: make down. "
                 f"To use another port: make run {setting}={port + 10}") from None
 

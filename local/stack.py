@@ -22,7 +22,7 @@ from pathlib import Path
 
 import processes
 import tools
-from tools import MARKER, ROOT, Refused, say
+from tools import MARKER, ROOT, UserError, log
 
 
 def main(arguments):
@@ -30,7 +30,7 @@ def main(arguments):
     commands = {
         "run": run, "exec": execute, "shop": execute_with_shop, "token": token, "down": down, "clean-state": clean_state}
     if command not in commands:
-        raise Refused(__doc__.strip())
+        raise UserError(__doc__.strip())
     return commands[command](rest) or 0
 
 
@@ -49,7 +49,7 @@ def execute_with_shop(command):
 
 def execute(command, shop_port=None):
     if not command:
-        raise Refused("There is no command to execute.")
+        raise UserError("There is no command to execute.")
     service = _service()
     # What runs here is a test: every call is checked against the policies of its caller.
     os.environ.setdefault("AUTH", "true")
@@ -65,34 +65,34 @@ def token(subs):
     service = _service()
     subs = subs or [os.environ.get("SUB", "")]
     if not all(subs):
-        raise Refused("Say for whom: make token SUB=alice")
+        raise UserError("Say for whom: make token SUB=alice")
     for sub in subs:
         print(service.token(_state(), sub))
 
 
 def down(_):
-    say("The stack is down." if _end_processes() else "No stack was up.")
+    log("The stack is down." if _end_processes() else "No stack was up.")
 
 
 def clean_state(_):
     state = _state()
     if not state.exists():
-        say(f"There is no data in {state}.")
+        log(f"There is no data in {state}.")
     elif not (state / MARKER).exists():
-        raise Refused(f"{state} is no folder of a stack, so nothing was removed.")
+        raise UserError(f"{state} is no folder of a stack, so nothing was removed.")
     else:
         _end_processes()
         try:
             shutil.rmtree(state)
         except OSError as error:
-            raise Refused(f"{error.filename} could not be removed: {error.strerror}.") from None
-        say("The stack's data is gone.")
+            raise UserError(f"{error.filename} could not be removed: {error.strerror}.") from None
+        log("The stack's data is gone.")
 
 
 def _port(name, default):
     value = os.environ.get(name, str(default))
     if not value.isdecimal() or int(value) > 65535:
-        raise Refused(f"{name.removeprefix('ORDERS_')} must be a number from 0 to 65535, not {value}.")
+        raise UserError(f"{name.removeprefix('ORDERS_')} must be a number from 0 to 65535, not {value}.")
     return int(value)
 
 
@@ -139,7 +139,7 @@ def _service():
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except Refused as refused:
-        sys.exit(str(refused))
+    except UserError as error:
+        sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(0)

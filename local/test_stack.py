@@ -13,7 +13,7 @@ from pathlib import Path
 
 import processes
 import service
-from tools import MARKER, Refused
+from tools import MARKER, UserError
 
 HERE = Path(__file__).resolve().parent
 
@@ -105,7 +105,7 @@ class Ends(unittest.TestCase):
         signal.signal(signal.SIGUSR1, stack.crash_emulator)
         self.addCleanup(signal.signal, signal.SIGUSR1, signal.SIG_DFL)
         threading.Thread(target=crash).start()
-        with self.assertRaisesRegex(Refused, "ended by itself"):
+        with self.assertRaisesRegex(UserError, "ended by itself"):
             stack.wait()
 
 

@@ -44,9 +44,9 @@ class InstalledTests(unittest.TestCase):
     def test_an_install_that_broke_off_is_begun_anew(self):
         def broken(home):
             home.mkdir()
-            raise tools.Refused("no network")
+            raise tools.UserError("no network")
 
-        with self.assertRaises(tools.Refused):
+        with self.assertRaises(tools.UserError):
             tools.installed("sam", "1", broken)
         tools.installed("sam", "1", self.install)
         self.assertEqual(self.installs, ["sam"])

@@ -19,11 +19,11 @@ OLDEST_PYTHON = (3, 11)
 BROWSERS = (("chromium", "chromium-browser", "google-chrome"), ("chromedriver",))
 
 
-class Refused(Exception):
+class UserError(Exception):
     """Something on this machine is not as it must be; the message says what to do."""
 
 
-def say(text):
+def log(text):
     """Tells the person; on standard error, so that standard output has just what was asked for."""
     print(text, file=sys.stderr, flush=True)
 
@@ -31,16 +31,16 @@ def say(text):
 def check_machine():
     """Refuses a machine that lacks what the checkout cannot install itself."""
     if sys.platform != "linux":
-        raise Refused("The stack runs the functions as they are deployed, which takes Linux (or WSL on Windows).")
+        raise UserError("The stack runs the functions as they are deployed, which takes Linux (or WSL on Windows).")
     if sys.version_info < OLDEST_PYTHON:
-        raise Refused(f"Python {'.'.join(map(str, OLDEST_PYTHON))} or newer is needed; this is {platform.python_version()}.")
+        raise UserError(f"Python {'.'.join(map(str, OLDEST_PYTHON))} or newer is needed; this is {platform.python_version()}.")
     if not shutil.which("cargo"):
-        raise Refused("cargo is not on the PATH. Install Rust with rustup, then try again.")
+        raise UserError("cargo is not on the PATH. Install Rust with rustup, then try again.")
     try:
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
     except ImportError:
-        raise Refused("Python's venv module is missing. On Debian or Ubuntu: apt install python3-venv.") from None
+        raise UserError("Python's venv module is missing. On Debian or Ubuntu: apt install python3-venv.") from None
 
 
 def emulator_python():
@@ -102,8 +102,8 @@ def _unpacked(*packages):
 
     def unpack(home):
         if not shutil.which("apt-get"):
-            raise Refused(complaint)
-        say(f"Unpacking {name} into .tools (once, about a minute) ...")
+            raise UserError(complaint)
+        log(f"Unpacking {name} into .tools (once, about a minute) ...")
         for folder in ("lists/partial", "cache/archives/partial", "root"):
             (home / folder).mkdir(parents=True)
         apt = ["apt-get", "-qq", "-o", "Debug::NoLocking=1", "-o", f"Dir::State::Lists={home}/lists", "-o", f"Dir::Cache={home}/cache"]
@@ -121,7 +121,7 @@ def cargo_tool(name):
     version = CARGO_TOOLS[name]
 
     def build(home):
-        say(f"Building {name} (once, about a minute) ...")
+        log(f"Building {name} (once, about a minute) ...")
         run([
             "cargo", "install", name, "--version", version, "--locked", "--profile", "dev",
             "--root", home, "--target-dir", home / "target", "--quiet",
@@ -134,13 +134,13 @@ def cargo_tool(name):
 def run(command, complaint, **kwargs):
     """Runs a program to its end."""
     if subprocess.run([str(word) for word in command], check=False, **kwargs).returncode:
-        raise Refused(complaint)
+        raise UserError(complaint)
 
 
 def _venv(name, requirements):
     """A virtual environment with these packages, made anew when their list has changed."""
     def install(home):
-        say(f"Installing {name} into .tools (once, about half a minute) ...")
+        log(f"Installing {name} into .tools (once, about half a minute) ...")
         run([sys.executable, "-m", "venv", home], "A Python environment could not be made in .tools.")
         run([
             home / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
@@ -180,5 +180,5 @@ if __name__ == "__main__":
         }
         tool = programs[sys.argv[1]]()
         run([tool, *sys.argv[2:]], f"{sys.argv[1]} failed.")
-    except Refused as refused:
-        sys.exit(f"{refused}")
+    except UserError as error:
+        sys.exit(str(error))

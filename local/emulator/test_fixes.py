@@ -511,7 +511,7 @@ def small_packets_are_sent_at_once():
 
 
 def only_a_few_of_a_function_run_at_once():
-    import turns
+    import concurrency_limits
     from ministack.services import lambda_svc
 
     running, most, lock = 0, 0, threading.Lock()
@@ -526,19 +526,19 @@ def only_a_few_of_a_function_run_at_once():
             running -= 1
 
     lambda_svc._execute_function_dispatch = run
-    if "turns" in sys.argv:
-        turns.apply()
+    if "concurrency_limits" in sys.argv:
+        concurrency_limits.apply()
     calls = [threading.Thread(target=lambda: lambda_svc._execute_function_dispatch({}, {"FunctionArn": "it"}))
-             for _ in range(turns.AT_ONCE * 4)]
+             for _ in range(concurrency_limits.AT_ONCE * 4)]
     for call in calls:
         call.start()
     for call in calls:
         call.join()
-    return most <= turns.AT_ONCE
+    return most <= concurrency_limits.AT_ONCE
 
 
 def only_a_few_requests_to_the_api_are_served_at_once():
-    import turns
+    import concurrency_limits
     from ministack import app
 
     running = most = 0
@@ -552,13 +552,13 @@ def only_a_few_requests_to_the_api_are_served_at_once():
 
     async def ask():
         api = {"type": "http", "path": "/api/orders"}
-        await asyncio.gather(*(app.app(api, None, None) for _ in range(turns.AT_ONCE * 4)))
+        await asyncio.gather(*(app.app(api, None, None) for _ in range(concurrency_limits.AT_ONCE * 4)))
 
     app.app = serve
-    if "turns" in sys.argv:
-        turns.apply()
+    if "concurrency_limits" in sys.argv:
+        concurrency_limits.apply()
     asyncio.run(ask())
-    return most <= turns.AT_ONCE
+    return most <= concurrency_limits.AT_ONCE
 
 
 class JournalFile(unittest.TestCase):
@@ -588,23 +588,23 @@ class FixesInside(unittest.TestCase):
         return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
     def test_the_runtime_api_sends_small_packets_at_once(self):
-        self.assertTrue(self.look(small_packets_are_sent_at_once, ["quick_answers"]))
+        self.assertTrue(self.look(small_packets_are_sent_at_once, ["tcp_nodelay"]))
         self.assertFalse(self.look(small_packets_are_sent_at_once, []))
 
     def test_only_a_few_of_a_function_run_at_once(self):
-        self.assertTrue(self.look(only_a_few_of_a_function_run_at_once, ["turns"]))
+        self.assertTrue(self.look(only_a_few_of_a_function_run_at_once, ["concurrency_limits"]))
         self.assertFalse(self.look(only_a_few_of_a_function_run_at_once, []))
 
     def test_only_a_few_requests_to_the_api_are_served_at_once(self):
-        self.assertTrue(self.look(only_a_few_requests_to_the_api_are_served_at_once, ["turns"]))
+        self.assertTrue(self.look(only_a_few_requests_to_the_api_are_served_at_once, ["concurrency_limits"]))
         self.assertFalse(self.look(only_a_few_requests_to_the_api_are_served_at_once, []))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["look"]:
-        if "quick_answers" in sys.argv:
-            import quick_answers
-            quick_answers.apply()
+        if "tcp_nodelay" in sys.argv:
+            import tcp_nodelay
+            tcp_nodelay.apply()
         print(json.dumps(globals()[sys.argv[2]]()))
     else:
         unittest.main()

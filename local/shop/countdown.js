@@ -1,7 +1,7 @@
 // Seconds that run down, as a number in a ring. They are drawn with every screen, wherever they are.
 
 import { h, s } from "./dom.js";
-import { HOLD_SECONDS, secondsLeft } from "./words.js";
+import { HOLD_SECONDS, secondsLeft } from "./format.js";
 
 /** Counts down to a time of the server's clock. */
 export function countdown(until, since) {

@@ -37,7 +37,7 @@ const waiting = [];
 let speaking = false;
 
 /** Says something to those who listen to the page; not more than they can follow. */
-export function say(text) {
+export function announce(text) {
   if (waiting.at(-1) !== text) waiting.push(text);
   if (!speaking) sayNext();
 }

@@ -1,9 +1,9 @@
 // A hundred buyers at once for one ticket, and a picture of what they were answered.
 
 import { play } from "./api.js";
-import { h, s, say, show } from "./dom.js";
+import { h, s, announce, show } from "./dom.js";
 import { stateOf } from "./lock.js";
-import { name } from "./words.js";
+import { name } from "./format.js";
 
 const BUYERS = 100;
 const BARS = 24;
@@ -46,12 +46,12 @@ export function flashSale(world) {
 async function run(ticketId, picture) {
   const answers = [];
   draw(picture, answers);
-  say(`${BUYERS} buyers are trying.`);
+  announce(`${BUYERS} buyers are trying.`);
   for await (const line of lines(await play("/flash-sales", { ticketId }))) {
     answers.push(JSON.parse(line));
     draw(picture, answers);
   }
-  say(summary(answers).join(" "));
+  announce(summary(answers).join(" "));
 }
 
 /** The lines of an answer, each as soon as it has come. */

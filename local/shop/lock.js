@@ -1,6 +1,6 @@
 // What a lock means.
 
-import { secondsLeft } from "./words.js";
+import { secondsLeft } from "./format.js";
 
 /** Whether a ticket is free, held or sold. A hold that is over is none, whatever has been heard since. */
 export function stateOf({ lock }, now) {

@@ -1,7 +1,7 @@
 // The bus, told in words, newest first.
 
-import { h, s, say } from "./dom.js";
-import { hue, name, price, reason, short, time } from "./words.js";
+import { h, s, announce } from "./dom.js";
+import { hue, name, price, reason, short, time } from "./format.js";
 
 const MOST_ROWS = 200;
 
@@ -43,7 +43,7 @@ export const happenedAt = (event) => event.detail?.metadata?.occurredAt ?? event
 export function tell(log, heard, tickets, buyer) {
   for (const { event, news } of heard) {
     log.prepend(row(event, news, tickets));
-    if (news && buyer && event.source === "orders" && event.detail.userId === buyer) say(`${said(event, tickets)}.`);
+    if (news && buyer && event.source === "orders" && event.detail.userId === buyer) announce(`${said(event, tickets)}.`);
   }
   while (log.children.length > MOST_ROWS) log.lastChild.remove();
 }

@@ -2,9 +2,9 @@
 
 import { play } from "./api.js";
 import { countdown, sign } from "./countdown.js";
-import { h, say, show } from "./dom.js";
+import { h, announce, show } from "./dom.js";
 import { happenedAt, icon, orderOf, sentence } from "./log.js";
-import { price, seconds, secondsLeft, short, STATUS, time } from "./words.js";
+import { price, seconds, secondsLeft, short, STATUS, time } from "./format.js";
 
 const SAID_AT_SECONDS = [20, 10, 5];
 const ASK_AGAIN_SECONDS = 0.4;
@@ -52,7 +52,7 @@ function askIfItHasChanged(here, world, id, ask) {
   const due = SAID_AT_SECONDS.find((mark) => left === mark);
   if (due && due < here.said) {
     here.said = due;
-    say(`${seconds(due)} left to pay.`);
+    announce(`${seconds(due)} left to pay.`);
   }
 }
 

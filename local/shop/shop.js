@@ -6,7 +6,7 @@ import { h, show } from "./dom.js";
 import { tell } from "./log.js";
 import { orderScreen } from "./order.js";
 import { ticketsScreen } from "./tickets.js";
-import { name } from "./words.js";
+import { name } from "./format.js";
 
 const DRAWS_PER_SECOND = 4;
 const page = document.getElementById("page");

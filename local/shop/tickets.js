@@ -2,10 +2,10 @@
 
 import { play } from "./api.js";
 import { countdown } from "./countdown.js";
-import { h, say, show } from "./dom.js";
+import { h, announce, show } from "./dom.js";
 import { flashSale } from "./flash.js";
 import { stateOf } from "./lock.js";
-import { HOLD_SECONDS, hue, name, price, seconds, STATUS, time } from "./words.js";
+import { HOLD_SECONDS, hue, name, price, seconds, STATUS, time } from "./format.js";
 
 const SHOWN_AT_FIRST = 5;
 
@@ -87,7 +87,7 @@ async function buy(ticket, world, refused) {
       refused.set(ticket.id, {
         title: answer.body.title ?? answer.body.message, status: answer.status, retryAfter: answer.retryAfter,
         until: answer.retryAfter && world.api.clock.now() + answer.retryAfter * 1000 });
-      say(answer.retryAfter ? `${answer.body.title}. Try again in ${seconds(answer.retryAfter)}.` : answer.body.title);
+      announce(answer.retryAfter ? `${answer.body.title}. Try again in ${seconds(answer.retryAfter)}.` : answer.body.title);
     }
   } finally {
     world.ordering.delete(ticket.id);
@@ -118,7 +118,7 @@ function newTicket() {
     event.preventDefault();
     const { title, price: amount } = Object.fromEntries(new FormData(form));
     await play("/tickets", { title, price: Number(amount) });
-    say(`${title} is on sale.`);
+    announce(`${title} is on sale.`);
     form.reset();
   } },
   h("h2", { id: "new-title" }, "Put a ticket on sale"),

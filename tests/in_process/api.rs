@@ -9,7 +9,7 @@ use orders_domain::{
 use orders_lambda::{clock, problem::Problem};
 use orders_tests::{
     gateway::{Answer, Api, Event, context},
-    lagging::Lagging,
+    stale_read_store::StaleReadStore,
 };
 use serde_json::{Value, json};
 
@@ -250,7 +250,7 @@ async fn a_bad_list_parameter_is_told_so() {
 
 #[tokio::test]
 async fn a_repeat_that_sees_the_lock_before_the_order_is_never_told_that_the_ticket_is_reserved() {
-    let api = on_store_with_tickets::<Lagging>(&["t1"]).await;
+    let api = on_store_with_tickets::<StaleReadStore>(&["t1"]).await;
     let event = Event::post(ORDER).header("idempotency-key", "k");
     let created = api.create(&event).await;
     api.store.unseen_orders.store(2, Ordering::SeqCst);
@@ -261,7 +261,7 @@ async fn a_repeat_that_sees_the_lock_before_the_order_is_never_told_that_the_tic
 
 #[tokio::test]
 async fn an_order_whose_lock_is_not_seen_yet_is_cancelled_all_the_same() {
-    let api = on_store_with_tickets::<Lagging>(&["t1"]).await;
+    let api = on_store_with_tickets::<StaleReadStore>(&["t1"]).await;
     let id = placed_order(&api, "t1").await;
     api.store.refused_commits.store(usize::MAX, Ordering::SeqCst);
     is_problem(&api.cancel(&Event::of_order("DELETE", &id)).await, 503);

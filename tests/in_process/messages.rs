@@ -1,24 +1,24 @@
 //! Batches, as SQS and the orders table's stream deliver them to the functions.
 
 use std::{
-    error::Error,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use aws_lambda_events::sqs::SqsEvent;
+use order_relay::sink::{AwsRelaySink, RelaySink};
 use orders_domain::{
-    Command, Decision, Lock, MemoryStore, OrderStore, Placement, TicketReplica, Status, TicketId,
+    Command, Decision, Lock, MemoryStore, OrderStore, Placement, Status, TicketId, TicketReplica,
     TicketRule, Timestamp, decide,
 };
 use orders_lambda::{
-    clock,
-    relay_sink::{AwsRelaySink, RelaySink},
+    BoxError, clock,
     queue::{Message, Outcome, Visibility, process},
     stream::{self, Change, Record},
 };
 use orders_tests::{
-    aws_responses, gateway::context, lagging::Lagging, measures::Measures, orders::placed,
+    aws_responses, gateway::context, measures::Measures, orders::placed,
+    stale_read_store::StaleReadStore,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -48,7 +48,8 @@ fn ticket_event(kind: &str, version: u64) -> String {
 
 /// A batch of messages called `m0`, `m1`, ... with handles `r0`, `r1`, ...
 fn batch(bodies: &[&str]) -> SqsEvent {
-    let mut event: Value = serde_json::from_str(include_str!("../support/fixtures/sqs_batch.json")).unwrap();
+    let mut event: Value =
+        serde_json::from_str(include_str!("../support/fixtures/sqs_batch.json")).unwrap();
     let record = event["Records"][0].clone();
     let records = bodies.iter().enumerate().map(|(number, body)| {
         let mut record = record.clone();
@@ -127,7 +128,7 @@ async fn a_message_without_an_id_brings_the_whole_batch_again() {
 
 #[tokio::test]
 async fn a_late_charge_that_still_sees_its_own_orders_lock_looks_again() {
-    let store = Lagging::default();
+    let store = StaleReadStore::default();
     let order = placed(7, 30);
     store.apply_ticket(&order.ticket, TicketRule::FirstOrNext).await.unwrap();
     store.place(&Placement { order: order.clone(), takeover: None }).await.unwrap();
@@ -165,7 +166,8 @@ fn record(old: Option<&Value>, new: Option<&Value>) -> String {
 
 #[test]
 fn a_record_tells_what_an_order_was_and_is() {
-    let batch: Value = serde_json::from_str(include_str!("../support/fixtures/stream_batch.json")).unwrap();
+    let batch: Value =
+        serde_json::from_str(include_str!("../support/fixtures/stream_batch.json")).unwrap();
     let image = &batch["Records"][0]["dynamodb"]["NewImage"];
     let mut cancelled = image.clone();
     cancelled["status"] = json!({"S": "cancelled"});
@@ -180,14 +182,16 @@ fn a_record_tells_what_an_order_was_and_is() {
 
 #[test]
 fn a_change_without_what_the_order_is_now_is_no_removal() {
-    let batch = include_str!("../support/fixtures/stream_batch.json").replace("NewImage", "NwImage");
+    let batch =
+        include_str!("../support/fixtures/stream_batch.json").replace("NewImage", "NwImage");
     let records = stream::read(&batch).unwrap();
     assert!(records[0].change.is_err());
 }
 
 #[test]
 fn a_row_that_was_no_order_is_one_once_it_is_mended_and_no_longer_one_once_it_is_removed() {
-    let batch: Value = serde_json::from_str(include_str!("../support/fixtures/stream_batch.json")).unwrap();
+    let batch: Value =
+        serde_json::from_str(include_str!("../support/fixtures/stream_batch.json")).unwrap();
     let good = &batch["Records"][0]["dynamodb"]["NewImage"];
     let bad = json!({"id": {"S": "x"}});
     let change_of = |old, new| {
@@ -370,7 +374,8 @@ async fn a_schedule_that_is_there_already_or_gone_already_is_as_it_should_be() {
         (404, "ResourceNotFoundException", (false, true)),
         (500, "InternalServerException", (false, false)),
     ] {
-        let sink = aws_responses::relay_sink(move |_, _| (status, json!({"__type": code, "Message": ""})));
+        let sink =
+            aws_responses::relay_sink(move |_, _| (status, json!({"__type": code, "Message": ""})));
         let made = sink.schedule_expiry(order.id, order.expires_at).await;
         let gone = sink.unschedule_expiry(order.id).await;
         assert_eq!((made.is_ok(), gone.is_ok()), expected, "{code}");

@@ -1,6 +1,6 @@
 //! The events' schemas in docs/ and the code, one held to the other.
 
-use orders_contracts::{PaymentEvent, OutgoingEvent, SOURCE, TicketEvent};
+use orders_contracts::{OutgoingEvent, PaymentEvent, SOURCE, TicketEvent};
 use orders_domain::{Command, Decision, Order, OrderEvent, OrderId, PaymentId, decide};
 use orders_tests::{
     orders::placed,

@@ -52,9 +52,9 @@ impl Buyer {
             60..=69 => self.cancel().await,
             70..=74 => self.show().await,
             75..=78 => self.list().await,
-            79..=85 => self.pry().await,
+            79..=85 => self.read_foreign_order().await,
             86..=92 => self.try_old_key().await,
-            93..=96 => self.pester().await,
+            93..=96 => self.send_invalid_request().await,
             97 => self.pay_for_nothing(),
             _ => self.world.garble_stream(),
         }
@@ -179,7 +179,7 @@ impl Buyer {
     }
 
     /// Tries somebody's order.
-    async fn pry(&self) {
+    async fn read_foreign_order(&self) {
         let somebodys = self.world.state().promises.order_ids();
         let Some(order) = self.world.state().rng.choice(&somebodys).cloned() else { return };
         let asked =
@@ -188,7 +188,7 @@ impl Buyer {
     }
 
     /// Sends what makes no sense, or asks whether anything has changed.
-    async fn pester(&self) {
+    async fn send_invalid_request(&self) {
         let (order, name) = (self.any_order().unwrap_or_default(), self.name.as_str());
         let sent = match self.world.roll(0..=3) {
             0 => Sent::new("create-order", name, "", "", &[], "{"),
@@ -196,7 +196,7 @@ impl Buyer {
             2 => Sent::new("cancel-order", name, "..", "", &[], ""),
             _ => Sent::new("show-order", name, &order, "", &[("if-none-match", "*")], ""),
         };
-        let Some(told) = sent.answer(&self.world).await else { return };
+        let Some(told) = sent.respond(&self.world).await else { return };
         match told.status {
             304 => self.world.count(Observed::Unchanged),
             400 => self.world.count(Observed::BadRequest),

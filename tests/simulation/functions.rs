@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
-use orders_lambda::queue::{Visibility, process};
+use orders_lambda::{
+    BoxError,
+    queue::{Visibility, process},
+};
 
 use crate::{
     coverage::{Fault, Observed},

@@ -13,8 +13,8 @@ use std::{
 
 use lambda_http::Context;
 use orders_domain::{
-    CommitOutcome, ListQuery, Order, OrderId, OrderStore, Page, PlaceOutcome, Placement, TicketReplica,
-    StoreError, Ticket, TicketId, TicketOutcome, TicketRule, Timestamp, Transition,
+    CommitOutcome, ListQuery, Order, OrderId, OrderStore, Page, PlaceOutcome, Placement,
+    StoreError, Ticket, TicketId, TicketOutcome, TicketReplica, TicketRule, Timestamp, Transition,
 };
 
 use orders_lambda::retry::MAX_ATTEMPTS;

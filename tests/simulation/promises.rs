@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use orders_domain::{Lock, Order, OrderId, TicketReplica, Status, Ticket, TicketId, Timestamp};
+use orders_domain::{Lock, Order, OrderId, Status, Ticket, TicketId, TicketReplica, Timestamp};
 use orders_tests::history::{Charge, Event};
 
 use crate::{coverage::Observed, queues::QueueName};
@@ -150,7 +150,12 @@ impl Promises {
     }
 
     /// Promise 10, and that a ticket event never touches the lock.
-    pub(crate) fn ticket_applied(&mut self, applied: bool, ticket: &Ticket, now: Option<TicketReplica>) {
+    pub(crate) fn ticket_applied(
+        &mut self,
+        applied: bool,
+        ticket: &Ticket,
+        now: Option<TicketReplica>,
+    ) {
         self.writes += 1;
         let before = self.tickets.get(&ticket.id).cloned();
         let Some(now) = now else {

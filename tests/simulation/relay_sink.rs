@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use orders_contracts::{ExpiryMessage, OutgoingEvent};
-use orders_domain::{OrderId, Timestamp};
 use order_relay::sink::{LONGEST_DELAY, RelaySink};
+use orders_contracts::{ExpiryMessage, OutgoingEvent};
 use orders_domain::BoxError;
+use orders_domain::{OrderId, Timestamp};
 use orders_tests::history::Event;
 
 use crate::{

@@ -16,10 +16,10 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     coverage::{Coverage, Fault, Observed},
-    relay_sink::Outside,
     plan::Plan,
     promises::Promises,
     queues::{Queue, QueueName},
+    relay_sink::Outside,
     stream::Stream,
 };
 

@@ -152,7 +152,7 @@ impl Buyer {
 
 /// The other services, the queues and the tables, as the tests see them.
 #[derive(Debug)]
-pub struct Backstage {
+pub struct TestStack {
     bus: EventBridge,
     /// The tables.
     pub tables: DynamoDb,
@@ -160,9 +160,9 @@ pub struct Backstage {
     stack: &'static Stack,
 }
 
-impl Backstage {
+impl TestStack {
     /// Finds the stack.
-    pub async fn enter() -> Self {
+    pub async fn connect() -> Self {
         let sdk = stack().sdk_config().await;
         Self {
             bus: EventBridge::new(&sdk),

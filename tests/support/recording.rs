@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     bus::{Listener, use_of_charge},
-    buyers::{Backstage, Buyer, eventually},
+    buyers::{Buyer, TestStack, eventually},
     history::{Answer, Asked, Charge, Event, History, Request, TicketSaid},
 };
 
@@ -35,9 +35,9 @@ impl Record {
     }
 
     /// Puts new tickets on sale.
-    pub async fn new_tickets(&self, backstage: &Backstage, count: usize) -> Vec<String> {
+    pub async fn new_tickets(&self, test_stack: &TestStack, count: usize) -> Vec<String> {
         let from_ms = now_ms();
-        let tickets = backstage.new_tickets(count).await;
+        let tickets = test_stack.new_tickets(count).await;
         self.said(&tickets, 0, from_ms);
         tickets
     }
@@ -59,12 +59,12 @@ impl Record {
     }
 
     /// Charges a buyer for an order, and says so that many times.
-    pub async fn charge(&self, backstage: &Backstage, order: &str, times: u8) {
+    pub async fn charge(&self, test_stack: &TestStack, order: &str, times: u8) {
         let payment = format!("payment-{}", Uuid::new_v4());
         let charge = Charge { payment: payment.clone(), order: order.to_owned(), at_ms: now_ms() };
         self.add(|history| history.charges.push(charge));
         for _ in 0..times {
-            backstage.charge(&payment, order).await;
+            test_stack.charge(&payment, order).await;
         }
     }
 
@@ -117,11 +117,11 @@ pub async fn listen(listener: &Listener, record: &Record, tickets: &[String]) ->
 }
 
 /// Waits until every order is final, every charge is booked, and every version was on the bus.
-pub async fn everything_is_told(backstage: &Backstage, record: &Record, tickets: &[String]) {
+pub async fn everything_is_told(test_stack: &TestStack, record: &Record, tickets: &[String]) {
     eventually(async || {
         let mut rows = Vec::new();
         for ticket in tickets {
-            rows.extend(backstage.orders_for(ticket).await);
+            rows.extend(test_stack.orders_for(ticket).await);
         }
         let History { events, charges, .. } = record.history();
         let is_told = |row: &Value| {

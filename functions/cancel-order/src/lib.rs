@@ -3,16 +3,19 @@
 use http::{Response, StatusCode};
 use orders_domain::{Command, CommitOutcome, Decision, OrderStore, Refusal, decide};
 use orders_lambda::{
-    retry::{MAX_ATTEMPTS, backoff},
     http::{ApiRequest, empty, own_order},
     problem::Problem,
+    retry::{MAX_ATTEMPTS, backoff},
 };
 
 /// Answers `DELETE /api/orders/{id}`.
 ///
 /// # Errors
 /// The [`Problem`] to answer with instead.
-pub async fn handle(store: &impl OrderStore, request: ApiRequest) -> Result<Response<String>, Problem> {
+pub async fn handle(
+    store: &impl OrderStore,
+    request: ApiRequest,
+) -> Result<Response<String>, Problem> {
     for _ in 0..MAX_ATTEMPTS {
         let order = own_order(store, &request).await?;
         let transition = match decide(&order, &Command::Cancel) {

@@ -5,14 +5,14 @@ use std::time::Duration;
 use http::{Response, StatusCode};
 use orders_contracts::{FieldError, OrderBody, parse_place_order};
 use orders_domain::{
-    Availability, Command, Decision, IdempotencyKey, NewOrder, Order, OrderId, OrderStore, PlaceOutcome,
-    Placement, StoreError, TicketId, Timestamp, Transition, decide,
+    Availability, Command, Decision, IdempotencyKey, NewOrder, Order, OrderId, OrderStore,
+    PlaceOutcome, Placement, StoreError, TicketId, Timestamp, Transition, decide,
 };
 use orders_lambda::{
     BoxError,
-    retry::{MAX_ATTEMPTS, backoff},
     http::{ApiRequest, json},
     problem::Problem,
+    retry::{MAX_ATTEMPTS, backoff},
 };
 
 /// Answers `POST /api/orders`. An order without an idempotency key gets its id from `new_id`.
@@ -48,7 +48,7 @@ pub async fn handle(
     json(StatusCode::CREATED, &[("location", location)], &OrderBody::placed(&order, now))
 }
 
-fn idempotency_key(call: &ApiRequest) -> Result<Option<IdempotencyKey>, Problem> {
+fn idempotency_key(request: &ApiRequest) -> Result<Option<IdempotencyKey>, Problem> {
     const HEADER: &str = "idempotency-key";
     let key = request.header(HEADER)?.map(str::parse).transpose();
     Ok(key.map_err(|error| FieldError::for_field(HEADER, error))?)

@@ -1,5 +1,5 @@
 use orders_domain::{
-    Lock, MemoryStore, Price, TicketReplica, Status, Ticket, TicketRule, TicketVersion, UserId,
+    Lock, MemoryStore, Price, Status, Ticket, TicketReplica, TicketRule, TicketVersion, UserId,
 };
 
 use super::*;
@@ -148,12 +148,12 @@ async fn one_key_of_two_buyers_is_two_orders() {
 }
 
 /// Changes the ticket behind the back of each of the first `changes` requests that have read it.
-struct Moving<'a> {
+struct ConcurrentUpdateStore<'a> {
     store: &'a MemoryStore,
     changes: std::sync::atomic::AtomicU64,
 }
 
-impl OrderStore for Moving<'_> {
+impl OrderStore for ConcurrentUpdateStore<'_> {
     async fn find_ticket(&self, id: &TicketId) -> Result<Option<TicketReplica>, StoreError> {
         self.store.find_ticket(id).await
     }
@@ -198,7 +198,7 @@ impl OrderStore for Moving<'_> {
 #[tokio::test]
 async fn a_ticket_that_changes_meanwhile_is_read_again_and_sold_as_it_is_now() {
     let store = store_with_a_ticket("t1").await;
-    let moving = Moving { store: &store, changes: 2.into() };
+    let moving = ConcurrentUpdateStore { store: &store, changes: 2.into() };
     let order = place_order(&moving, &once("alice", id(1), "t1", 100)).await.unwrap();
     assert_eq!((order.ticket.version.number(), order.ticket.price.minor()), (2, 2_002));
 }
@@ -206,7 +206,7 @@ async fn a_ticket_that_changes_meanwhile_is_read_again_and_sold_as_it_is_now() {
 #[tokio::test]
 async fn a_ticket_that_never_stops_changing_is_given_up_on() {
     let store = store_with_a_ticket("t1").await;
-    let moving = Moving { store: &store, changes: u64::MAX.into() };
+    let moving = ConcurrentUpdateStore { store: &store, changes: u64::MAX.into() };
     let given_up = place_order(&moving, &once("alice", id(1), "t1", 100)).await.unwrap_err();
     assert!(matches!(given_up, PlaceError::Contended));
     assert_eq!(lock(&store, "t1").await, Lock::Free);

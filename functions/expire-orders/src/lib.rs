@@ -5,8 +5,8 @@ use std::time::Duration;
 use orders_contracts::ExpiryMessage;
 use orders_domain::{Command, CommitOutcome, Decision, OrderStore, Refusal, Timestamp, decide};
 use orders_lambda::{
-    retry::{MAX_ATTEMPTS, backoff},
     queue::{Failure, Message, Outcome},
+    retry::{MAX_ATTEMPTS, backoff},
 };
 use tokio::time::{Instant, sleep};
 

@@ -12,7 +12,10 @@ use orders_lambda::{
 ///
 /// # Errors
 /// The [`Problem`] to answer with instead.
-pub async fn handle(store: &impl OrderStore, request: ApiRequest) -> Result<Response<String>, Problem> {
+pub async fn handle(
+    store: &impl OrderStore,
+    request: ApiRequest,
+) -> Result<Response<String>, Problem> {
     let parameters = ListParameters::parse(
         request.query_parameter("limit"),
         request.query_parameter("cursor"),

@@ -88,8 +88,7 @@ impl<O: RelaySink> Relay<'_, O> {
         };
         if let Some(event) = event {
             // Never two events of one order in one call: of those, the bus might refuse the first.
-            let same_order =
-                self.waiting.iter().any(|waiting| waiting.order.id == event.order.id);
+            let same_order = self.waiting.iter().any(|waiting| waiting.order.id == event.order.id);
             if same_order || self.waiting.len() == MAX_ENTRIES {
                 self.flush().await?;
             }
@@ -144,8 +143,7 @@ impl<O: RelaySink> Relay<'_, O> {
             if missing.is_empty() {
                 break;
             }
-            let events: Vec<_> =
-                missing.iter().map(|at| events[*at].published.clone()).collect();
+            let events: Vec<_> = missing.iter().map(|at| events[*at].published.clone()).collect();
             for (at, taken) in missing.into_iter().zip(self.sink.publish(&events).await) {
                 published[at] = taken;
             }
@@ -200,7 +198,7 @@ impl<O: RelaySink> Relay<'_, O> {
     /// What the scheduler answers, if it answers in time.
     async fn in_time(
         &self,
-        call: impl Future<Output = Result<(), BoxError>>,
+        request: impl Future<Output = Result<(), BoxError>>,
     ) -> Result<(), BoxError> {
         if self.scheduler_timed_out.get() {
             return Err("the scheduler hangs".into());
@@ -226,7 +224,7 @@ fn may_be_scheduled(order: &Order) -> bool {
 
 impl PendingEvent {
     /// What the record tells; nothing, if it tells of no change.
-    fn of(record: &Record<'_>) -> Result<Option<Self>, BoxError> {
+    fn from_record(record: &Record<'_>) -> Result<Option<Self>, BoxError> {
         let Change { before, after: order, at } = match &record.change {
             Ok(Some(change)) => change,
             Ok(None) => return Ok(None),

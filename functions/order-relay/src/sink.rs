@@ -40,8 +40,7 @@ pub trait RelaySink {
     ) -> impl Future<Output = Result<(), BoxError>>;
 
     /// Takes that back; nothing to do if it is not there any more.
-    fn unschedule_expiry(&self, order_id: OrderId)
-    -> impl Future<Output = Result<(), BoxError>>;
+    fn unschedule_expiry(&self, order_id: OrderId) -> impl Future<Output = Result<(), BoxError>>;
 
     /// Has the expiry of up to [`MAX_ENTRIES`] orders asked for, of each at its time, rounded down
     /// to a second; after [`LONGEST_DELAY`] if the time is further off. Says of each whether the
@@ -170,7 +169,8 @@ impl RelaySink for AwsRelaySink {
                 let taken = |index: usize| {
                     response.entries().get(index).is_some_and(|entry| entry.event_id().is_some())
                 };
-                for refused in response.entries().iter().filter(|entry| entry.event_id().is_none()) {
+                for refused in response.entries().iter().filter(|entry| entry.event_id().is_none())
+                {
                     let code = refused.error_code().unwrap_or_default();
                     tracing::warn!(code, "the bus refuses an event");
                 }

@@ -69,7 +69,7 @@ fn poison(number: usize) -> Record<'static> {
 
 /// Remembers what it was given, and refuses what it is told to.
 #[derive(Default)]
-struct FakeOutbox {
+struct FakeSink {
     /// How often the event of this id is still refused.
     refusals: Mutex<HashMap<String, usize>>,
     broken: HashSet<&'static str>,
@@ -83,7 +83,7 @@ struct FakeOutbox {
     unsent: HashSet<OrderId>,
 }
 
-impl FakeOutbox {
+impl FakeSink {
     fn refusing(event_id: &str, times: usize) -> Self {
         let refusals = HashMap::from([(event_id.to_owned(), times)]);
         Self { refusals: Mutex::new(refusals), ..Self::default() }
@@ -112,7 +112,7 @@ impl FakeOutbox {
     }
 }
 
-impl RelaySink for FakeOutbox {
+impl RelaySink for FakeSink {
     async fn publish(&self, events: &[OutgoingEvent]) -> Vec<bool> {
         if self.broken.contains("answer") {
             std::future::pending::<()>().await;
@@ -172,7 +172,7 @@ fn event_ids(orders: &[&Order]) -> Vec<String> {
 
 #[tokio::test]
 async fn every_change_is_published_in_order() {
-    let sink = FakeOutbox::default();
+    let sink = FakeSink::default();
     let (one, two) = (placed(1, 30), placed(2, 30));
     let one_cancelled = cancelled(&one);
     let records = [
@@ -190,7 +190,7 @@ async fn every_change_is_published_in_order() {
 
 #[tokio::test]
 async fn a_call_has_ten_events_at_most() {
-    let sink = FakeOutbox::default();
+    let sink = FakeSink::default();
     let orders: Vec<_> = (0..23).map(|byte| placed(byte, 30)).collect();
     let records = placements(&orders);
     assert_eq!(relay(&sink, at(0), later(), &records).await, None);
@@ -201,7 +201,7 @@ async fn a_call_has_ten_events_at_most() {
 #[tokio::test]
 async fn a_refused_event_is_sent_again_alone() {
     let orders: Vec<_> = (0..3).map(|byte| placed(byte, 30)).collect();
-    let sink = FakeOutbox::refusing(&format!("{}:0", id(1)), 2);
+    let sink = FakeSink::refusing(&format!("{}:0", id(1)), 2);
     let records = placements(&orders);
     assert_eq!(relay(&sink, at(0), later(), &records).await, None);
     assert_eq!(*sink.calls.lock().unwrap(), [3, 1, 1]);
@@ -212,7 +212,7 @@ async fn a_refused_event_is_sent_again_alone() {
 async fn an_event_refused_for_good_is_where_the_next_batch_begins() {
     let orders: Vec<_> = (0..3).map(|byte| placed(byte, 30)).collect();
     let change = cancelled(&orders[1]);
-    let sink = FakeOutbox::refusing(&format!("{}:0", id(1)), usize::MAX);
+    let sink = FakeSink::refusing(&format!("{}:0", id(1)), usize::MAX);
     let records = [
         record(0, None, Some(&orders[0])),
         record(1, None, Some(&orders[1])),
@@ -234,7 +234,7 @@ async fn a_short_hold_is_sent_straight_to_the_queue_and_a_long_one_scheduled_a_m
         (3_600, 0, "schedule {} at 3540"),
         (3_600, 3_540, "send {} at 3600"),
     ] {
-        let sink = FakeOutbox::default();
+        let sink = FakeSink::default();
         let order = placed(1, hold);
         assert_eq!(relay(&sink, at(now), later(), &[record(0, None, Some(&order))]).await, None);
         assert_eq!(sink.expiries(), [expected.replace("{}", &order.id.to_string())]);
@@ -245,7 +245,7 @@ async fn a_short_hold_is_sent_straight_to_the_queue_and_a_long_one_scheduled_a_m
 async fn a_final_order_keeps_no_schedule() {
     let unscheduled = || vec![format!("unschedule {}", id(1))];
     for (hold, expected) in [(30, vec![]), (69, vec![]), (70, unscheduled()), (90, unscheduled())] {
-        let sink = FakeOutbox::default();
+        let sink = FakeSink::default();
         let order = placed(1, hold);
         let after = cancelled(&order);
         let records = [record(0, Some(&order), Some(&after))];
@@ -258,7 +258,7 @@ async fn a_final_order_keeps_no_schedule() {
 async fn an_expiry_that_cannot_be_set_is_where_the_next_batch_begins() {
     let (short, long) = (placed(1, 30), placed(2, 90));
     for (broken, order) in [(vec!["send"], &short), (vec!["send", "schedule"], &long)] {
-        let sink = FakeOutbox { broken: broken.into_iter().collect(), ..FakeOutbox::default() };
+        let sink = FakeSink { broken: broken.into_iter().collect(), ..FakeSink::default() };
         let not_done = relay(&sink, at(0), later(), &[record(7, None, Some(order))]).await;
         assert_eq!(not_done.as_deref(), Some("7"));
     }
@@ -266,7 +266,7 @@ async fn an_expiry_that_cannot_be_set_is_where_the_next_batch_begins() {
 
 #[tokio::test]
 async fn the_expiries_of_a_batch_are_sent_in_one_call() {
-    let sink = FakeOutbox::default();
+    let sink = FakeSink::default();
     // Those of every other hold are scheduled.
     let orders: Vec<_> =
         (0..10).map(|byte| placed(byte, [30, 90][usize::from(byte) % 2])).collect();
@@ -277,7 +277,7 @@ async fn the_expiries_of_a_batch_are_sent_in_one_call() {
 
 #[tokio::test]
 async fn where_nothing_is_to_be_sent_the_queue_is_not_called() {
-    let sink = FakeOutbox::default();
+    let sink = FakeSink::default();
     let order = placed(1, 30);
     let after = cancelled(&order);
     let records = [record(0, None, Some(&placed(2, 90))), record(1, Some(&order), Some(&after))];
@@ -289,7 +289,7 @@ async fn where_nothing_is_to_be_sent_the_queue_is_not_called() {
 async fn an_expiry_that_the_queue_refuses_is_where_the_next_batch_begins() {
     // The second is scheduled, and so not sent.
     for (unsent, not_done) in [(0, Some("0")), (1, None), (2, Some("2")), (3, Some("3"))] {
-        let sink = FakeOutbox { unsent: HashSet::from([id(unsent)]), ..FakeOutbox::default() };
+        let sink = FakeSink { unsent: HashSet::from([id(unsent)]), ..FakeSink::default() };
         let orders = [placed(0, 30), placed(1, 90), placed(2, 30), placed(3, 30)];
         let first = relay(&sink, at(0), later(), &placements(&orders)).await;
         assert_eq!(first.as_deref(), not_done);
@@ -299,7 +299,7 @@ async fn an_expiry_that_the_queue_refuses_is_where_the_next_batch_begins() {
 #[tokio::test]
 async fn a_scheduler_that_fails_holds_up_nothing() {
     let sink =
-        FakeOutbox { broken: HashSet::from(["schedule", "unschedule"]), ..FakeOutbox::default() };
+        FakeSink { broken: HashSet::from(["schedule", "unschedule"]), ..FakeSink::default() };
     let order = placed(1, 90);
     let after = cancelled(&order);
     let records = [record(0, None, Some(&order)), record(1, Some(&order), Some(&after))];
@@ -311,7 +311,7 @@ async fn a_scheduler_that_fails_holds_up_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_scheduler_that_hangs_is_asked_no_more_and_holds_up_nothing() {
     let sink =
-        FakeOutbox { broken: HashSet::from(["answer of the scheduler"]), ..FakeOutbox::default() };
+        FakeSink { broken: HashSet::from(["answer of the scheduler"]), ..FakeSink::default() };
     let orders: Vec<_> = (0..49).map(|byte| placed(byte, 90)).collect();
     let last = placed(49, 90);
     let mut records = placements(&orders);
@@ -325,14 +325,14 @@ async fn a_scheduler_that_hangs_is_asked_no_more_and_holds_up_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_takes_too_long_is_left_where_it_is() {
     let orders: Vec<_> = (0..11).map(|byte| placed(byte, 30)).collect();
-    let sink = FakeOutbox { broken: HashSet::from(["answer"]), ..FakeOutbox::default() };
+    let sink = FakeSink { broken: HashSet::from(["answer"]), ..FakeSink::default() };
     let not_done = relay(&sink, at(0), later(), &placements(&orders)).await;
     assert_eq!(not_done.as_deref(), Some("0"));
 }
 
 #[tokio::test]
 async fn a_poison_record_is_buried_whole_and_the_others_are_relayed() {
-    let sink = FakeOutbox::default();
+    let sink = FakeSink::default();
     let (one, two) = (placed(1, 30), placed(2, 30));
     let records = [record(0, None, Some(&one)), poison(1), record(2, None, Some(&two))];
     assert_eq!(relay(&sink, at(0), later(), &records).await, None);
@@ -342,7 +342,7 @@ async fn a_poison_record_is_buried_whole_and_the_others_are_relayed() {
 
 #[tokio::test]
 async fn a_poison_record_that_cannot_be_buried_stays() {
-    let sink = FakeOutbox { broken: HashSet::from(["dead_letter"]), ..FakeOutbox::default() };
+    let sink = FakeSink { broken: HashSet::from(["dead_letter"]), ..FakeSink::default() };
     let records = [record(0, None, Some(&placed(1, 30))), poison(1)];
     assert_eq!(relay(&sink, at(0), later(), &records).await.as_deref(), Some("1"));
     assert_eq!(sink.published().len(), 1);

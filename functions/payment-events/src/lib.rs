@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use orders_contracts::PaymentEvent;
 use orders_domain::{
-    Availability, Command, CommitOutcome, Decision, Order, OrderStore, Status, StoreError, Timestamp,
-    decide,
+    Availability, Command, CommitOutcome, Decision, Order, OrderStore, Status, StoreError,
+    Timestamp, decide,
 };
 use orders_lambda::{
-    retry::{MAX_ATTEMPTS, backoff},
     queue::{Failure, Message, Outcome},
+    retry::{MAX_ATTEMPTS, backoff},
 };
 
 /// How long a payment waits for its order to be there.
@@ -44,7 +44,9 @@ pub async fn handle(
             Decision::Apply(transition) => transition,
             Decision::AlreadyDone => return Ok(Outcome::Done),
             Decision::Refuse(refusal) => {
-                return Err(Failure::Transient(format!("a payment is refused: {refusal:?}").into()));
+                return Err(Failure::Transient(
+                    format!("a payment is refused: {refusal:?}").into(),
+                ));
             }
         };
         match store.commit(&transition).await? {

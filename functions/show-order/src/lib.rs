@@ -12,7 +12,10 @@ use orders_lambda::{
 ///
 /// # Errors
 /// The [`Problem`] to answer with instead.
-pub async fn handle(store: &impl OrderStore, request: ApiRequest) -> Result<Response<String>, Problem> {
+pub async fn handle(
+    store: &impl OrderStore,
+    request: ApiRequest,
+) -> Result<Response<String>, Problem> {
     let order = own_order(store, &request).await?;
     let tag = etag(&order, request.now);
     let known = request.header("if-none-match")?.is_some_and(|tags| matches(tags, &tag));

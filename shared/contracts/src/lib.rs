@@ -23,4 +23,4 @@ pub use order_event::{OutgoingEvent, SOURCE};
 pub use payment_event::{PaymentEvent, PaymentEventError};
 pub use place::parse_place_order;
 pub use problem::{FieldError, ProblemBody};
-pub use ticket_event::{TicketEventError, TicketEvent};
+pub use ticket_event::{TicketEvent, TicketEventError};

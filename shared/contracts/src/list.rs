@@ -82,7 +82,10 @@ mod tests {
             ["0", "101", "1000000000", "-1", "+1", "01", "1.5", "", "ten", "99999999999999999999"]
         {
             let errors = ListParameters::parse(Some(limit), None, None).unwrap_err();
-            assert_eq!(errors, [FieldError::for_field("limit", "must be a whole number from 1 to 100")]);
+            assert_eq!(
+                errors,
+                [FieldError::for_field("limit", "must be a whole number from 1 to 100")]
+            );
         }
     }
 

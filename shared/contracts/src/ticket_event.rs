@@ -65,8 +65,8 @@ impl TicketEvent {
     /// # Errors
     /// [`TicketEventError`] if it is none.
     pub fn parse(envelope: &str) -> Result<Self, TicketEventError> {
-        let Envelope { detail_type, detail } =
-            serde_json::from_str(envelope).map_err(|error| TicketEventError::Malformed(error.into()))?;
+        let Envelope { detail_type, detail } = serde_json::from_str(envelope)
+            .map_err(|error| TicketEventError::Malformed(error.into()))?;
         let kind = match detail_type.as_str() {
             "TicketCreated" => UpdateKind::Created,
             "TicketUpdated" => UpdateKind::Updated,

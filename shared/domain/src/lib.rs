@@ -21,11 +21,11 @@ pub use order::{
 };
 pub use price::{Price, PriceError};
 pub use store::{
-    BoxError, CommitOutcome, Direction, ListQuery, OrderStore, Page, PageSize, PageSizeError, PlaceOutcome,
-    Placement, Position, StoreError, TicketOutcome,
+    BoxError, CommitOutcome, Direction, ListQuery, OrderStore, Page, PageSize, PageSizeError,
+    PlaceOutcome, Placement, Position, StoreError, TicketOutcome,
 };
 pub use ticket::{
-    Availability, Lock, TicketReplica, Ticket, TicketRule, TicketVersion, Title, TitleError, UpdateKind,
-    Verdict, rule_for,
+    Availability, Lock, Ticket, TicketReplica, TicketRule, TicketVersion, Title, TitleError,
+    UpdateKind, Verdict, rule_for,
 };
 pub use time::Timestamp;

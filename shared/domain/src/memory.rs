@@ -6,9 +6,9 @@ use std::{
 };
 
 use crate::{
-    Availability, CommitOutcome, Direction, ListQuery, Lock, LockChange, Order, OrderId, OrderStore, Page,
-    PlaceOutcome, Placement, Position, TicketReplica, StoreError, Ticket, TicketId, TicketOutcome,
-    TicketRule, Transition, Verdict,
+    Availability, CommitOutcome, Direction, ListQuery, Lock, LockChange, Order, OrderId,
+    OrderStore, Page, PlaceOutcome, Placement, Position, StoreError, Ticket, TicketId,
+    TicketOutcome, TicketReplica, TicketRule, Transition, Verdict,
 };
 
 /// Keeps orders and tickets as long as it lives.

@@ -3,8 +3,8 @@
 use std::{error::Error, future::Future};
 
 use crate::{
-    Order, OrderId, TicketReplica, Ticket, TicketId, TicketRule, TicketVersion, Timestamp, Transition,
-    UserId,
+    Order, OrderId, Ticket, TicketId, TicketReplica, TicketRule, TicketVersion, Timestamp,
+    Transition, UserId,
 };
 
 /// Any error, with its chain of causes.

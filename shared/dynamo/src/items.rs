@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use orders_domain::{
-    BoxError, Lock, Order, OrderVersion, Price, RefundDue, RefundReason, TicketReplica, Status, StoreError, Ticket,
-    TicketVersion, Timestamp,
+    BoxError, Lock, Order, OrderVersion, Price, RefundDue, RefundReason, Status, StoreError,
+    Ticket, TicketReplica, TicketVersion, Timestamp,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_dynamo::aws_sdk_dynamodb_1::{from_item, to_item};
@@ -103,12 +103,12 @@ pub(crate) fn ticket_version(attributes: Item) -> Result<Option<TicketVersion>, 
     Ok(version.map(TicketVersion::new))
 }
 
-fn parse<Item_, T>(item: Item) -> Result<T, StoreError>
+fn parse<Fields, T>(item: Item) -> Result<T, StoreError>
 where
-    Row: DeserializeOwned,
-    T: TryFrom<Row, Error = BoxError>,
+    Fields: DeserializeOwned,
+    T: TryFrom<Fields, Error = BoxError>,
 {
-    let item: Row = from_item(item).map_err(corrupt)?;
+    let item: Fields = from_item(item).map_err(corrupt)?;
     item.try_into().map_err(StoreError::Corrupt)
 }
 

@@ -5,8 +5,8 @@
 //! so two functions that race are told so by the table, not by a lock of their own.
 
 mod error;
-mod retry;
 mod items;
+mod retry;
 mod transaction;
 
 use std::time::Duration;
@@ -20,14 +20,14 @@ use aws_sdk_dynamodb::{
 };
 use orders_domain::{
     CommitOutcome, Direction, ListQuery, LockChange, Order, OrderId, OrderStore, Page,
-    PlaceOutcome, Placement, Position, TicketReplica, StoreError, Ticket, TicketId, TicketOutcome,
+    PlaceOutcome, Placement, Position, StoreError, Ticket, TicketId, TicketOutcome, TicketReplica,
     TicketRule, Transition,
 };
 
 use crate::{
     error::{corrupt, invalid_request, store_error},
-    retry::{Attempt, retry_conflicts},
     items::{Item, OrderItem, TicketItem},
+    retry::{Attempt, retry_conflicts},
     transaction::{Transacted, Write, transact},
 };
 

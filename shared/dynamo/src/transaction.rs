@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use crate::{
     error::store_error,
-    retry::{Attempt, retry_conflicts},
     items::Item,
+    retry::{Attempt, retry_conflicts},
 };
 
 /// One write of a transaction.

@@ -13,7 +13,9 @@ use aws_types::SdkConfig;
 use orders_domain::StoreError;
 use orders_dynamo::DynamoStore;
 
-use crate::{BoxError, config, config::ConfigError, https, queue::SqsVisibility, telemetry::error_chain};
+use crate::{
+    BoxError, config, config::ConfigError, https, queue::SqsVisibility, telemetry::error_chain,
+};
 
 /// One try of one request. DynamoDB answers in milliseconds; a try that takes longer is lost.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);

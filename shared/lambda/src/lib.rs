@@ -4,11 +4,11 @@
 pub mod aws;
 pub mod clock;
 pub mod config;
-pub mod retry;
 pub mod http;
 mod https;
 pub mod problem;
 pub mod queue;
+pub mod retry;
 pub mod stream;
 pub mod telemetry;
 

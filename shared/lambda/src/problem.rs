@@ -69,10 +69,10 @@ impl Problem {
     /// Answers the problem. Puts what caused it in the log, once, if it is ours.
     #[must_use]
     pub fn into_response(self) -> Response<String> {
-        if let Self::Unavailable(cause) = self {
+        if let Self::Unavailable(cause) = &self {
             tracing::warn!(error = error_chain(cause.as_ref()), "a request could not be finished");
         }
-        if let Self::Internal(cause) = self {
+        if let Self::Internal(cause) = &self {
             tracing::error!(error = error_chain(cause.as_ref()), "a request failed");
         }
         let body = self.body();
@@ -83,7 +83,7 @@ impl Problem {
         if let Some(wait) = self.retry_after() {
             headers.insert(RETRY_AFTER, whole_seconds(wait).into());
         }
-        if let Self::MissingUserId = self {
+        if let Self::MissingUserId = &self {
             // RFC 9110, section 11.6.1: a 401 names the scheme to use.
             let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
             headers.insert(WWW_AUTHENTICATE, challenge);
@@ -186,7 +186,7 @@ mod tests {
 
     use super::*;
 
-    fn json_of(problem: &Problem) -> Value {
+    fn json_of(problem: Problem) -> Value {
         serde_json::from_str(problem.into_response().body()).unwrap()
     }
 
@@ -196,8 +196,10 @@ mod tests {
             FieldError::for_field("limit", "must be a whole number"),
             FieldError::general("and so on"),
         ]);
+        let response = problem.into_response();
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
         assert_eq!(
-            json_of(&problem),
+            serde_json::from_str::<Value>(response.body()).unwrap(),
             json!({
                 "type": "about:blank",
                 "title": "Bad Request",
@@ -209,8 +211,6 @@ mod tests {
                 ],
             })
         );
-        let response = problem.into_response();
-        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
     }
 
     #[test]
@@ -227,7 +227,7 @@ mod tests {
         let secret = || StoreError::Refused("table orders-7f3a".into());
         let unavailable = StoreError::Unavailable("table orders-7f3a".into());
         for (problem, status) in [(secret().into(), 500), (Problem::from(unavailable), 503)] {
-            let body = json_of(&problem);
+            let body = json_of(problem);
             assert_eq!(body["status"], status);
             assert!(!body.to_string().contains("orders-7f3a"));
         }

@@ -136,7 +136,9 @@ where
         let id = id.ok_or("a message has no id")?;
         match handle(message, deadline, handler).await {
             Ok(Outcome::Done) => continue,
-            Ok(Outcome::RetryAfter(delay)) => set_visibility_timeout(message, delay, deadline, visibility).await,
+            Ok(Outcome::RetryAfter(delay)) => {
+                set_visibility_timeout(message, delay, deadline, visibility).await
+            }
             Err(Failure::Transient(error)) => {
                 tracing::warn!(
                     message_id = id,

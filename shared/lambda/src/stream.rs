@@ -87,7 +87,7 @@ impl<'a> Record<'a> {
             Ok(record) => Self {
                 raw,
                 sequence_number: record.change.sequence_number.clone().unwrap_or_default(),
-                change: Change::of(record),
+                change: Change::from_record(record),
             },
             Err(error) => {
                 Self { raw, sequence_number: sequence_number(raw), change: Err(error.into()) }
@@ -103,7 +103,7 @@ fn sequence_number(raw: &str) -> String {
 }
 
 impl Change {
-    fn of(record: EventRecord) -> Result<Option<Self>, BoxError> {
+    fn from_record(record: EventRecord) -> Result<Option<Self>, BoxError> {
         if record.event_name == "REMOVE" {
             return Ok(None);
         }

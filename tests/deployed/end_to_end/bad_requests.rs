@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use orders_tests::buyers::{Answer, Backstage, Buyer, caller_with_claims, new_buyer};
+use orders_tests::buyers::{Answer, Buyer, TestStack, caller_with_claims, new_buyer};
 
 async fn post(buyer: &Buyer, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
     let request = buyer.request(Method::POST, "/api/orders").header("Content-Type", content_type);
@@ -68,7 +68,7 @@ async fn a_bad_parameter_is_told_what_to_fix() {
 #[tokio::test]
 async fn a_bad_header_is_told_what_to_fix() {
     let buyer = new_buyer();
-    let ticket = Backstage::enter().await.new_ticket().await;
+    let ticket = TestStack::connect().await.new_ticket().await;
     for (header, value) in [
         ("Idempotency-Key", "".as_bytes()),
         ("Idempotency-Key", "a b".as_bytes()),

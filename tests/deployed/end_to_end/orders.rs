@@ -5,12 +5,12 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 
-use orders_tests::buyers::{Backstage, http_client, new_buyer, new_buyers};
+use orders_tests::buyers::{TestStack, http_client, new_buyer, new_buyers};
 
 #[tokio::test]
 async fn a_ticket_is_ordered_shown_listed_and_let_go() {
-    let backstage = Backstage::enter().await;
-    let ticket = backstage.new_ticket().await;
+    let test_stack = TestStack::connect().await;
+    let ticket = test_stack.new_ticket().await;
     let [alice, bob] = new_buyers(2).try_into().ok().unwrap();
 
     let created = alice.order(&ticket).await;
@@ -70,8 +70,8 @@ fn token_of(request: &reqwest::RequestBuilder) -> String {
 
 #[tokio::test]
 async fn once_the_hold_has_lapsed_another_buyer_gets_the_ticket() {
-    let backstage = Backstage::enter().await;
-    let ticket = backstage.new_ticket().await;
+    let test_stack = TestStack::connect().await;
+    let ticket = test_stack.new_ticket().await;
     let [alice, bob] = new_buyers(2).try_into().ok().unwrap();
     let order = alice.order(&ticket).await.json();
     let path = format!("/api/orders/{}", order["id"].as_str().unwrap());
@@ -88,17 +88,17 @@ async fn once_the_hold_has_lapsed_another_buyer_gets_the_ticket() {
     assert_eq!(taken_over.status, 201);
     let lapsed = alice.get(&path).await.json();
     assert_eq!((&lapsed["status"], &lapsed["version"]), (&json!("expired"), &json!(1)));
-    let row = backstage.ticket_row(&ticket).await.unwrap();
+    let row = test_stack.ticket_row(&ticket).await.unwrap();
     assert_eq!(row["locked_by"], taken_over.json()["id"]);
     let id = order["id"].as_str().unwrap();
     assert_eq!(alice.cancel(id).await.status, 204, "it is final already");
-    assert_eq!(backstage.ticket_row(&ticket).await.unwrap(), row, "and frees nothing");
+    assert_eq!(test_stack.ticket_row(&ticket).await.unwrap(), row, "and frees nothing");
 }
 
 #[tokio::test]
 async fn a_list_is_read_page_by_page() {
-    let backstage = Backstage::enter().await;
-    let tickets = backstage.new_tickets(5).await;
+    let test_stack = TestStack::connect().await;
+    let tickets = test_stack.new_tickets(5).await;
     let alice = new_buyer();
     let mut placed = Vec::new();
     for ticket in &tickets {

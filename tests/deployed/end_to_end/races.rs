@@ -3,16 +3,16 @@
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use orders_tests::buyers::{Answer, Backstage, new_buyer, new_buyers};
+use orders_tests::buyers::{Answer, TestStack, new_buyer, new_buyers};
 
 const BUYERS: usize = 200;
 const ROUNDS: usize = 20;
 
 #[tokio::test]
 async fn of_two_hundred_buyers_of_one_ticket_one_gets_it() {
-    let backstage = Backstage::enter().await;
+    let test_stack = TestStack::connect().await;
     let buyers = new_buyers(BUYERS);
-    for ticket in backstage.new_tickets(ROUNDS).await {
+    for ticket in test_stack.new_tickets(ROUNDS).await {
         let mut requests = JoinSet::new();
         for buyer in buyers.clone() {
             let ticket = ticket.clone();
@@ -26,9 +26,9 @@ async fn of_two_hundred_buyers_of_one_ticket_one_gets_it() {
             assert_eq!(loser.checked_status(), 409, "{loser:?}");
         }
         let winner = winners[0].json();
-        let row = backstage.ticket_row(&ticket).await.unwrap();
+        let row = test_stack.ticket_row(&ticket).await.unwrap();
         assert_eq!(row["locked_by"], winner["id"]);
-        let orders = backstage.orders_for(&ticket).await;
+        let orders = test_stack.orders_for(&ticket).await;
         assert_eq!(orders.len(), 1);
         assert_eq!(orders[0]["id"], winner["id"]);
         assert_eq!(orders[0]["expires_at"], row["locked_until"]);
@@ -37,8 +37,8 @@ async fn of_two_hundred_buyers_of_one_ticket_one_gets_it() {
 
 #[tokio::test]
 async fn one_key_sent_fifty_times_at_once_makes_one_order() {
-    let backstage = Backstage::enter().await;
-    let [ticket, other] = backstage.new_tickets(2).await.try_into().unwrap();
+    let test_stack = TestStack::connect().await;
+    let [ticket, other] = test_stack.new_tickets(2).await.try_into().unwrap();
     let alice = new_buyer();
     let mut requests = JoinSet::new();
     for _ in 0..50 {
@@ -50,7 +50,7 @@ async fn one_key_sent_fifty_times_at_once_makes_one_order() {
         assert_eq!(answer.status, 201, "{answer:?}");
         assert_eq!(answer.text, answers[0].text);
     }
-    assert_eq!(backstage.orders_for(&ticket).await.len(), 1);
+    assert_eq!(test_stack.orders_for(&ticket).await.len(), 1);
     let reused = alice.order_with_key(&other, "one-attempt").await;
     assert_eq!(reused.checked_status(), 422);
 

@@ -4,7 +4,7 @@ use aws_sdk_scheduler::Client as Scheduler;
 use chrono::DateTime;
 use orders_tests::{
     bus::{Heard, Listener, check_histories, kinds},
-    buyers::{Backstage, new_buyer},
+    buyers::{TestStack, new_buyer},
     stack::stack,
 };
 
@@ -16,8 +16,8 @@ const ORDERS_PER_HOLD: usize = 40;
 
 #[tokio::test]
 async fn every_hold_lapses_none_early_and_no_schedule_is_left() {
-    let backstage = Backstage::enter().await;
-    let tickets = backstage.new_tickets(HOLDS_SECONDS.len() * ORDERS_PER_HOLD).await;
+    let test_stack = TestStack::connect().await;
+    let tickets = test_stack.new_tickets(HOLDS_SECONDS.len() * ORDERS_PER_HOLD).await;
     let alice = new_buyer();
     let hold = Hold::take().await;
     let listener = Listener::start().await;
@@ -45,7 +45,7 @@ async fn every_hold_lapses_none_early_and_no_schedule_is_left() {
     report(&late_ms);
     assert_eq!(schedules().await, Vec::<String>::new());
     for ticket in &tickets {
-        let row = backstage.ticket_row(ticket).await.unwrap();
+        let row = test_stack.ticket_row(ticket).await.unwrap();
         assert_eq!(row.get("locked_by"), None, "{row}");
     }
     hold.set(30).await;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use fastrand::Rng;
 use orders_tests::{
     bus::Listener,
-    buyers::{Backstage, Buyer, new_buyers, ticket},
+    buyers::{Buyer, TestStack, new_buyers, ticket},
     history::{Answer, Asked, History, explain},
     recording::{Record, everything_is_told, listen},
 };
@@ -96,18 +96,18 @@ async fn recorded() -> &'static History {
 }
 
 async fn run() -> History {
-    let backstage = Arc::new(Backstage::enter().await);
+    let test_stack = Arc::new(TestStack::connect().await);
     let record = Arc::new(Record::default());
-    let tickets = record.new_tickets(&backstage, TICKETS).await;
+    let tickets = record.new_tickets(&test_stack, TICKETS).await;
     let hold = Hold::take().await;
     hold.set(HOLD_SECONDS).await;
     let listener = Listener::start().await;
     let all = async {
-        let shoppers = shoppers(&backstage, &record, &tickets);
-        change_prices(&backstage, &record, &tickets).await;
+        let shoppers = shoppers(&test_stack, &record, &tickets);
+        change_prices(&test_stack, &record, &tickets).await;
         shoppers.join_all().await;
         hold.set(30).await;
-        everything_is_told(&backstage, &record, &tickets).await;
+        everything_is_told(&test_stack, &record, &tickets).await;
     };
     tokio::select! {
         () = all => {}
@@ -120,13 +120,13 @@ async fn run() -> History {
 }
 
 /// The buyers, who have begun.
-fn shoppers(backstage: &Arc<Backstage>, record: &Arc<Record>, tickets: &[String]) -> JoinSet<()> {
+fn shoppers(test_stack: &Arc<TestStack>, record: &Arc<Record>, tickets: &[String]) -> JoinSet<()> {
     let mut shoppers = JoinSet::new();
     for (buyer, number) in new_buyers(BUYERS).into_iter().zip(1..) {
         let shopper = Shopper {
             rng: Rng::with_seed(SEED + number),
             buyer,
-            backstage: Arc::clone(backstage),
+            test_stack: Arc::clone(test_stack),
             record: Arc::clone(record),
             tickets: tickets.to_vec(),
             orders: Vec::new(),
@@ -138,12 +138,12 @@ fn shoppers(backstage: &Arc<Backstage>, record: &Arc<Record>, tickets: &[String]
 }
 
 /// While they buy, the ticket service raises its prices.
-async fn change_prices(backstage: &Backstage, record: &Record, tickets: &[String]) {
+async fn change_prices(test_stack: &TestStack, record: &Record, tickets: &[String]) {
     for version in 1..4 {
         tokio::time::sleep(Duration::from_secs(2)).await;
         record.says(tickets, version);
         let all: Vec<_> = tickets.iter().map(|id| ticket(id, version)).collect();
-        backstage.announce(&all).await;
+        test_stack.announce(&all).await;
     }
 }
 
@@ -151,7 +151,7 @@ async fn change_prices(backstage: &Backstage, record: &Record, tickets: &[String
 struct Shopper {
     rng: Rng,
     buyer: Buyer,
-    backstage: Arc<Backstage>,
+    test_stack: Arc<TestStack>,
     record: Arc<Record>,
     tickets: Vec<String>,
     orders: Vec<String>,
@@ -228,7 +228,7 @@ impl Shopper {
     /// Is charged for an order; and is told so once or twice.
     async fn pay(&mut self) {
         let Some(order) = self.rng.choice(&self.orders).cloned() else { return };
-        self.record.charge(&self.backstage, &order, self.rng.u8(1..=2)).await;
+        self.record.charge(&self.test_stack, &order, self.rng.u8(1..=2)).await;
     }
 
     /// Mostly an order of their own; at times another's.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use orders_tests::{
     bus::{Listener, check_histories, kinds, use_of_charge},
-    buyers::{Backstage, eventually, new_buyers},
+    buyers::{TestStack, eventually, new_buyers},
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -24,8 +24,8 @@ fn new_payment() -> String {
 
 #[tokio::test]
 async fn each_way_of_life_is_told_in_full() {
-    let backstage = Backstage::enter().await;
-    let tickets = backstage.new_tickets(3).await;
+    let test_stack = TestStack::connect().await;
+    let tickets = test_stack.new_tickets(3).await;
     let [alice] = new_buyers(1).try_into().unwrap();
     let hold = Hold::take().await;
     hold.set(5).await;
@@ -33,11 +33,11 @@ async fn each_way_of_life_is_told_in_full() {
 
     let paid = id_of(&alice.order(&tickets[0]).await.json());
     let payment = new_payment();
-    backstage.charge(&payment, &paid).await;
+    test_stack.charge(&payment, &paid).await;
     let cancelled = id_of(&alice.order(&tickets[1]).await.json());
     assert_eq!(alice.cancel(&cancelled).await.status, 204);
     let refunded = new_payment();
-    backstage.charge(&refunded, &cancelled).await;
+    test_stack.charge(&refunded, &cancelled).await;
     let expired = id_of(&alice.order(&tickets[2]).await.json());
     hold.set(30).await;
     drop(hold);
@@ -62,8 +62,8 @@ async fn each_way_of_life_is_told_in_full() {
 
 #[tokio::test]
 async fn a_lapsed_hold_is_taken_over_before_its_timer_has_fired() {
-    let backstage = Backstage::enter().await;
-    let ticket = backstage.new_ticket().await;
+    let test_stack = TestStack::connect().await;
+    let ticket = test_stack.new_ticket().await;
     let [alice, bob] = new_buyers(2).try_into().unwrap();
     let hold = Hold::take().await;
     let timers = Timers::stop().await;
@@ -71,17 +71,17 @@ async fn a_lapsed_hold_is_taken_over_before_its_timer_has_fired() {
     let listener = Listener::start().await;
     let lapsed = id_of(&alice.order(&ticket).await.json());
     tokio::time::sleep(Duration::from_secs(6)).await;
-    assert_eq!(backstage.order_row(&lapsed).await.unwrap()["status"], "awaiting_payment");
+    assert_eq!(test_stack.order_row(&lapsed).await.unwrap()["status"], "awaiting_payment");
     let shown = alice.get(&format!("/api/orders/{lapsed}")).await.json();
     assert_eq!((&shown["status"], &shown["expiresIn"]), (&json!("expired"), &json!(0)));
 
     hold.set(60).await;
     let taken_over = id_of(&bob.order(&ticket).await.json());
-    assert_eq!(backstage.order_row(&lapsed).await.unwrap()["status"], "expired");
+    assert_eq!(test_stack.order_row(&lapsed).await.unwrap()["status"], "expired");
     timers.start().await;
     // Its timer fires now, and must leave the new lock alone.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(backstage.ticket_row(&ticket).await.unwrap()["locked_by"], taken_over);
+    assert_eq!(test_stack.ticket_row(&ticket).await.unwrap()["locked_by"], taken_over);
     assert_eq!(bob.cancel(&taken_over).await.status, 204);
     hold.set(30).await;
 
@@ -94,8 +94,8 @@ async fn a_lapsed_hold_is_taken_over_before_its_timer_has_fired() {
 
 #[tokio::test]
 async fn the_id_of_a_request_travels_in_its_events() {
-    let backstage = Backstage::enter().await;
-    let ticket = backstage.new_ticket().await;
+    let test_stack = TestStack::connect().await;
+    let ticket = test_stack.new_ticket().await;
     let [alice] = new_buyers(1).try_into().unwrap();
     let listener = Listener::start().await;
     let request = alice.request(reqwest::Method::POST, "/api/orders");
@@ -110,8 +110,8 @@ async fn the_id_of_a_request_travels_in_its_events() {
 
 #[tokio::test]
 async fn an_expiry_late_and_twice_leaves_the_next_buyers_lock_alone() {
-    let backstage = Backstage::enter().await;
-    let ticket = backstage.new_ticket().await;
+    let test_stack = TestStack::connect().await;
+    let ticket = test_stack.new_ticket().await;
     let [alice, bob] = new_buyers(2).try_into().unwrap();
     let hold = Hold::take().await;
     hold.set(5).await;
@@ -121,15 +121,15 @@ async fn an_expiry_late_and_twice_leaves_the_next_buyers_lock_alone() {
     let second = id_of(&bob.order(&ticket).await.json());
     // The real message comes after 5 seconds; these are two more.
     for _ in 0..2 {
-        backstage.send("ExpiryQueueUrl", &json!({ "orderId": first }).to_string()).await;
+        test_stack.send("ExpiryQueueUrl", &json!({ "orderId": first }).to_string()).await;
     }
     let bystander = json!({ "orderId": Uuid::new_v4().to_string() }).to_string();
-    backstage.send("ExpiryQueueUrl", &bystander).await;
+    test_stack.send("ExpiryQueueUrl", &bystander).await;
     tokio::time::sleep(Duration::from_secs(8)).await;
-    let row = backstage.ticket_row(&ticket).await.unwrap();
+    let row = test_stack.ticket_row(&ticket).await.unwrap();
     assert_eq!(row["locked_by"], second);
-    assert_eq!(backstage.order_row(&second).await.unwrap()["version"], 0);
-    assert_eq!(backstage.order_row(&first).await.unwrap()["status"], "cancelled");
+    assert_eq!(test_stack.order_row(&second).await.unwrap()["version"], 0);
+    assert_eq!(test_stack.order_row(&first).await.unwrap()["status"], "cancelled");
     assert_eq!(bob.cancel(&second).await.status, 204);
     hold.set(30).await;
 }
@@ -138,8 +138,8 @@ async fn an_expiry_late_and_twice_leaves_the_next_buyers_lock_alone() {
 async fn of_a_payment_and_an_expiry_at_the_same_instant_one_comes_first() {
     // A charge takes a moment to arrive, and longer on a busy machine.
     const EARLY_MS: [i64; 8] = [-100, 0, 50, 100, 200, 500, 1_500, 5_000];
-    let backstage = std::sync::Arc::new(Backstage::enter().await);
-    let tickets = backstage.new_tickets(ROUNDS).await;
+    let test_stack = std::sync::Arc::new(TestStack::connect().await);
+    let tickets = test_stack.new_tickets(ROUNDS).await;
     let [alice] = new_buyers(1).try_into().unwrap();
     let hold = Hold::take().await;
     hold.set(10).await;
@@ -147,13 +147,13 @@ async fn of_a_payment_and_an_expiry_at_the_same_instant_one_comes_first() {
     let mut rounds = JoinSet::new();
     for (ticket, early_ms) in tickets.into_iter().zip(EARLY_MS.into_iter().cycle()) {
         let order = alice.order(&ticket).await.json();
-        let (backstage, payment) = (backstage.clone(), new_payment());
+        let (test_stack, payment) = (test_stack.clone(), new_payment());
         rounds.spawn(async move {
             let expires_at = order["expiresAt"].as_str().unwrap();
             let expires_at = chrono::DateTime::parse_from_rfc3339(expires_at).unwrap();
             let left = expires_at.timestamp_millis() - early_ms - now_ms();
             tokio::time::sleep(Duration::from_millis(u64::try_from(left).unwrap_or(0))).await;
-            backstage.charge(&payment, &id_of(&order)).await;
+            test_stack.charge(&payment, &id_of(&order)).await;
             (id_of(&order), payment)
         });
     }
@@ -161,7 +161,7 @@ async fn of_a_payment_and_an_expiry_at_the_same_instant_one_comes_first() {
     hold.set(30).await;
     for (id, payment) in ids.iter().zip(&payments) {
         eventually(async || {
-            use_of_charge(&backstage.order_row(id).await.unwrap(), payment).is_some()
+            use_of_charge(&test_stack.order_row(id).await.unwrap(), payment).is_some()
         })
         .await;
     }
@@ -171,7 +171,7 @@ async fn of_a_payment_and_an_expiry_at_the_same_instant_one_comes_first() {
     check_histories(&heard);
     let mut ways: BTreeMap<Vec<&str>, usize> = BTreeMap::new();
     for (id, payment) in ids.iter().zip(&payments) {
-        let row = backstage.order_row(id).await.unwrap();
+        let row = test_stack.order_row(id).await.unwrap();
         // Nobody else wants the ticket: even a late payment gets it.
         assert_eq!(
             (&row["status"], use_of_charge(&row, payment)),
@@ -190,8 +190,8 @@ fn now_ms() -> i64 {
 
 #[tokio::test]
 async fn of_a_payment_and_a_cancellation_at_the_same_instant_one_comes_first() {
-    let backstage = std::sync::Arc::new(Backstage::enter().await);
-    let tickets = backstage.new_tickets(ROUNDS).await;
+    let test_stack = std::sync::Arc::new(TestStack::connect().await);
+    let tickets = test_stack.new_tickets(ROUNDS).await;
     let [alice] = new_buyers(1).try_into().unwrap();
     let hold = Hold::take().await;
     hold.set(60).await;
@@ -199,9 +199,9 @@ async fn of_a_payment_and_a_cancellation_at_the_same_instant_one_comes_first() {
     let mut rounds = JoinSet::new();
     for ticket in tickets {
         let id = id_of(&alice.order(&ticket).await.json());
-        let (alice, backstage, payment) = (alice.clone(), backstage.clone(), new_payment());
+        let (alice, test_stack, payment) = (alice.clone(), test_stack.clone(), new_payment());
         rounds.spawn(async move {
-            let charge = backstage.charge(&payment, &id);
+            let charge = test_stack.charge(&payment, &id);
             let (cancelled, ()) = tokio::join!(alice.cancel(&id), charge);
             (id, payment, ticket, cancelled.status.as_u16())
         });
@@ -211,7 +211,7 @@ async fn of_a_payment_and_a_cancellation_at_the_same_instant_one_comes_first() {
     drop(hold);
     for (id, payment, _, _) in &rounds {
         eventually(async || {
-            use_of_charge(&backstage.order_row(id).await.unwrap(), payment).is_some()
+            use_of_charge(&test_stack.order_row(id).await.unwrap(), payment).is_some()
         })
         .await;
     }
@@ -224,8 +224,8 @@ async fn of_a_payment_and_a_cancellation_at_the_same_instant_one_comes_first() {
         .await;
     check_histories(&heard);
     for (id, payment, ticket, cancelled) in rounds {
-        let row = backstage.order_row(&id).await.unwrap();
-        let lock = backstage.ticket_row(&ticket).await.unwrap()["locked_by"].clone();
+        let row = test_stack.order_row(&id).await.unwrap();
+        let lock = test_stack.ticket_row(&ticket).await.unwrap()["locked_by"].clone();
         let outcome = (row["status"].as_str().unwrap(), use_of_charge(&row, &payment));
         let kinds = kinds(&heard[&id]);
         match cancelled {

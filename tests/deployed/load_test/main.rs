@@ -15,7 +15,7 @@ use std::{
 use fastrand::Rng;
 use orders_tests::{
     bus::Listener,
-    buyers::{Backstage, Buyer, new_buyers},
+    buyers::{Buyer, TestStack, new_buyers},
     history::{Answer, Asked, explain},
     recording::{Record, everything_is_told, listen},
 };
@@ -35,15 +35,15 @@ const CLOCK_TOLERANCE_MS: u64 = 200;
 #[tokio::main]
 async fn main() {
     let (buyers, tickets) = (new_buyers(number("BUYERS", 1_000)), number("TICKETS", 40));
-    let backstage = Arc::new(Backstage::enter().await);
+    let test_stack = Arc::new(TestStack::connect().await);
     let record = Arc::new(Record::default());
-    let tickets = record.new_tickets(&backstage, tickets).await;
+    let tickets = record.new_tickets(&test_stack, tickets).await;
     let listener = Listener::start().await;
     let on_sale = async {
         let (before, begun) = (Cpu::now(), Instant::now());
-        sell(&backstage, &record, &tickets, buyers).await;
+        sell(&test_stack, &record, &tickets, buyers).await;
         let (took, cpu) = (begun.elapsed(), Cpu::now().since(&before));
-        everything_is_told(&backstage, &record, &tickets).await;
+        everything_is_told(&test_stack, &record, &tickets).await;
         (took, cpu)
     };
     let (took, cpu) = tokio::select! {
@@ -63,7 +63,7 @@ fn number(name: &str, default: usize) -> usize {
 
 /// Lets the buyers in, as many at a time as there are connections.
 async fn sell(
-    backstage: &Arc<Backstage>,
+    test_stack: &Arc<TestStack>,
     record: &Arc<Record>,
     tickets: &[String],
     buyers: Vec<Buyer>,
@@ -71,13 +71,13 @@ async fn sell(
     let queue = Arc::new(Mutex::new(buyers));
     let mut connections = JoinSet::new();
     for number in 0..CONNECTIONS {
-        let (queue, backstage, record) =
-            (Arc::clone(&queue), Arc::clone(backstage), Arc::clone(record));
+        let (queue, test_stack, record) =
+            (Arc::clone(&queue), Arc::clone(test_stack), Arc::clone(record));
         let (tickets, mut rng) = (tickets.to_vec(), Rng::with_seed(number as u64));
         connections.spawn(async move {
             let next = || queue.lock().expect("no buyer panics").pop();
             while let Some(buyer) = next() {
-                shop(&backstage, &record, &tickets, &mut rng, &buyer).await;
+                shop(&test_stack, &record, &tickets, &mut rng, &buyer).await;
             }
         });
     }
@@ -86,7 +86,7 @@ async fn sell(
 
 /// A buyer tries for one ticket after the other, and pays for what they get, lets it go, or forgets it.
 async fn shop(
-    backstage: &Backstage,
+    test_stack: &TestStack,
     record: &Record,
     tickets: &[String],
     rng: &mut Rng,
@@ -97,7 +97,7 @@ async fn shop(
         let asked = Asked::Place { ticket, key: Some(format!("wish-{wish}")) };
         let Answer::Order(order) = insist(record, buyer, asked).await else { continue };
         match rng.u8(0..4) {
-            0 | 1 => record.charge(backstage, &order.order, 1).await,
+            0 | 1 => record.charge(test_stack, &order.order, 1).await,
             2 => drop(insist(record, buyer, Asked::Cancel { order: order.order }).await),
             _ => drop(insist(record, buyer, Asked::Show { order: order.order }).await),
         }

@@ -5,7 +5,7 @@ use std::{str, time::Duration};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_http::Context;
 use orders_contracts::{ExpiryMessage, PaymentEvent, TicketEvent};
-use orders_domain::{MemoryStore, OrderStore, UpdateKind};
+use orders_domain::{BoxError, MemoryStore, OrderStore, UpdateKind};
 use orders_lambda::queue::{Failure, Message, Outcome, Visibility, process};
 use serde_json::json;
 

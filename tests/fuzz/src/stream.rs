@@ -3,6 +3,7 @@
 use std::{cell::RefCell, str, time::Duration};
 
 use aws_lambda_events::dynamodb::EventRecord;
+use order_relay::sink::{MAX_ENTRIES, RelaySink};
 use orders_contracts::OutgoingEvent;
 use orders_domain::{Order, OrderId, Status, Timestamp};
 use orders_lambda::{

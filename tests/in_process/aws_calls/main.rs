@@ -23,14 +23,14 @@ use orders_tests::{
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::recorder::{Bookkeeper, Ledger};
+use crate::recorder::{CallRecorder, Ledger};
 
 /// The HTTP API on a store whose requests are counted.
 async fn api() -> (Api<DynamoStore>, Ledger) {
     let sdk = stores::in_process_endpoint().await;
     let tables = stores::make_tables(&Client::new(&sdk)).await;
     let ledger = Ledger::default();
-    let client = Bookkeeper { inner: sdk.http_client().unwrap(), ledger: ledger.clone() };
+    let client = CallRecorder { inner: sdk.http_client().unwrap(), ledger: ledger.clone() };
     let sdk = sdk.into_builder().http_client(client).build();
     (Api { store: DynamoStore::new(Client::new(&sdk), tables, Duration::from_secs(4)) }, ledger)
 }

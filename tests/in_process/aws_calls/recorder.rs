@@ -76,23 +76,23 @@ impl Ledger {
 
 /// Keeps the ledger of the requests to DynamoDB, and forwards them; asks what each has consumed.
 #[derive(Clone, Debug)]
-pub(crate) struct Bookkeeper<Inner> {
+pub(crate) struct CallRecorder<Inner> {
     pub(crate) inner: Inner,
     pub(crate) ledger: Ledger,
 }
 
-impl HttpClient for Bookkeeper<SharedHttpClient> {
+impl HttpClient for CallRecorder<SharedHttpClient> {
     fn http_connector(
         &self,
         settings: &HttpConnectorSettings,
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
         let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(Bookkeeper { inner, ledger: self.ledger.clone() })
+        SharedHttpConnector::new(CallRecorder { inner, ledger: self.ledger.clone() })
     }
 }
 
-impl HttpConnector for Bookkeeper<SharedHttpConnector> {
+impl HttpConnector for CallRecorder<SharedHttpConnector> {
     fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
         let target = request.headers().get("x-amz-target").unwrap();
         let operation = target.split_once('.').unwrap().1.to_owned();

@@ -69,10 +69,12 @@ impl<S: OrderStore> History<S> {
         let id = self.any_ticket_id();
         let Some(replica) = self.memory.find_ticket(&id).await.unwrap() else { return };
         let takeover = match replica.lock.availability(self.now) {
-            Availability::Lapsed(by) => match self.decided(by, &Command::Expire { now: self.now }).await {
-                Some(Decision::Apply(expiry)) => Some(expiry),
-                _ => None,
-            },
+            Availability::Lapsed(by) => {
+                match self.decided(by, &Command::Expire { now: self.now }).await {
+                    Some(Decision::Apply(expiry)) => Some(expiry),
+                    _ => None,
+                }
+            }
             Availability::Free | Availability::Reserved { .. } | Availability::Sold => None,
         };
         let reused = self.rng.u8(0..5) == 0;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use orders_domain::{
     Command, CommitOutcome, Decision, Direction, ListQuery, Lock, NewOrder, Order, OrderId,
     OrderStore, OrderVersion, PageSize, PaymentId, PlaceOutcome, Placement, Price, RefundReason,
-    TicketReplica, Status, StoreError, Ticket, TicketId, TicketOutcome, TicketRule, TicketVersion,
+    Status, StoreError, Ticket, TicketId, TicketOutcome, TicketReplica, TicketRule, TicketVersion,
     Timestamp, Transition, UserId, Verdict, decide,
 };
 use uuid::Uuid;

@@ -20,7 +20,7 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use crate::{
     state::{ChargeNumber, OrderNumber, Pending, State, Tick},
-    steps::{Action, Observed, Message},
+    steps::{Action, Message, Observed},
 };
 
 /// How far the search goes.

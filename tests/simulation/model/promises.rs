@@ -2,7 +2,7 @@
 
 use crate::{
     state::{Ask, CHARGES, Locked, ORDERS, Row, Stage, State, Tick},
-    steps::{Action, Observed, Message},
+    steps::{Action, Message, Observed},
 };
 
 pub(crate) const LEAVES_PAID: &str = "a paid order stays paid";

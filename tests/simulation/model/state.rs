@@ -4,7 +4,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use orders_domain::{
     Lock, NewOrder, Order, OrderId, OrderVersion, PaymentId, Price, RefundDue, RefundReason,
-    TicketReplica, Status, Ticket, TicketVersion, Timestamp,
+    Status, Ticket, TicketReplica, TicketVersion, Timestamp,
 };
 
 /// Which order, from 0 on.

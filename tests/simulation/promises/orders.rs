@@ -1,6 +1,6 @@
 //! Promises 1 to 5, 7 and 8, on every write of an order.
 
-use orders_domain::{Lock, Order, OrderId, RefundReason, TicketReplica, Status, TicketId};
+use orders_domain::{Lock, Order, OrderId, RefundReason, Status, TicketId, TicketReplica};
 
 use super::{Change, Promises, Write};
 use crate::coverage::Observed;

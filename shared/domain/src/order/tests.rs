@@ -55,8 +55,11 @@ fn refunds(before: &Order, id: &str, reason: RefundReason) {
         }
         let mut after = Order { version: before.version.next(), ..before.clone() };
         after.refunds_due.push(RefundDue { payment_id: payment(id), reason });
-        let expected =
-            Transition { expected_version: before.version, order: after, lock: LockChange::Unchanged };
+        let expected = Transition {
+            expected_version: before.version,
+            order: after,
+            lock: LockChange::Unchanged,
+        };
         assert_eq!(decide(before, &pay(id, ticket_is_free)), Decision::Apply(expected));
     }
 }

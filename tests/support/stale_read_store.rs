@@ -7,12 +7,12 @@ use std::sync::{
 
 use orders_domain::{
     CommitOutcome, ListQuery, MemoryStore, Order, OrderId, OrderStore, Page, PlaceOutcome,
-    Placement, TicketReplica, StoreError, Ticket, TicketId, TicketOutcome, TicketRule, Transition,
+    Placement, StoreError, Ticket, TicketId, TicketOutcome, TicketReplica, TicketRule, Transition,
 };
 
 /// The store in memory, seen through a haze.
 #[derive(Debug, Default)]
-pub struct Lagging {
+pub struct StaleReadStore {
     /// What is really stored.
     pub inner: MemoryStore,
     /// How many reads of an order do not find it yet.
@@ -28,7 +28,7 @@ fn take(count: &AtomicUsize) -> bool {
     count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
-impl OrderStore for Lagging {
+impl OrderStore for StaleReadStore {
     async fn find_ticket(&self, id: &TicketId) -> Result<Option<TicketReplica>, StoreError> {
         let old = self.old_tickets.lock().expect("no test panics with it").pop();
         if old.is_some() { Ok(old) } else { self.inner.find_ticket(id).await }
