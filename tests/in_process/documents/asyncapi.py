@@ -13,7 +13,10 @@ DOCS = Path(__file__).resolve().parent.parent.parent.parent / "docs"
 DESCRIBED = {"title", "summary", "description"}
 # Allowed and required fields of each object (AsyncAPI 3.0.0, "Schema").
 ALLOWED = {
-    "document": ({"asyncapi", "info", "defaultContentType", "servers", "channels", "operations", "components"}, {"asyncapi", "info"}),
+    "document": (
+        {"asyncapi", "info", "defaultContentType", "servers", "channels", "operations", "components"},
+        {"asyncapi", "info"},
+    ),
     "info": ({"title", "version", "description", "license"}, {"title", "version"}),
     "server": (DESCRIBED | {"host", "protocol", "variables"}, {"host", "protocol"}),
     "channel": (DESCRIBED | {"address", "messages", "servers"}, {"address", "messages"}),

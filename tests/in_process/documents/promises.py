@@ -38,7 +38,11 @@ def files():
     """Every source and documentation file of the repository."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, check=True, capture_output=True, text=True)
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     paths = [Path(line) for line in listed.stdout.splitlines()]
     return [path for path in paths if path.suffix in SUFFIXES and (ROOT / path).is_file()]
 
@@ -46,8 +50,10 @@ def files():
 def sections(page):
     """The tests and the planted bugs of each promise, by number."""
     _, *parts = re.split(r"^## (\d+)\. .*$", page, flags=re.MULTILINE)
-    return {int(number): (listed("Tests", text), listed("Planted bugs", text))
-            for number, text in zip(parts[::2], parts[1::2], strict=True)}
+    return {
+        int(number): (listed("Tests", text), listed("Planted bugs", text))
+        for number, text in zip(parts[::2], parts[1::2], strict=True)
+    }
 
 
 def listed(label, text):
