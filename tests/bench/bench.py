@@ -68,7 +68,8 @@ def print_functions(counts, times):
     print(f"\n{'':20}{'M instructions':>40}{'CPU':>20}{'peak memory':>13}")
     print(f"{'':20}{'first poll':>12}{'first response':>16}{'warm':>12}{'first, ms':>10}{'warm, µs':>10}{'MB':>13}")
     for name, count in counts.items():
-        print(f"{name:20}{count.to_first_poll / 1e6:>12.2f}{count.to_first_answer / 1e6:>16.2f}{count.warm / 1e6:>12.3f}"
+        print(f"{name:20}{count.to_first_poll / 1e6:>12.2f}{count.to_first_answer / 1e6:>16.2f}"
+              f"{count.warm / 1e6:>12.3f}"
               f"{times.cold(name)[0] * 1e3:>10.2f}{times.warm(name)[0] * 1e6:>10.0f}{times.peak(name) / 2**20:>13.1f}")
 
 

@@ -1,8 +1,5 @@
-"""Checks the facts of README.md, CONTRIBUTING.md and docs/ against the repository: links, paths, make targets,
-test names, planted bugs, log messages, dashboard widgets, and numbers stated in prose.
-
-docs/promises.md has its own check, promises.py; tests/template checks the alarms of the runbook.
-"""
+"""Checks the facts of README.md, CONTRIBUTING.md and docs/: links, paths, make targets, test names, planted bugs, log
+messages, dashboard widgets, numbers. promises.py checks promises.md; tests/template checks the runbook's alarms."""
 
 import re
 import sys
@@ -37,9 +34,7 @@ NUMBERS = [
     ("docs/verification.md", r"\| deep \|[ \d|]*?(\d+) \| Both", r"\(DEEP\), (\d+)"),
     ("docs/verification.md", r"and (\d+) mutations per target", r"const MUTATIONS: usize = (\d+)"),
 ]
-LEAD = r"SCHEDULE_LEAD: Duration = Duration::from_mins\((\d+)\)"
-MARGIN = r"SCHEDULE_MARGIN: Duration = Duration::from_secs\((\d+)\)"
-# The longest hold without a schedule: the sum of both.
+# The longest hold without a schedule: SCHEDULE_LEAD and SCHEDULE_MARGIN.
 DIRECT = [
     ("README.md", r"hold under (\d+) s"),
     ("docs/architecture.md", r"less than (\d+) s left"),
@@ -55,7 +50,7 @@ def main():
     sources = one_line("\n".join([*product, (ROOT / "template.yaml").read_text()]))
     functions = {name for text in code.values() for name in re.findall(r"\b(?:fn|def) (\w+)", text)}
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    faults = [*number_faults(sources + one_line("\n".join(code.values()))), *runbook_faults(sources), *bug_faults()]
+    faults = [*number_faults(sources + one_line("\n".join(code.values()))), *name_faults(sources)]
     for page, text in pages.items():
         missing = [
             *(f"link {link}" for link in re.findall(LINK, text) if not (page.parent / link).exists()),
@@ -92,8 +87,8 @@ def make_targets(text):
 
 
 def number_faults(sources):
-    minutes, seconds = (re.search(pattern, sources) for pattern in (LEAD, MARGIN))
-    direct = (str(60 * int(minutes[1]) + int(seconds[1])),)
+    (minutes,), (seconds,) = groups(r"SCHEDULE_LEAD: .*?(\d+)", sources), groups(r"SCHEDULE_MARGIN: .*?(\d+)", sources)
+    direct = (str(60 * int(minutes) + int(seconds)),)
     wanted = [(page, statement, groups(definition, sources)) for page, statement, definition in NUMBERS]
     for page, statement, expected in [*wanted, *((page, statement, direct) for page, statement in DIRECT)]:
         stated = groups(statement, one_line((ROOT / page).read_text()))
@@ -106,22 +101,16 @@ def groups(pattern, text):
     return found and found.groups()
 
 
-def runbook_faults(sources):
-    """Log messages of the table, and widgets of the dashboard."""
-    text = (ROOT / "docs/runbook.md").read_text()
-    for message in re.findall(r"^\| `(.+?)` \| (?:WARN|ERROR) \|", text, re.MULTILINE):
-        if message not in sources:
-            yield f"docs/runbook.md: no log line has the message {message}"
-    for title in re.findall(r'(?:with|widget) "([^"]+)"', one_line(text)):
-        if title not in sources:
-            yield f"docs/runbook.md: the dashboard has no widget {title}"
-
-
-def bug_faults():
-    bugs = tomllib.loads((ROOT / "tests/simulation/planted_bugs/bugs.toml").read_text())
-    text = (ROOT / "docs/verification.md").read_text()
-    named = set(re.findall(r"^\| `([a-z]+(?:-[a-z]+)+)` \|", text, re.MULTILINE))
-    return [f"docs/verification.md: planted bug {name} does not exist" for name in named - bugs.keys()]
+def name_faults(sources):
+    """Log messages and dashboard widgets of the runbook, planted bugs of verification.md."""
+    runbook, verification = ((ROOT / "docs" / name).read_text() for name in ("runbook.md", "verification.md"))
+    messages = re.findall(r"^\| `(.+?)` \| (?:WARN|ERROR) \|", runbook, re.MULTILINE)
+    widgets = re.findall(r'(?:with|widget) "([^"]+)"', one_line(runbook))
+    bugs = re.findall(r"^\| `([a-z]+(?:-[a-z]+)+)` \|", verification, re.MULTILINE)
+    planted = tomllib.loads((ROOT / "tests/simulation/planted_bugs/bugs.toml").read_text())
+    yield from (f"docs/runbook.md: log message {name} does not exist" for name in messages if name not in sources)
+    yield from (f"docs/runbook.md: widget {name} does not exist" for name in widgets if name not in sources)
+    yield from (f"docs/verification.md: planted bug {name} does not exist" for name in bugs if name not in planted)
 
 
 if __name__ == "__main__":
