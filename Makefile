@@ -50,6 +50,7 @@ docs: ## Build the documentation, and check what it says of events, tests and fi
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --workspace --no-deps --document-private-items --target $(HOST)
 	$(TOOLS) contracts-python tests/in_process/documents/asyncapi.py
 	$(TOOLS) contracts-python tests/in_process/documents/pages.py
+	$(PYTHON) tests/in_process/documents/promises.py
 
 licences: ## Look at the dependencies' licences and sources, and for what is banned
 	$(TOOLS) cargo-deny --workspace check licenses bans sources
