@@ -1,4 +1,4 @@
-//! The Lambda function behind `DELETE /api/orders/{id}`.
+//! Lambda function of `DELETE /api/orders/{id}`.
 
 use orders_domain::{OrderId, OrderStore};
 use orders_lambda::{BoxError, aws, http, telemetry};

@@ -1,4 +1,4 @@
-//! The Lambda function behind `POST /api/orders`.
+//! Lambda function of `POST /api/orders`.
 
 use orders_domain::OrderStore;
 use orders_lambda::{BoxError, aws, clock, config, http, telemetry};

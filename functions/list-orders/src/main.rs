@@ -1,4 +1,4 @@
-//! The Lambda function behind `GET /api/orders`.
+//! Lambda function of `GET /api/orders`.
 
 use orders_domain::{Direction, ListQuery, OrderStore, PageSize};
 use orders_lambda::{BoxError, aws, http, telemetry};

@@ -1,4 +1,4 @@
-//! The Lambda function behind `GET /api/orders/{id}`.
+//! Lambda function of `GET /api/orders/{id}`.
 
 use orders_domain::{OrderId, OrderStore};
 use orders_lambda::{BoxError, aws, http, telemetry};

@@ -11,6 +11,8 @@ pub const SOURCE: &str = "orders";
 /// An event for EventBridge: a `detail-type` and a `detail`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutgoingEvent {
+    /// Id of the event: `<order id>:<version>`.
+    pub event_id: String,
     /// Type of the event.
     pub detail_type: &'static str,
     /// Content of the event, a JSON object.
@@ -43,7 +45,7 @@ struct TicketDetail<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata<'a> {
-    event_id: String,
+    event_id: &'a str,
     occurred_at: String,
     correlation_id: &'a str,
     causation_id: String,
@@ -77,6 +79,7 @@ impl OutgoingEvent {
             }
         };
         let version = order.version.number();
+        let event_id = format!("{}:{version}", order.id);
         let detail = Detail {
             id: order.id.to_string(),
             version,
@@ -87,13 +90,14 @@ impl OutgoingEvent {
             payment_id: payment_id.map(orders_domain::PaymentId::as_str),
             reason,
             metadata: Metadata {
-                event_id: format!("{}:{version}", order.id),
+                event_id: &event_id,
                 occurred_at: rfc3339(occurred_at),
                 correlation_id: order.correlation_id.as_str(),
                 causation_id: causation_id(event, order),
             },
         };
-        Ok(Self { detail_type, detail: serde_json::to_string(&detail)? })
+        let detail = serde_json::to_string(&detail)?;
+        Ok(Self { event_id, detail_type, detail })
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use orders_domain::{
-    BoxError, Lock, Order, OrderVersion, Price, RefundDue, RefundReason, Status, StoreError, Ticket,
-    TicketReplica, TicketVersion, Timestamp,
+    BoxError, Lock, Order, OrderVersion, Price, RefundDue, RefundReason, Status, StoreError,
+    Ticket, TicketReplica, TicketVersion, Timestamp,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_dynamo::aws_sdk_dynamodb_1::{from_item, to_item};
