@@ -158,7 +158,9 @@ where
             payment_id = field::Empty,
             ticket_id = field::Empty,
         );
-        let settled = settle(message, deadline, visibility, handler).instrument(span).await;
+        // Boxed: the futures of SDK calls are large, and nested deeper than the compiler's limit.
+        let settling = Box::pin(settle(message, deadline, visibility, handler));
+        let settled = settling.instrument(span).await;
         if settled == Settled::StaysInQueue {
             response.add_failure(id);
         }
@@ -212,7 +214,6 @@ where
         body: message.body.as_deref().unwrap_or_default(),
         receive_count: receive_count.and_then(|count| count.parse().ok()).unwrap_or(1),
     };
-    // Boxed: the futures of SDK calls are large, and nested deeper than the compiler's limit.
     timeout_at(deadline, Box::pin(handler(message)))
         .await
         .unwrap_or_else(|elapsed| Err(Failure::Transient(elapsed.into())))
