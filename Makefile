@@ -5,8 +5,8 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 CARGO_FLAGS := --locked --workspace --all-targets --target $(HOST)
 STACK := $(PYTHON) local/stack.py
 TOOLS := $(PYTHON) local/tools.py
-# Tests that need no stack and no network.
-IN_PROCESS := --lib $(addprefix --test ,api messages schemas aws_calls store_conformance model simulation fuzz)
+# Suites without a stack and without network; `lib` is the unit tests.
+IN_PROCESS := lib api messages schemas aws_calls store_conformance model simulation fuzz
 
 export ORDERS_PORT = $(or $(PORT),4566)
 export ORDERS_ISSUER_PORT = $(or $(ISSUER_PORT),4567)
@@ -58,8 +58,9 @@ test: format lint docs language licences bugs ## Run everything that CI runs
 	$(MAKE) --jobs=2 --output-sync instructions shop-tests
 	$(MAKE) openapi
 
-in-process-tests: ## Run the Rust tests that need no stack, with 500 seeds of the simulation
-	ORDERS_SIMULATION_SEEDS=500 cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) $(IN_PROCESS) -- --skip at_endpoint
+in-process-tests: ## Run the Rust tests that need no stack, with 500 seeds of the simulation (SUITE=api ONLY=name)
+	ORDERS_SIMULATION_SEEDS=500 cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) \
+		$(patsubst --test=lib,--lib,$(addprefix --test=,$(or $(SUITE),$(IN_PROCESS)))) -- $(ONLY) --skip at_endpoint
 
 rust-tests: ## Run all Rust tests and the examples in rustdoc, on a stack of their own
 	cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) --doc
