@@ -31,7 +31,7 @@ check: format lint language pages bugs in-process-tests ## Check the code before
 format: ## Check the formatting of Rust, Python, JavaScript and CSS; FIX=1 formats the files
 	cargo fmt --all $(if $(FIX),,--check)
 	$(TOOLS) ruff format --quiet $(if $(FIX),,--diff)
-	$(TOOLS) deno fmt --quiet $(if $(FIX),,--check)
+	$(TOOLS) deno fmt $(if $(FIX),--quiet,--check)
 
 lint: ## Run clippy, ruff and deno's linter; FIX=1 repairs Python where ruff can
 	cargo clippy $(CARGO_FLAGS) -- --deny warnings
@@ -92,10 +92,10 @@ template: ## Check template.yaml, and prove each check with a defect
 	$(TOOLS) checkov --config-file tests/template/checkov.yaml --file .tools/template.json
 	$(TOOLS) sam-python tests/template/assertions.py
 	PYTHONPATH=tests/support $(TOOLS) sam-python tests/template/defects.py
-	PYTHONPATH=tests/template $(TOOLS) sam-python tests/deployed/privileges/asserted.py
+	PYTHONPATH=tests/template:tests/support $(TOOLS) sam-python tests/deployed/privileges/asserted.py
 
 least-privilege: ## Remove each permission of each role in turn; one operation must fail without it
-	PYTHONPATH=tests/template $(STACK) exec $(TOOLS) sam-python tests/deployed/privileges/run.py
+	PYTHONPATH=tests/template:tests/support $(STACK) exec $(TOOLS) sam-python tests/deployed/privileges/run.py
 
 tool-tests: ## Test the tools of the local stack and of the benchmark
 	$(TOOLS) emulator-python -m unittest discover --start-directory local
