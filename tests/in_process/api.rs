@@ -3,10 +3,10 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use orders_domain::{
-    Command, Decision, MemoryStore, OrderStore, Price, StoreError, Ticket, TicketRule,
-    TicketVersion, decide,
+    Command, Decision, OrderStore, Price, StoreError, Ticket, TicketRule, TicketVersion, decide,
 };
 use orders_lambda::{clock, problem::Problem};
+use orders_testing::MemoryStore;
 use orders_tests::{
     gateway::{Answer, Api, Event, context},
     stale_read_store::StaleReadStore,

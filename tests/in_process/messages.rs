@@ -8,17 +8,18 @@ use std::{
 use aws_lambda_events::sqs::SqsEvent;
 use order_relay::sink::{AwsRelaySink, RelaySink};
 use orders_domain::{
-    Command, Decision, Lock, MemoryStore, OrderStore, Placement, Status, TicketId, TicketReplica,
-    TicketRule, Timestamp, decide,
+    Command, Decision, Lock, OrderStore, Placement, Status, TicketId, TicketReplica, TicketRule,
+    Timestamp, decide,
 };
 use orders_lambda::{
     BoxError, clock,
     queue::{Message, Outcome, Visibility, process},
     stream::{self, Change, Record},
 };
+use orders_testing::MemoryStore;
+use orders_testing::order_with_hold;
 use orders_tests::{
-    aws_responses, gateway::context, measures::Measures, orders::placed,
-    stale_read_store::StaleReadStore,
+    aws_responses, gateway::context, measures::Measures, stale_read_store::StaleReadStore,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -129,7 +130,7 @@ async fn a_message_without_an_id_brings_the_whole_batch_again() {
 #[tokio::test]
 async fn a_late_charge_that_still_sees_its_own_orders_lock_looks_again() {
     let store = StaleReadStore::default();
-    let order = placed(7, 30);
+    let order = order_with_hold(7, 30);
     store.apply_ticket(&order.ticket, TicketRule::FirstOrNext).await.unwrap();
     store.place(&Placement { order: order.clone(), takeover: None }).await.unwrap();
     let command = Command::Expire { now: order.expires_at };
@@ -176,7 +177,7 @@ fn a_record_tells_what_an_order_was_and_is() {
     let records = stream::read(&text).unwrap();
     assert_eq!(records[0].sequence_number, "222");
     let change = records[0].change.as_ref().unwrap().as_ref().unwrap();
-    assert_eq!(change.before, Some(placed(7, 30)));
+    assert_eq!(change.before, Some(order_with_hold(7, 30)));
     assert_eq!((&change.after.status, change.after.version.number()), (&Status::Cancelled, 1));
 }
 
@@ -200,7 +201,7 @@ fn a_row_that_was_no_order_is_one_once_it_is_mended_and_no_longer_one_once_it_is
         let change = records.into_iter().next().unwrap().change;
         change.map(|change| change.map(|change| (change.before, change.after)))
     };
-    assert_eq!(change_of(Some(&bad), Some(good)).unwrap(), Some((None, placed(7, 30))));
+    assert_eq!(change_of(Some(&bad), Some(good)).unwrap(), Some((None, order_with_hold(7, 30))));
     assert_eq!(change_of(Some(&bad), None).unwrap(), None);
     assert!(change_of(Some(good), Some(&bad)).is_err());
     assert!(change_of(None, Some(&bad)).is_err());
@@ -229,7 +230,7 @@ async fn every_change_that_is_told_is_counted_with_the_time_it_took_to_tell() {
     let measures = Measures::default();
     let _guard = metrics::set_default_local_recorder(&measures);
     let sink = aws_responses::relay_sink(aws_responses::well);
-    let mut changes = vec![(None, placed(7, 30), "OrdersPlaced")];
+    let mut changes = vec![(None, order_with_hold(7, 30), "OrdersPlaced")];
     let pay = |payment: &str| Command::Pay {
         payment_id: payment.parse().unwrap(),
         ticket_is_free: false,
@@ -240,7 +241,7 @@ async fn every_change_that_is_told_is_counted_with_the_time_it_took_to_tell() {
         (vec![Command::Expire { now: Timestamp::MAX }], "OrdersExpired"),
         (vec![Command::Cancel, pay("p1")], "RefundsDue"),
     ] {
-        let mut orders = vec![placed(7, 30)];
+        let mut orders = vec![order_with_hold(7, 30)];
         for command in &commands {
             let Decision::Apply(change) = decide(orders.last().unwrap(), command) else { panic!() };
             orders.push(change.order().clone());
@@ -262,7 +263,7 @@ async fn every_change_that_is_told_is_counted_with_the_time_it_took_to_tell() {
 /// Placements of so many orders.
 fn placements(count: u8) -> Vec<Record<'static>> {
     let placement = |byte: u8| {
-        let after = placed(byte, 30);
+        let after = order_with_hold(byte, 30);
         let change = Ok(Some(Change { before: None, at: after.created_at, after }));
         Record { raw: "", sequence_number: byte.to_string(), change }
     };
@@ -273,7 +274,7 @@ fn placements(count: u8) -> Vec<Record<'static>> {
 async fn relayed(
     answer: impl Fn(&str, &Value) -> aws_responses::Answer + Send + Sync + 'static,
 ) -> Option<String> {
-    let now = placed(0, 30).created_at;
+    let now = order_with_hold(0, 30).created_at;
     let deadline = Instant::now() + Duration::from_mins(1);
     order_relay::relay(&aws_responses::relay_sink(answer), now, deadline, &placements(3)).await
 }
@@ -342,7 +343,7 @@ async fn a_message_that_asks_for_an_expiry_waits_until_its_time_or_for_as_long_a
     let now = clock::now();
     let in_seconds = |seconds| now.plus(Duration::from_secs(seconds));
     let times = [Timestamp::from_epoch_ms(0).unwrap(), in_seconds(30), in_seconds(3_600)];
-    let expiries: Vec<_> = (0..).map(|byte| placed(byte, 30).id).zip(times).collect();
+    let expiries: Vec<_> = (0..).map(|byte| order_with_hold(byte, 30).id).zip(times).collect();
     assert_eq!(sink.send_expiries(&expiries).await, [true; 3]);
     let request = requests.lock().unwrap().pop().unwrap();
     assert!(request["QueueUrl"].as_str().unwrap().ends_with("/expiries"));
@@ -368,7 +369,7 @@ async fn a_record_is_buried_as_it_came() {
 
 #[tokio::test]
 async fn a_schedule_that_is_there_already_or_gone_already_is_as_it_should_be() {
-    let order = placed(1, 600);
+    let order = order_with_hold(1, 600);
     for (status, code, expected) in [
         (409, "ConflictException", (true, false)),
         (404, "ResourceNotFoundException", (false, true)),

@@ -2,10 +2,8 @@
 
 use orders_contracts::{OutgoingEvent, PaymentEvent, SOURCE, TicketEvent};
 use orders_domain::{Command, Decision, Order, OrderEvent, OrderId, PaymentId, decide};
-use orders_tests::{
-    orders::placed,
-    schemas::{ORDER_EVENTS, PAYMENT_EVENTS, TICKET_EVENTS, examples, validator},
-};
+use orders_testing::order_with_hold;
+use orders_tests::schemas::{ORDER_EVENTS, PAYMENT_EVENTS, TICKET_EVENTS, examples, validator};
 use serde_json::{Value, json};
 
 /// The order after a command, and the event that tells of it.
@@ -30,7 +28,7 @@ fn pay(payment: &str, ticket_is_free: bool) -> Command {
 #[test]
 fn what_is_published_is_as_the_schema_says() {
     let schema = validator(ORDER_EVENTS);
-    let order = placed(7, 30);
+    let order = order_with_hold(7, 30);
     let created = published(&OrderEvent::Created, &order);
     let (paid, bought) = after(&order, &pay("p1", false));
     let (_, already_paid) = after(&paid, &pay("p2", false));

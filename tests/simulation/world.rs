@@ -10,7 +10,8 @@ use std::{
 };
 
 use fastrand::Rng;
-use orders_domain::{MemoryStore, Timestamp};
+use orders_domain::Timestamp;
+use orders_testing::MemoryStore;
 use orders_tests::history::History;
 use tokio::{sync::Notify, time::Instant};
 

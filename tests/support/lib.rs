@@ -7,7 +7,6 @@ pub mod gateway;
 pub mod history;
 pub mod measures;
 pub mod memory;
-pub mod orders;
 pub mod recording;
 pub mod schemas;
 pub mod stack;

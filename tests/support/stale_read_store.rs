@@ -6,9 +6,10 @@ use std::sync::{
 };
 
 use orders_domain::{
-    CommitOutcome, ListQuery, MemoryStore, Order, OrderId, OrderStore, Page, PlaceOutcome,
-    Placement, StoreError, Ticket, TicketId, TicketOutcome, TicketReplica, TicketRule, Transition,
+    CommitOutcome, ListQuery, Order, OrderId, OrderStore, Page, PlaceOutcome, Placement,
+    StoreError, Ticket, TicketId, TicketOutcome, TicketReplica, TicketRule, Transition,
 };
+use orders_testing::MemoryStore;
 
 /// The store in memory, seen through a haze.
 #[derive(Debug, Default)]

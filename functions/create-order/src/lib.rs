@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{Response, StatusCode};
-use orders_contracts::{FieldError, OrderBody, parse_place_order};
+use orders_contracts::{FieldError, OrderBody, parse_create_order};
 use orders_domain::{
     Availability, Command, Decision, IdempotencyKey, NewOrder, Order, OrderId, OrderStore,
     PlaceOutcome, Placement, StoreError, TicketId, Timestamp, Transition, decide,
@@ -25,16 +25,16 @@ pub async fn handle(
     new_id: impl FnOnce(Timestamp) -> Result<OrderId, BoxError>,
     request: ApiRequest,
 ) -> Result<Response<String>, Problem> {
-    let ticket_id = parse_place_order(request.json_body()?)?;
+    let ticket_id = parse_create_order(request.json_body()?)?;
     let key = idempotency_key(&request)?;
     let now = request.now;
     let id = match &key {
         Some(key) => OrderId::for_key(&request.user_id, key),
         None => new_id(now).map_err(Problem::Internal)?,
     };
-    let request = PlaceOrder {
+    let request = CreateOrder {
         ticket_id,
-        may_be_repeat: key.is_some(),
+        has_key: key.is_some(),
         order: NewOrder {
             id,
             user_id: request.user_id,
@@ -43,7 +43,7 @@ pub async fn handle(
             correlation_id: request.correlation_id,
         },
     };
-    let order = place_order(store, &request).await.map_err(|error| problem(error, now))?;
+    let order = create_order(store, &request).await.map_err(|error| problem(error, now))?;
     let location = format!("/api/orders/{}", order.id);
     json(StatusCode::CREATED, &[("location", location)], &OrderBody::placed(&order, now))
 }
@@ -54,34 +54,34 @@ fn idempotency_key(request: &ApiRequest) -> Result<Option<IdempotencyKey>, Probl
     Ok(key.map_err(|error| FieldError::for_field(HEADER, error))?)
 }
 
-fn problem(error: PlaceError, now: Timestamp) -> Problem {
+fn problem(error: CreateError, now: Timestamp) -> Problem {
     match error {
-        PlaceError::NoSuchTicket => Problem::NoSuchTicket,
-        PlaceError::Reserved { until } => {
+        CreateError::NoSuchTicket => Problem::NoSuchTicket,
+        CreateError::Reserved { until } => {
             metrics::counter!("ReservedConflicts").increment(1);
             Problem::Reserved { free_in: now.until(until) }
         }
-        PlaceError::Sold => Problem::Sold,
-        PlaceError::KeyReused => Problem::KeyReused,
-        PlaceError::Contended => Problem::Unavailable("the ticket kept changing".into()),
-        PlaceError::Store(error) => error.into(),
+        CreateError::Sold => Problem::Sold,
+        CreateError::KeyReused => Problem::KeyReused,
+        CreateError::Contended => Problem::Unavailable("the ticket kept changing".into()),
+        CreateError::Store(error) => error.into(),
     }
 }
 
 /// A buyer's request for a ticket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlaceOrder {
+pub struct CreateOrder {
     /// The ticket to lock.
     pub ticket_id: TicketId,
     /// Whether an earlier sending of the same request may have placed the order.
-    pub may_be_repeat: bool,
+    pub has_key: bool,
     /// The order to place.
     pub order: NewOrder,
 }
 
 /// Why no order is placed.
 #[derive(Debug)]
-pub enum PlaceError {
+pub enum CreateError {
     /// There is no such ticket.
     NoSuchTicket,
     /// Another order holds the ticket.
@@ -99,7 +99,7 @@ pub enum PlaceError {
     Store(StoreError),
 }
 
-impl From<StoreError> for PlaceError {
+impl From<StoreError> for CreateError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
@@ -110,14 +110,14 @@ impl From<StoreError> for PlaceError {
 /// A ticket that somebody has is answered from the read alone: a loser costs one read.
 ///
 /// # Errors
-/// [`PlaceError`]
-pub async fn place_order(
+/// [`CreateError`]
+pub async fn create_order(
     store: &impl OrderStore,
-    request: &PlaceOrder,
-) -> Result<Order, PlaceError> {
+    request: &CreateOrder,
+) -> Result<Order, CreateError> {
     for _ in 0..MAX_ATTEMPTS {
         let Some(replica) = store.find_ticket(&request.ticket_id).await? else {
-            return earlier_order(store, request, PlaceError::NoSuchTicket).await;
+            return earlier_order(store, request, CreateError::NoSuchTicket).await;
         };
         if replica.lock.holder() == Some(request.order.id) {
             // An earlier sending has locked the ticket, though its order may not be seen yet.
@@ -130,9 +130,9 @@ pub async fn place_order(
         let takeover = match replica.lock.availability(request.order.now) {
             Availability::Free => None,
             Availability::Reserved { until } => {
-                return earlier_order(store, request, PlaceError::Reserved { until }).await;
+                return earlier_order(store, request, CreateError::Reserved { until }).await;
             }
-            Availability::Sold => return earlier_order(store, request, PlaceError::Sold).await,
+            Availability::Sold => return earlier_order(store, request, CreateError::Sold).await,
             Availability::Lapsed(by) => match expiry(store, by, request.order.now).await? {
                 Some(expiry) => Some(expiry),
                 None => continue,
@@ -146,16 +146,16 @@ pub async fn place_order(
             PlaceOutcome::Conflict => {}
         }
     }
-    Err(PlaceError::Contended)
+    Err(CreateError::Contended)
 }
 
 /// A repeat always gets its order back, whatever has become of it and of the ticket since.
 async fn earlier_order(
     store: &impl OrderStore,
-    request: &PlaceOrder,
-    otherwise: PlaceError,
-) -> Result<Order, PlaceError> {
-    if !request.may_be_repeat {
+    request: &CreateOrder,
+    otherwise: CreateError,
+) -> Result<Order, CreateError> {
+    if !request.has_key {
         return Err(otherwise);
     }
     match store.find(request.order.id).await? {
@@ -164,9 +164,9 @@ async fn earlier_order(
     }
 }
 
-fn same_request(earlier: Order, request: &PlaceOrder) -> Result<Order, PlaceError> {
+fn same_request(earlier: Order, request: &CreateOrder) -> Result<Order, CreateError> {
     let same = earlier.user_id == request.order.user_id && earlier.ticket.id == request.ticket_id;
-    if same { Ok(earlier) } else { Err(PlaceError::KeyReused) }
+    if same { Ok(earlier) } else { Err(CreateError::KeyReused) }
 }
 
 /// The expiry of an order whose hold has lapsed; none if the order has changed since its lock was

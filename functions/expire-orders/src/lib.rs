@@ -57,48 +57,25 @@ pub async fn handle(
 
 #[cfg(test)]
 mod tests {
-    use orders_domain::{
-        Lock, MemoryStore, NewOrder, Order, OrderId, Placement, Price, Status, Ticket, TicketRule,
-        TicketVersion,
-    };
+    use orders_domain::{Lock, Order, Status};
+    use orders_testing::{MemoryStore, at, commit, order, order_at, order_id, place};
 
     use super::*;
-
-    fn at(seconds: u64) -> Timestamp {
-        Timestamp::from_epoch_ms(seconds * 1_000).unwrap()
-    }
-
-    /// An order that holds its ticket from second 0 until second 30.
-    async fn held(store: &MemoryStore, byte: u8, from: u64) -> Order {
-        let ticket = Ticket {
-            id: "t1".parse().unwrap(),
-            title: "Concert".parse().unwrap(),
-            price: Price::from_minor(2_000).unwrap(),
-            version: TicketVersion::new(0),
-        };
-        store.apply_ticket(&ticket, TicketRule::FirstOrNext).await.unwrap();
-        let request = NewOrder {
-            id: OrderId::from_bytes([byte; 16]),
-            user_id: "alice".parse().unwrap(),
-            now: at(from),
-            hold: Duration::from_secs(30),
-            correlation_id: "request-1".parse().unwrap(),
-        };
-        let order = Order::new(request, ticket);
-        let placement = Placement { order: order.clone(), takeover: None };
-        store.place(&placement).await.unwrap();
-        order
-    }
 
     async fn expire(store: &MemoryStore, order: &Order, now: Timestamp) -> Outcome {
         let body = ExpiryMessage { order_id: order.id }.to_text().unwrap();
         handle(store, now, Message { body: &body, receive_count: 1 }).await.unwrap()
     }
 
+    async fn lock(store: &MemoryStore, order: &Order) -> Lock {
+        store.find_ticket(&order.ticket.id).await.unwrap().unwrap().lock
+    }
+
     #[tokio::test]
-    async fn an_order_expires_when_it_is_due_and_not_before() {
+    async fn expiry_waits_until_the_order_is_due() {
         let store = MemoryStore::default();
-        let order = held(&store, 1, 0).await;
+        let order = order(1);
+        place(&store, &order).await;
         for seconds in [2, 1] {
             let early = Outcome::RetryAfter(Duration::from_secs(seconds));
             assert_eq!(expire(&store, &order, at(30 - seconds)).await, early);
@@ -106,42 +83,42 @@ mod tests {
         assert_eq!(expire(&store, &order, at(30)).await, Outcome::Done);
         let expired = store.find(order.id).await.unwrap().unwrap();
         assert_eq!((expired.status, expired.version.number()), (Status::Expired, 1));
-        assert_eq!(store.find_ticket(&order.ticket.id).await.unwrap().unwrap().lock, Lock::Free);
+        assert_eq!(lock(&store, &order).await, Lock::Free);
     }
 
     #[tokio::test]
-    async fn an_order_that_is_due_in_a_moment_is_waited_for() {
+    async fn expiry_sleeps_through_the_last_second() {
         let store = MemoryStore::default();
-        let order = held(&store, 1, 0).await;
-        let nearly = Timestamp::from_epoch_ms(29_950).unwrap();
+        let order = order(1);
+        place(&store, &order).await;
+        let nearly = at(29).plus(Duration::from_millis(950));
         assert_eq!(expire(&store, &order, nearly).await, Outcome::Done);
         assert_eq!(store.find(order.id).await.unwrap().unwrap().status, Status::Expired);
     }
 
     #[tokio::test]
-    async fn a_message_late_and_twice_leaves_the_next_buyers_lock_alone() {
+    async fn repeated_late_expiry_keeps_the_lock_of_the_next_order() {
         let store = MemoryStore::default();
-        let first = held(&store, 1, 0).await;
-        let Decision::Apply(cancel) = decide(&first, &Command::Cancel) else { panic!() };
-        store.commit(&cancel).await.unwrap();
-        let second = held(&store, 2, 10).await;
+        let (first, second) = (order(1), order_at(2, 10));
+        place(&store, &first).await;
+        commit(&store, &first, &Command::Cancel).await;
+        place(&store, &second).await;
         for _ in 0..2 {
             assert_eq!(expire(&store, &first, at(39)).await, Outcome::Done);
-            let lock = store.find_ticket(&first.ticket.id).await.unwrap().unwrap().lock;
-            assert_eq!(lock, Lock::Held { by: second.id, until: at(40) });
+            assert_eq!(lock(&store, &first).await, Lock::Held { by: second.id, until: at(40) });
         }
     }
 
     #[tokio::test]
-    async fn an_order_that_is_not_there_needs_nothing() {
+    async fn expiry_of_an_unknown_order_is_done() {
         let store = MemoryStore::default();
-        let body = ExpiryMessage { order_id: OrderId::from_bytes([9; 16]) }.to_text().unwrap();
+        let body = ExpiryMessage { order_id: order_id(9) }.to_text().unwrap();
         let outcome = handle(&store, at(0), Message { body: &body, receive_count: 1 }).await;
         assert_eq!(outcome.unwrap(), Outcome::Done);
     }
 
     #[tokio::test]
-    async fn a_message_that_names_no_order_is_poison() {
+    async fn message_without_an_order_id_is_poison() {
         let message = Message { body: "{}", receive_count: 1 };
         let outcome = handle(&MemoryStore::default(), at(0), message).await;
         assert!(matches!(outcome, Err(Failure::Poison(_))));

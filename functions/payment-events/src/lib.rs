@@ -86,44 +86,11 @@ async fn free_ticket(
 
 #[cfg(test)]
 mod tests {
-    use orders_domain::{
-        Lock, MemoryStore, NewOrder, OrderId, Placement, Price, RefundReason, Ticket, TicketRule,
-        TicketVersion,
-    };
+    use orders_domain::{Lock, OrderId, RefundReason};
+    use orders_testing::{MemoryStore, at, commit, order, order_at, order_id, place};
     use serde_json::json;
 
     use super::*;
-
-    fn at(seconds: u64) -> Timestamp {
-        Timestamp::from_epoch_ms(seconds * 1_000).unwrap()
-    }
-
-    /// An order that holds the ticket for 30 seconds.
-    async fn held(store: &MemoryStore, byte: u8, from: u64) -> Order {
-        let ticket = Ticket {
-            id: "t1".parse().unwrap(),
-            title: "Concert".parse().unwrap(),
-            price: Price::from_minor(2_000).unwrap(),
-            version: TicketVersion::new(0),
-        };
-        store.apply_ticket(&ticket, TicketRule::FirstOrNext).await.unwrap();
-        let request = NewOrder {
-            id: OrderId::from_bytes([byte; 16]),
-            user_id: "alice".parse().unwrap(),
-            now: at(from),
-            hold: Duration::from_secs(30),
-            correlation_id: "request-1".parse().unwrap(),
-        };
-        let order = Order::new(request, ticket);
-        let placement = Placement { order: order.clone(), takeover: None };
-        store.place(&placement).await.unwrap();
-        order
-    }
-
-    async fn change(store: &MemoryStore, order: &Order, command: Command) {
-        let Decision::Apply(change) = decide(order, &command) else { panic!("{command:?}") };
-        assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Committed);
-    }
 
     async fn pay(store: &MemoryStore, order: OrderId, payment: &str, now: u64) -> Outcome {
         let detail = json!({"id": payment, "orderId": order.to_string()});
@@ -143,10 +110,18 @@ mod tests {
         order.refunds_due.iter().map(|refund| refund.reason).collect()
     }
 
+    /// A store with an order that has expired.
+    async fn expired() -> (MemoryStore, Order) {
+        let (store, order) = (MemoryStore::default(), order(1));
+        place(&store, &order).await;
+        commit(&store, &order, &Command::Expire { now: at(30) }).await;
+        (store, order)
+    }
+
     #[tokio::test]
-    async fn a_charge_buys_its_order_once() {
-        let store = MemoryStore::default();
-        let order = held(&store, 1, 0).await;
+    async fn payment_buys_its_order_once() {
+        let (store, order) = (MemoryStore::default(), order(1));
+        place(&store, &order).await;
         for _ in 0..2 {
             assert_eq!(pay(&store, order.id, "p1", 10).await, Outcome::Done);
         }
@@ -158,10 +133,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_charge_for_a_cancelled_order_is_owed_back() {
-        let store = MemoryStore::default();
-        let order = held(&store, 1, 0).await;
-        change(&store, &order, Command::Cancel).await;
+    async fn payment_of_a_cancelled_order_makes_a_refund_due() {
+        let (store, order) = (MemoryStore::default(), order(1));
+        place(&store, &order).await;
+        commit(&store, &order, &Command::Cancel).await;
         for _ in 0..2 {
             assert_eq!(pay(&store, order.id, "p1", 10).await, Outcome::Done);
         }
@@ -170,32 +145,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_late_charge_takes_a_free_ticket_again() {
-        let store = MemoryStore::default();
-        let order = held(&store, 1, 0).await;
-        change(&store, &order, Command::Expire { now: at(30) }).await;
+    async fn late_payment_locks_a_free_ticket_again() {
+        let (store, order) = expired().await;
         assert_eq!(pay(&store, order.id, "p1", 31).await, Outcome::Done);
         assert_eq!(stored(&store, &order).await.status.name(), "paid");
         assert_eq!(lock(&store, &order).await, Lock::Sold { to: order.id });
     }
 
     #[tokio::test]
-    async fn a_late_charge_is_owed_back_while_another_buyer_holds_the_ticket() {
-        let store = MemoryStore::default();
-        let order = held(&store, 1, 0).await;
-        change(&store, &order, Command::Expire { now: at(30) }).await;
-        let other = held(&store, 2, 30).await;
+    async fn late_payment_makes_a_refund_due_if_another_order_holds_the_ticket() {
+        let (store, order) = expired().await;
+        let other = order_at(2, 30);
+        place(&store, &other).await;
         assert_eq!(pay(&store, order.id, "p1", 59).await, Outcome::Done);
         assert_eq!(reasons(&stored(&store, &order).await), [RefundReason::TicketTaken]);
         assert_eq!(lock(&store, &order).await, Lock::Held { by: other.id, until: at(60) });
     }
 
     #[tokio::test]
-    async fn a_late_charge_takes_over_a_hold_that_has_lapsed_too() {
-        let store = MemoryStore::default();
-        let order = held(&store, 1, 0).await;
-        change(&store, &order, Command::Expire { now: at(30) }).await;
-        let other = held(&store, 2, 30).await;
+    async fn late_payment_takes_over_a_lapsed_hold() {
+        let (store, order) = expired().await;
+        let other = order_at(2, 30);
+        place(&store, &other).await;
         assert_eq!(pay(&store, order.id, "p1", 60).await, Outcome::Done);
         assert_eq!(stored(&store, &order).await.status.name(), "paid");
         assert_eq!(stored(&store, &other).await.status.name(), "expired");
@@ -203,14 +174,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_charge_waits_for_an_order_that_is_not_there_yet() {
-        let store = MemoryStore::default();
-        let outcome = pay(&store, OrderId::from_bytes([9; 16]), "p1", 0).await;
+    async fn payment_waits_for_an_unknown_order() {
+        let outcome = pay(&MemoryStore::default(), order_id(9), "p1", 0).await;
         assert_eq!(outcome, Outcome::RetryAfter(WAIT_FOR_ORDER));
     }
 
     #[tokio::test]
-    async fn a_message_that_is_no_payment_is_poison() {
+    async fn message_without_a_payment_is_poison() {
         let message = Message { body: "{}", receive_count: 1 };
         let outcome = handle(&MemoryStore::default(), at(0), message).await;
         assert!(matches!(outcome, Err(Failure::Poison(_))));

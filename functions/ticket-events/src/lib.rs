@@ -38,7 +38,8 @@ pub async fn handle(store: &impl OrderStore, message: Message<'_>) -> Result<Out
 
 #[cfg(test)]
 mod tests {
-    use orders_domain::{MemoryStore, TicketId};
+    use orders_domain::TicketId;
+    use orders_testing::MemoryStore;
     use serde_json::json;
 
     use super::*;
@@ -61,7 +62,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn events_in_order_are_applied_and_repeats_are_done() {
+    async fn events_in_order_are_applied_and_repeats_are_no_ops() {
         let store = MemoryStore::default();
         for (kind, version) in [("TicketCreated", 0), ("TicketUpdated", 1), ("TicketUpdated", 1)] {
             assert_eq!(receive(&store, kind, version, 1).await, Outcome::Done);
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_event_after_a_gap_waits_twice_and_is_then_applied() {
+    async fn event_after_a_gap_is_retried_twice_and_then_applied() {
         let store = MemoryStore::default();
         assert_eq!(receive(&store, "TicketCreated", 0, 1).await, Outcome::Done);
         for receive_count in [1, 2] {
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_that_is_no_event_is_poison() {
+    async fn message_without_a_ticket_event_is_poison() {
         let store = MemoryStore::default();
         for body in ["", "not json", "{}", r#"{"detail-type":"TicketDeleted","detail":{}}"#] {
             let handled = handle(&store, Message { body, receive_count: 1 }).await;

@@ -4,7 +4,7 @@ use chrono::{DateTime, SecondsFormat};
 use orders_domain::{Order, Price, Status, Ticket, Timestamp};
 use serde::Serialize;
 
-use crate::number::serialize_price;
+use crate::price::serialize_price;
 
 /// An order at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -108,26 +108,15 @@ pub(crate) fn rfc3339(time: Timestamp) -> String {
 mod tests {
     use std::time::Duration;
 
-    use orders_domain::{NewOrder, OrderId, TicketVersion};
+    use orders_testing::{new_order, order_id, ticket};
     use serde_json::json;
 
     use super::*;
 
     fn order(price: &str) -> Order {
-        let request = NewOrder {
-            id: OrderId::from_bytes([0; 16]),
-            user_id: "alice".parse().unwrap(),
-            now: Timestamp::from_epoch_ms(1_700_000_000_123).unwrap(),
-            hold: Duration::from_secs(30),
-            correlation_id: "request-1".parse().unwrap(),
-        };
-        let ticket = Ticket {
-            id: "ticket-1".parse().unwrap(),
-            title: "Concert".parse().unwrap(),
-            price: price.parse().unwrap(),
-            version: TicketVersion::new(3),
-        };
-        Order::new(request, ticket)
+        let now = Timestamp::from_epoch_ms(1_700_000_000_123).unwrap();
+        let price = crate::parse_price(price).unwrap();
+        Order::new(new_order(order_id(0), now), Ticket { price, ..ticket("ticket-1", 3) })
     }
 
     #[test]

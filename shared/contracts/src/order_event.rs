@@ -3,7 +3,7 @@
 use orders_domain::{Order, OrderEvent, Price, Timestamp};
 use serde::Serialize;
 
-use crate::{number::serialize_price, order::rfc3339};
+use crate::{order::rfc3339, price::serialize_price};
 
 /// The `source` of every event of this service.
 pub const SOURCE: &str = "orders";
@@ -112,11 +112,8 @@ fn causation_id(event: &OrderEvent, order: &Order) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use orders_domain::{
-        NewOrder, OrderId, OrderVersion, RefundDue, RefundReason, Status, Ticket, TicketVersion,
-    };
+    use orders_domain::{OrderVersion, RefundDue, RefundReason, Status};
+    use orders_testing::{new_order, order_id, ticket};
     use serde_json::{Value, json};
 
     use super::*;
@@ -126,20 +123,7 @@ mod tests {
     }
 
     fn order(status: Status, version: u64) -> Order {
-        let request = NewOrder {
-            id: OrderId::from_bytes([0; 16]),
-            user_id: "alice".parse().unwrap(),
-            now: at(700),
-            hold: Duration::from_secs(30),
-            correlation_id: "request-1".parse().unwrap(),
-        };
-        let ticket = Ticket {
-            id: "ticket-1".parse().unwrap(),
-            title: "Concert".parse().unwrap(),
-            price: "19.90".parse().unwrap(),
-            version: TicketVersion::new(3),
-        };
-        let order = Order::new(request, ticket);
+        let order = Order::new(new_order(order_id(0), at(700)), ticket("ticket-1", 3));
         Order { status, version: OrderVersion::new(version), ..order }
     }
 

@@ -1,10 +1,10 @@
 //! `TicketCreated` and `TicketUpdated`, as EventBridge delivers them.
 
-use orders_domain::{IdError, PriceError, Ticket, TicketVersion, TitleError, UpdateKind};
+use orders_domain::{IdError, Ticket, TicketVersion, TitleError, UpdateKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::JsonError;
+use crate::{JsonError, PriceError, parse_price};
 
 /// An event of the ticket service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl TicketEvent {
         let ticket = Ticket {
             id: detail.id.parse().map_err(TicketEventError::Id)?,
             title: detail.title.parse().map_err(TicketEventError::Title)?,
-            price: detail.price.get().parse().map_err(TicketEventError::Price)?,
+            price: parse_price(detail.price.get()).map_err(TicketEventError::Price)?,
             version,
         };
         Ok(Self { kind, ticket })

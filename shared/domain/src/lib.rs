@@ -5,7 +5,6 @@
 
 mod event;
 mod ids;
-mod memory;
 mod order;
 mod price;
 mod store;
@@ -14,12 +13,11 @@ mod time;
 
 pub use event::OrderEvent;
 pub use ids::{CorrelationId, IdError, IdempotencyKey, OrderId, PaymentId, TicketId, UserId};
-pub use memory::MemoryStore;
 pub use order::{
     Command, Decision, LockChange, NewOrder, Order, OrderVersion, RefundDue, RefundReason, Refusal,
     Status, Transition, decide,
 };
-pub use price::{Price, PriceError};
+pub use price::{Price, PriceTooLarge};
 pub use store::{
     BoxError, CommitOutcome, Direction, ListQuery, OrderStore, Page, PageSize, PageSizeError,
     PlaceOutcome, Placement, Position, StoreError, TicketOutcome,

@@ -5,7 +5,6 @@ pub mod aws;
 pub mod clock;
 pub mod config;
 pub mod http;
-mod https;
 pub mod problem;
 pub mod queue;
 pub mod retry;

@@ -4,8 +4,9 @@ use std::{str, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use lambda_http::{Body, aws_lambda_events::apigw::ApiGatewayV2httpResponse};
-use orders_domain::{MemoryStore, OrderId, Timestamp};
+use orders_domain::{OrderId, Timestamp};
 use orders_lambda::http::respond;
+use orders_testing::MemoryStore;
 use serde_json::{Map, Value, json};
 use tokio::sync::OnceCell;
 

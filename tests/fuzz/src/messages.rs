@@ -5,8 +5,9 @@ use std::{str, time::Duration};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_http::Context;
 use orders_contracts::{ExpiryMessage, PaymentEvent, TicketEvent};
-use orders_domain::{BoxError, MemoryStore, OrderStore, UpdateKind};
+use orders_domain::{BoxError, OrderStore, UpdateKind};
 use orders_lambda::queue::{Failure, Message, Outcome, Visibility, process};
+use orders_testing::MemoryStore;
 use serde_json::json;
 
 use crate::shop;

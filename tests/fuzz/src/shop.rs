@@ -1,19 +1,13 @@
 //! A small shop, the same for every input: what the functions find when they are called.
 
-use std::time::Duration;
-
 use lambda_http::Context;
-use orders_domain::{
-    Command, Decision, MemoryStore, NewOrder, Order, OrderId, OrderStore, Placement, Price, Ticket,
-    TicketRule, TicketVersion, Timestamp, decide,
+use orders_domain::{Command, NewOrder, Order, OrderStore, TicketRule, Timestamp};
+use orders_testing::{
+    MemoryStore, START_MS as NOW_MS, commit, new_order, order_id, place as put, ticket,
 };
 use tokio::runtime::{Builder, Runtime};
 
-/// How long tickets are held.
-pub(crate) const HOLD: Duration = Duration::from_secs(30);
-
-/// When every input comes in, in epoch milliseconds.
-const NOW_MS: u64 = 1_700_000_000_000;
+pub(crate) use orders_testing::HOLD;
 
 pub(crate) fn now() -> Timestamp {
     Timestamp::from_epoch_ms(NOW_MS).expect("it is before the year 9999")
@@ -44,40 +38,23 @@ pub(crate) fn run<T>(function: impl Future<Output = T>) -> T {
 /// `lapsed`, lapse; bob holds `bobs` with order 4; nobody has `free`.
 pub(crate) async fn open() -> MemoryStore {
     let store = MemoryStore::default();
-    store.apply_ticket(&ticket("free"), TicketRule::FirstOrNext).await.expect("it is in memory");
+    store.apply_ticket(&ticket("free", 0), TicketRule::FirstOrNext).await.expect("a working store");
     place(&store, 1, "alice", "held", 1).await;
     let sold = place(&store, 2, "alice", "sold", 2).await;
     place(&store, 3, "alice", "lapsed", 31).await;
     place(&store, 4, "bob", "bobs", 1).await;
     let payment_id = "payment-1".parse().expect("it is an id");
     let pay = Command::Pay { payment_id, ticket_is_free: false };
-    let Decision::Apply(paid) = decide(&sold, &pay) else { panic!("an order can be paid") };
-    store.commit(&paid).await.expect("it is in memory");
+    commit(&store, &sold, &pay).await;
     store
 }
 
 /// Places the order with this number some seconds before now.
 async fn place(store: &MemoryStore, number: u8, buyer: &str, title: &str, ago: u64) -> Order {
-    let ticket = ticket(title);
-    store.apply_ticket(&ticket, TicketRule::FirstOrNext).await.expect("it is in memory");
-    let request = NewOrder {
-        id: OrderId::from_bytes([number; 16]),
-        user_id: buyer.parse().expect("it is an id"),
-        now: Timestamp::from_epoch_ms(NOW_MS - ago * 1_000).expect("it is before the year 9999"),
-        hold: HOLD,
-        correlation_id: "request-1".parse().expect("it is an id"),
-    };
-    let order = Order::new(request, ticket);
-    let placement = Placement { order: order.clone(), takeover: None };
-    store.place(&placement).await.expect("it is in memory");
+    let placed_at = Timestamp::from_epoch_ms(NOW_MS - ago * 1_000).expect("before the year 9999");
+    let user_id = buyer.parse().expect("a user id");
+    let request = NewOrder { user_id, ..new_order(order_id(number), placed_at) };
+    let order = Order::new(request, ticket(title, 0));
+    put(store, &order).await;
     order
-}
-
-fn ticket(id: &str) -> Ticket {
-    Ticket {
-        id: id.parse().expect("it is an id"),
-        title: "Concert in the park".parse().expect("it is a title"),
-        price: Price::from_minor(2_550).expect("it is a price"),
-        version: TicketVersion::new(0),
-    }
 }

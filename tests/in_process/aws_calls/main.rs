@@ -14,10 +14,10 @@ use orders_lambda::{
     queue::{Message, Outcome},
     stream::{Change, Record},
 };
+use orders_testing::START_MS;
 use orders_tests::{
     aws_responses,
     gateway::{Api, Event},
-    orders::{self, PLACED_AT_MS},
     stores,
 };
 use serde_json::json;
@@ -234,7 +234,7 @@ async fn a_request_takes_no_more_when_there_is_more_of_everything() {
 
 /// Relays ten changes of ten orders.
 async fn relay(ledger: &Ledger, change: impl Fn(u8) -> (Option<Order>, Order)) {
-    let now = Timestamp::from_epoch_ms(PLACED_AT_MS).unwrap();
+    let now = Timestamp::from_epoch_ms(START_MS).unwrap();
     let records: Vec<_> = (0..10)
         .map(|byte| {
             let (before, after) = change(byte);
@@ -254,16 +254,16 @@ async fn relay(ledger: &Ledger, change: impl Fn(u8) -> (Option<Order>, Order)) {
 #[tokio::test]
 async fn a_batch_of_ten_for_the_relay() {
     let ledger = Ledger::default();
-    relay(&ledger, |byte| (None, orders::placed(byte, 30))).await;
+    relay(&ledger, |byte| (None, orders_testing::order_with_hold(byte, 30))).await;
     ledger.has(&[("PutEvents of 10", 1), ("SendMessageBatch of 10", 1)], (0.0, 0.0));
-    relay(&ledger, |byte| (None, orders::placed(byte, 600))).await;
+    relay(&ledger, |byte| (None, orders_testing::order_with_hold(byte, 600))).await;
     ledger.has(&[("CreateSchedule", 10), ("PutEvents of 10", 1)], (0.0, 0.0));
     for (hold_seconds, expected) in [
         (30, &[("PutEvents of 10", 1)][..]),
         (600, &[("DeleteSchedule", 10), ("PutEvents of 10", 1)]),
     ] {
         let cancelled = |byte| {
-            let order = orders::placed(byte, hold_seconds);
+            let order = orders_testing::order_with_hold(byte, hold_seconds);
             let Decision::Apply(cancel) = decide(&order, &Command::Cancel) else { panic!() };
             assert_eq!(cancel.order().status, Status::Cancelled);
             (Some(order), cancel.order().clone())

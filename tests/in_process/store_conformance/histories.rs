@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use orders_domain::{
-    Availability, Command, Decision, MemoryStore, NewOrder, Order, OrderId, OrderStore, Placement,
-    TicketId, TicketRule, Timestamp, decide,
+    Availability, Command, Decision, Order, OrderId, OrderStore, Placement, TicketId, TicketRule,
+    Timestamp, decide,
 };
+use orders_testing::{MemoryStore, new_order};
 
 use crate::{stores, suite::ticket};
 
 const SEEDS: u64 = 30;
 const STEPS: usize = 120;
 const TICKETS: u64 = 3;
-const HOLD: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn random_histories_have_the_same_outcomes_as_in_memory() {
@@ -87,14 +87,8 @@ impl<S: OrderStore> History<S> {
         }
         let read =
             if self.rng.u8(0..5) == 0 { ticket(&id, self.rng.u64(0..12)) } else { replica.ticket };
-        let request = NewOrder {
-            id: order_id,
-            user_id: "alice".parse().unwrap(),
-            now: self.now,
-            hold: HOLD,
-            correlation_id: "request-1".parse().unwrap(),
-        };
-        let placement = Placement { order: Order::new(request, read), takeover };
+        let order = Order::new(new_order(order_id, self.now), read);
+        let placement = Placement { order, takeover };
         let expected = self.memory.place(&placement).await.unwrap();
         assert_eq!(self.dynamo.place(&placement).await.unwrap(), expected, "{place}");
         self.placed.push(order_id);

@@ -14,7 +14,7 @@ macro_rules! conformance {
         mod in_memory {
             $(#[tokio::test]
             async fn $test() {
-                super::suite::$test(&orders_domain::MemoryStore::default()).await;
+                super::suite::$test(&orders_testing::MemoryStore::default()).await;
             })*
         }
 

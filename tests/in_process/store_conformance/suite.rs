@@ -6,16 +6,10 @@ use orders_domain::{
     Command, CommitOutcome, Decision, Direction, ListQuery, Lock, NewOrder, Order, OrderId,
     OrderStore, OrderVersion, PageSize, PaymentId, PlaceOutcome, Placement, Price, RefundReason,
     Status, StoreError, Ticket, TicketId, TicketOutcome, TicketReplica, TicketRule, TicketVersion,
-    Timestamp, Transition, UserId, Verdict, decide,
+    Transition, UserId, Verdict, decide,
 };
+use orders_testing::{at, new_order};
 use uuid::Uuid;
-
-const HOLD: Duration = Duration::from_secs(30);
-const START_MS: u64 = 1_700_000_000_000;
-
-fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_epoch_ms(START_MS + seconds * 1_000).unwrap()
-}
 
 fn new_order_id() -> OrderId {
     OrderId::from_bytes(Uuid::new_v4().into_bytes())
@@ -48,13 +42,7 @@ pub(crate) async fn free_ticket(store: &impl OrderStore) -> Ticket {
 
 /// An order placed at this second, not yet in the store.
 pub(crate) fn order_at(ticket: &Ticket, seconds: u64) -> Order {
-    let request = NewOrder {
-        id: new_order_id(),
-        user_id: new_user(),
-        now: at(seconds),
-        hold: HOLD,
-        correlation_id: "request-1".parse().unwrap(),
-    };
+    let request = NewOrder { user_id: new_user(), ..new_order(new_order_id(), at(seconds)) };
     Order::new(request, ticket.clone())
 }
 

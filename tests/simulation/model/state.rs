@@ -3,8 +3,8 @@
 use std::{sync::LazyLock, time::Duration};
 
 use orders_domain::{
-    Lock, NewOrder, Order, OrderId, OrderVersion, PaymentId, Price, RefundDue, RefundReason,
-    Status, Ticket, TicketReplica, TicketVersion, Timestamp,
+    Lock, NewOrder, Order, OrderId, OrderVersion, PaymentId, RefundDue, RefundReason, Status,
+    Ticket, TicketReplica, Timestamp,
 };
 
 /// Which order, from 0 on.
@@ -206,20 +206,8 @@ static NEW: LazyLock<Vec<Order>> =
     LazyLock::new(|| (0..ORDERS).map(|number| new_order(number, 0)).collect());
 
 static WANTED: LazyLock<(NewOrder, Ticket)> = LazyLock::new(|| {
-    let request = NewOrder {
-        id: id(0),
-        user_id: "alice".parse().unwrap(),
-        now: time(0),
-        hold: Duration::from_millis(1),
-        correlation_id: "request-1".parse().unwrap(),
-    };
-    let ticket = Ticket {
-        id: "t".parse().unwrap(),
-        title: "Concert".parse().unwrap(),
-        price: Price::from_minor(2_000).unwrap(),
-        version: TicketVersion::new(0),
-    };
-    (request, ticket)
+    let hold = Duration::from_millis(1);
+    (NewOrder { hold, ..orders_testing::new_order(id(0), time(0)) }, orders_testing::ticket("t", 0))
 });
 
 pub(crate) fn id(number: OrderNumber) -> OrderId {

@@ -2,9 +2,10 @@
 //! domain, with its own decisions and the store's own conditions.
 
 use orders_domain::{
-    Availability, Command, CommitOutcome, Decision, LockChange, MemoryStore, OrderStore,
-    PlaceOutcome, Placement, RefundReason, Refusal, Status, StoreError, Transition, decide,
+    Availability, Command, CommitOutcome, Decision, LockChange, OrderStore, PlaceOutcome,
+    Placement, RefundReason, Refusal, Status, StoreError, Transition, decide,
 };
+use orders_testing::MemoryStore;
 use orders_tests::memory::at_once;
 
 use crate::{

@@ -1,6 +1,7 @@
 //! What holds at the end, when faults have stopped and everything has drained: promises 8 to 11.
 
-use orders_domain::{MemoryStore, OrderId, OrderStore, Status};
+use orders_domain::{OrderId, OrderStore, Status};
+use orders_testing::MemoryStore;
 use orders_tests::memory::at_once;
 
 use super::Promises;

@@ -9,7 +9,7 @@ use crate::FieldError;
 ///
 /// # Errors
 /// What is wrong with the body, in words for its sender.
-pub fn parse_place_order(body: &[u8]) -> Result<TicketId, FieldError> {
+pub fn parse_create_order(body: &[u8]) -> Result<TicketId, FieldError> {
     const FIELD: &str = "ticketId";
     let body: Value = serde_json::from_slice(body)
         .map_err(|error| FieldError::general(format!("the body is not valid JSON: {error}")))?;
@@ -31,7 +31,7 @@ mod tests {
 
     #[test]
     fn a_ticket_id_is_all_it_takes() {
-        let id = parse_place_order(br#" {"ticketId":"ticket-1","colour":"red"} "#).unwrap();
+        let id = parse_create_order(br#" {"ticketId":"ticket-1","colour":"red"} "#).unwrap();
         assert_eq!(id.as_str(), "ticket-1");
     }
 
@@ -52,7 +52,7 @@ mod tests {
             (br#"{"ticketId":""}"#, Some("ticketId"), "must not be empty"),
             (br#"{"ticketId":"a\u0000b"}"#, Some("ticketId"), "printable ASCII"),
         ] {
-            let error = parse_place_order(body).unwrap_err();
+            let error = parse_create_order(body).unwrap_err();
             assert_eq!(error.field, field, "{body:?}");
             assert!(error.message.contains(message), "{body:?}: {}", error.message);
         }
@@ -60,13 +60,13 @@ mod tests {
 
     #[test]
     fn a_deeply_nested_body_is_bad_and_not_a_crash() {
-        assert!(parse_place_order("[".repeat(100_000).as_bytes()).is_err());
+        assert!(parse_create_order("[".repeat(100_000).as_bytes()).is_err());
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(body: Vec<u8>) {
-            if let Ok(id) = parse_place_order(&body) {
+            if let Ok(id) = parse_create_order(&body) {
                 prop_assert!(!id.as_str().is_empty());
             }
         }
