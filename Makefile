@@ -26,7 +26,7 @@ help:
 
 ##@ Every day
 
-check: format lint language pages bugs in-process-tests ## Check the code before a commit: CHECKTIME
+check: format lint language pages bugs in-process-tests ## Check the code before a commit, without network: about a minute once built
 
 format: ## Check the formatting of Rust, Python, JavaScript and CSS; FIX=1 formats the files
 	cargo fmt --all $(if $(FIX),,--check)
@@ -52,7 +52,7 @@ clean-state: ## Delete the data of the local stack
 
 ##@ Tests, all run by `make test`
 
-test: format lint docs language licences bugs ## Run everything that CI runs
+test: format lint docs language licences bugs ## Run everything that CI runs: about 20 minutes
 	$(MAKE) --jobs=2 --output-sync template least-privilege
 	$(MAKE) tool-tests emulator-tests rust-tests
 	$(MAKE) --jobs=2 --output-sync instructions shop-tests
@@ -85,7 +85,7 @@ bugs: ## Check that every planted bug still applies to the code
 
 template: export AWS_DEFAULT_REGION = us-east-1
 template: export SAM_CLI_TELEMETRY = 0
-template: ## Check template.yaml, and prove each check with a defect
+template: ## Check template.yaml, and prove each check with a defect: 2 minutes
 	$(TOOLS) sam validate --lint
 	$(TOOLS) sam-python tests/template/expand.py > .tools/template.json
 	$(TOOLS) cfn-lint .tools/template.json
@@ -94,17 +94,17 @@ template: ## Check template.yaml, and prove each check with a defect
 	PYTHONPATH=tests/support $(TOOLS) sam-python tests/template/defects.py
 	PYTHONPATH=tests/template:tests/support $(TOOLS) sam-python tests/deployed/privileges/asserted.py
 
-least-privilege: ## Remove each permission of each role in turn; one operation must fail without it
+least-privilege: ## Remove each permission of each role in turn; one operation must fail without it: 3 minutes
 	PYTHONPATH=tests/template:tests/support $(STACK) exec $(TOOLS) sam-python tests/deployed/privileges/run.py
 
 tool-tests: ## Test the tools of the local stack and of the benchmark
 	$(TOOLS) emulator-python -m unittest discover --start-directory local
 	PYTHONPATH=local $(TOOLS) bench-python -m unittest discover --start-directory tests/bench
 
-emulator-tests: ## Test the fixes of the AWS emulator
+emulator-tests: ## Test the fixes of the AWS emulator: 3 minutes
 	$(TOOLS) emulator-python -m unittest discover --start-directory local/emulator
 
-instructions: ## Count the instructions of each function and compare them with the kept counts; ACCEPT=1 keeps new ones
+instructions: ## Count the instructions of each function and compare them with the kept counts: a minute; ACCEPT=1 keeps new ones
 	cargo build --locked --target $(HOST)
 	PYTHONPATH=local ACCEPT=$(ACCEPT) $(TOOLS) bench-python tests/bench/instructions.py
 
@@ -116,7 +116,7 @@ openapi: ## Test the API against docs/openapi.yaml with generated requests: make
 
 ##@ Long checks, by hand or at night
 
-soak: ## Run more seeds of the simulation: make soak SEEDS=1000000 FIRST=0; a single seed prints its history
+soak: ## Run more seeds of the simulation, 5,000 a second: make soak SEEDS=1000000; SEEDS=1 FIRST=7 prints the history of seed 7
 	ORDERS_SIMULATION_SEEDS=$(or $(SEEDS),100000) ORDERS_SIMULATION_FIRST_SEED=$(or $(FIRST),0) \
 		cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) --profile soak --test simulation -- --nocapture every_promise
 
@@ -126,7 +126,7 @@ planted-bugs: ## Plant each bug in a copy of the checkout; a test must catch it 
 mutants: ## Mutate the rules and the use cases with cargo-mutants; a test must catch each mutant (MUTANTS=regex)
 	PYTHONPATH=tests/support:local $(PYTHON) tests/simulation/mutants/run.py $(if $(MUTANTS),'$(MUTANTS)')
 
-fuzz: ## Fuzz every parser of untrusted input with libFuzzer: make fuzz RUNS=1000000 TARGET=price
+fuzz: ## Fuzz every parser of untrusted input with libFuzzer, an hour: make fuzz RUNS=1000000 TARGET=price
 	$(TOOLS) cargo-fuzz build $(TARGET) --fuzz-dir tests/fuzz --target-dir target/fuzz --features libfuzzer \
 		--sanitizer none --no-cfg-fuzzing
 	$(PYTHON) tests/fuzz/run.py $(or $(RUNS),10000000) $(TARGET)
