@@ -6,7 +6,7 @@ CARGO_FLAGS := --locked --workspace --all-targets --target $(HOST)
 STACK := $(PYTHON) local/stack.py
 TOOLS := $(PYTHON) local/tools.py
 # Suites without a stack and without network; `lib` is the unit tests.
-IN_PROCESS := lib api messages schemas aws_calls store_conformance model simulation fuzz
+IN_PROCESS := lib api messages log_lines schemas aws_calls store_conformance model simulation fuzz
 
 export ORDERS_PORT = $(or $(PORT),4566)
 export ORDERS_ISSUER_PORT = $(or $(ISSUER_PORT),4567)

@@ -18,7 +18,7 @@ VAGUE_LIMIT, SPEECH_LIMIT, EXAMPLES, WORST = 38, 1, 8, 5
 
 # A call on one line, or up to the line that closes it.
 LOG_LINE = re.compile(r"^(?! *//)( *)[^\n]*\b(?:error|warn|info|debug|trace)!\((?:[^\n]+|\n.*?\n\1\))", re.M | re.S)
-RECORD_ID = re.compile(r"sequence_number|order_id")
+RECORD_ID = re.compile(r"sequence_number|order_id|event_id")
 
 # Names that another has replaced. Letters bound them, so that `bury` is found in `bury_record`.
 OLD_NAMES = r"""(Aws)?Outbox(Names|Error)?|bury|buries|buried|Happenings?|see_to_schedule|scheduler_hangs|NotDone

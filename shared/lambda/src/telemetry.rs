@@ -15,7 +15,8 @@ use std::{env, error::Error, io::stdout, sync::OnceLock};
 
 use metrics::{Unit, describe_histogram};
 use metrics_cloudwatch_embedded::{Builder, Collector};
-use tracing_subscriber::filter::LevelFilter;
+use tracing::Subscriber;
+use tracing_subscriber::{filter::LevelFilter, fmt::MakeWriter, util::SubscriberInitExt};
 
 static METRICS: OnceLock<&Collector> = OnceLock::new();
 
@@ -27,9 +28,7 @@ static METRICS: OnceLock<&Collector> = OnceLock::new();
 pub fn init() -> Result<(), crate::BoxError> {
     let wanted = env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
     let level = wanted.unwrap_or(LevelFilter::INFO).min(LevelFilter::INFO);
-    // The innermost span has the ids; a list of all spans would repeat them.
-    let log = tracing_subscriber::fmt().json().with_target(false).with_span_list(false);
-    log.with_max_level(level).init();
+    log(level, stdout).try_init()?;
     let function = env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
     let collector = Builder::new()
         .cloudwatch_namespace("Orders")
@@ -39,6 +38,16 @@ pub fn init() -> Result<(), crate::BoxError> {
     describe_histogram!("ExpiryLateness", Unit::Milliseconds, "");
     describe_histogram!("RelayLag", Unit::Milliseconds, "");
     Ok(())
+}
+
+/// The log of [`init`] with another writer, for tests.
+pub fn log<W>(level: LevelFilter, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    // The innermost span has the ids; a list of all spans would repeat them.
+    let log = tracing_subscriber::fmt().json().with_target(false).with_span_list(false);
+    log.with_max_level(level).with_writer(writer).finish()
 }
 
 /// Writes the metrics of an invocation. Lambda may freeze the environment after each invocation, so each
