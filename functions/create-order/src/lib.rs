@@ -28,6 +28,7 @@ pub async fn handle(
     let ticket_id = parse_create_order(request.json_body()?)?;
     let key = idempotency_key(&request)?;
     let now = request.now;
+    // The id of a keyed order is a function of buyer and key, so the put itself detects a repeat.
     let id = match &key {
         Some(key) => OrderId::for_key(&request.user_id, key),
         None => new_id(now).map_err(Problem::Internal)?,
@@ -120,6 +121,7 @@ pub async fn create_order(
     request: &CreateOrder,
 ) -> Result<Order, CreateError> {
     for _ in 0..MAX_ATTEMPTS {
+        // One read decides the common refusals: unknown, reserved, sold.
         let Some(replica) = store.find_ticket(&request.ticket_id).await? else {
             return earlier_order(store, request, CreateError::NoSuchTicket).await;
         };
@@ -137,6 +139,7 @@ pub async fn create_order(
                 return earlier_order(store, request, CreateError::Reserved { until }).await;
             }
             Availability::Sold => return earlier_order(store, request, CreateError::Sold).await,
+            // The transaction that takes the ticket over also expires the order that held it.
             Availability::Lapsed(by) => match expiry(store, by, request.order.now).await? {
                 Some(expiry) => Some(expiry),
                 None => continue,
@@ -170,6 +173,7 @@ async fn earlier_order(
 }
 
 fn same_request(earlier: Order, request: &CreateOrder) -> Result<Order, CreateError> {
+    // Never another buyer's order: the id of a key depends on the buyer.
     let same = earlier.user_id == request.order.user_id && earlier.ticket.id == request.ticket_id;
     if same { Ok(earlier) } else { Err(CreateError::KeyReused) }
 }

@@ -32,6 +32,7 @@ pub async fn handle(
         let Some(order) = store.find(order_id).await? else { return Ok(Outcome::Done) };
         let transition = match decide(&order, &Command::Expire { now }) {
             Decision::Apply(transition) => transition,
+            // Almost due: sleeping is cheaper than another round through the queue.
             Decision::Refuse(Refusal::NotDue { until }) if now.until(until) < MAX_SLEEP => {
                 sleep(now.until(until)).await;
                 now = until;
@@ -40,6 +41,7 @@ pub async fn handle(
             Decision::Refuse(Refusal::NotDue { until }) => {
                 return Ok(Outcome::RetryAfter(now.until(until)));
             }
+            // Paid, cancelled or expired since: the timer is obsolete.
             Decision::AlreadyDone | Decision::Refuse(Refusal::Paid) => return Ok(Outcome::Done),
         };
         match store.commit(&transition).await? {

@@ -14,6 +14,7 @@ async fn main() -> Result<(), BoxError> {
         direction: Direction::OldestFirst,
         after: None,
     };
+    // Opens the connection before the first request.
     aws::warm_up(store.list(&nothing)).await;
     http::run(|request| list_orders::handle(&store, request)).await
 }

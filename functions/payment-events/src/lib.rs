@@ -52,6 +52,7 @@ pub async fn handle(
         };
         match store.commit(&transition).await? {
             CommitOutcome::Committed => return Ok(Outcome::Done),
+            // A cancellation, the expiry or another payment came first: decide on the new state.
             CommitOutcome::Conflict => backoff().await,
         }
     }
@@ -75,6 +76,7 @@ async fn free_ticket(
         Availability::Free => Ok(Some(true)),
         Availability::Reserved { .. } | Availability::Sold => Ok(Some(false)),
         Availability::Lapsed(by) => {
+            // The next attempt finds the ticket free, or with another order.
             let Some(lapsed) = store.find(by).await? else { return Ok(None) };
             if let Decision::Apply(expiry) = decide(&lapsed, &Command::Expire { now }) {
                 store.commit(&expiry).await?;

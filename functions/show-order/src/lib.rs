@@ -20,6 +20,7 @@ pub async fn handle(
     let tag = etag(&order, request.now);
     let known = request.header("if-none-match")?.is_some_and(|tags| matches(tags, &tag));
     let headers = [("etag", tag), ("cache-control", "private, no-cache".to_owned())];
+    // The client has this state already.
     if known {
         return empty(StatusCode::NOT_MODIFIED, &headers);
     }

@@ -31,7 +31,9 @@ pub async fn handle(store: &impl OrderStore, message: Message<'_>) -> Result<Out
             Ok(Outcome::Done)
         }
         TicketOutcome::Refused { stored } => match verdict_on_first_receive(stored) {
+            // Repeated or late: the replica is newer.
             Verdict::Stale => Ok(Outcome::Done),
+            // `Apply`: another event changed the replica between condition and response.
             Verdict::Gap | Verdict::Apply => Ok(Outcome::RetryAfter(WAIT_FOR_GAP)),
         },
     }

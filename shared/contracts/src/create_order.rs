@@ -21,6 +21,7 @@ use crate::FieldError;
 /// ```
 pub fn parse_create_order(body: &[u8]) -> Result<TicketId, FieldError> {
     const FIELD: &str = "ticketId";
+    // Parsed to a value first: errors then name the field, not a byte position in a type.
     let body: Value = serde_json::from_slice(body)
         .map_err(|error| FieldError::general(format!("the body is not valid JSON: {error}")))?;
     let Value::Object(fields) = body else {

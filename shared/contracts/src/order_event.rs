@@ -72,7 +72,9 @@ impl OutgoingEvent {
             }
         };
         let occurred_at = match event {
+            // Exact: the order holds the time of placing.
             OrderEvent::Created => order.created_at,
+            // The stream's time is rounded down to a second, which could precede the cause.
             OrderEvent::Expired => written_at.max(order.expires_at),
             OrderEvent::Paid { .. } | OrderEvent::Cancelled | OrderEvent::RefundDue(_) => {
                 written_at.max(order.created_at)

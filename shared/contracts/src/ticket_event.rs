@@ -71,6 +71,7 @@ impl TicketEvent {
             _ => return Err(TicketEventError::OtherType),
         };
         let version = TicketVersion::new(detail.version);
+        // A version beyond this could be rounded by a sender, and then compare wrongly.
         if version > TicketVersion::MAX {
             return Err(TicketEventError::Version);
         }

@@ -26,6 +26,7 @@ impl OrderEvent {
     #[must_use]
     pub fn between(before: Option<&Order>, after: &Order) -> Option<Self> {
         let Some(before) = before else { return Some(Self::leading_to(&after.status)) };
+        // A transition either appends one refund or changes the status, never both.
         if after.refunds_due.len() > before.refunds_due.len() {
             return after.refunds_due.last().cloned().map(Self::RefundDue);
         }

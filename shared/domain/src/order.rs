@@ -304,6 +304,7 @@ pub fn decide(order: &Order, command: &Command) -> Decision {
     use Status::{AwaitingPayment, Cancelled, Expired, Paid};
 
     match (&order.status, command) {
+        // A due order may be cancelled too: its owner's wish and its expiry have the same effect.
         (AwaitingPayment, Command::Cancel) => apply(order, Cancelled, LockChange::Release),
         (AwaitingPayment, Command::Expire { now }) if order.is_due(*now) => {
             apply(order, Expired, LockChange::Release)
@@ -311,12 +312,14 @@ pub fn decide(order: &Order, command: &Command) -> Decision {
         (AwaitingPayment, Command::Expire { .. }) => {
             Decision::Refuse(Refusal::NotDue { until: order.expires_at })
         }
+        // The lock still names the order, due or not: nobody has taken the ticket over.
         (AwaitingPayment, Command::Pay { payment_id, .. }) => {
             apply(order, Paid { payment_id: payment_id.clone() }, LockChange::Sell)
         }
 
         (Paid { .. }, Command::Cancel) => Decision::Refuse(Refusal::Paid),
         (Paid { .. }, Command::Expire { .. }) => Decision::AlreadyDone,
+        // Events repeat: the payment that bought the order is not a second payment.
         (Paid { payment_id: first }, Command::Pay { payment_id, .. }) if first == payment_id => {
             Decision::AlreadyDone
         }
@@ -328,6 +331,8 @@ pub fn decide(order: &Order, command: &Command) -> Decision {
         (Cancelled, Command::Pay { payment_id, .. }) => {
             refund(order, payment_id, RefundReason::OrderCancelled)
         }
+        // A payment with a refund due never buys, even if the ticket has become free since: the refund
+        // may have been made already.
         (Expired, Command::Pay { payment_id, ticket_is_free })
             if *ticket_is_free && !order.owes_refund_of(payment_id) =>
         {

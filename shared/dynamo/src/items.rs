@@ -207,6 +207,7 @@ impl TryFrom<TicketItem> for TicketReplica {
     type Error = BoxError;
 
     fn try_from(item: TicketItem) -> Result<Self, BoxError> {
+        // The lock's two attributes encode three states; the fourth combination is invalid.
         let lock = match (item.locked_by, item.locked_until) {
             (None, None) => Lock::Free,
             (Some(by), Some(until)) => Lock::Held { by: by.parse()?, until: time(until)? },

@@ -96,6 +96,7 @@ impl DynamoStore {
             .expression_attribute_values(":order", text(&order.id))
             .expression_attribute_values(":until", number(order.expires_at.epoch_ms()))
             .expression_attribute_values(":version", number(order.ticket.version.number()));
+        // The version in the condition keeps the price: a changed ticket must be read again.
         let update = match takeover {
             None => update
                 .condition_expression("#version = :version AND attribute_not_exists(#locked_by)"),
@@ -113,7 +114,9 @@ impl DynamoStore {
     fn change_lock(&self, transition: &Transition) -> Result<Option<Update>, StoreError> {
         let (update, condition) = match transition.lock() {
             LockChange::Unchanged => return Ok(None),
+            // The condition on the order keeps a stale cancellation off the next order's lock.
             LockChange::Release => ("REMOVE #locked_by, #locked_until", "#locked_by = :order"),
+            // A lock without an end is permanent.
             LockChange::Sell => ("REMOVE #locked_until", "#locked_by = :order"),
             LockChange::Relock => {
                 let free = "attribute_exists(id) AND attribute_not_exists(#locked_by)";
@@ -160,6 +163,7 @@ impl DynamoStore {
                 request.condition_expression("attribute_not_exists(id) OR #version < :version")
             }
         };
+        // The old version comes from the write itself: a read before it could be stale.
         let error = match request.send().await {
             Ok(response) => {
                 let replaced = response.attributes.map_or(Ok(None), items::ticket_version);
@@ -241,6 +245,7 @@ impl OrderStore for DynamoStore {
     }
 
     async fn place(&self, placement: &Placement) -> Result<PlaceOutcome, StoreError> {
+        // The order first: its item is the first of `found` if an earlier request has placed it.
         let mut writes = vec![
             Write::Put(self.insert_order(&placement.order)?),
             Write::Update(self.lock_ticket(placement)?),

@@ -214,6 +214,7 @@ impl ApiRequest {
     /// [`Problem::NotJson`] for another `Content-Type`, [`Problem::TooLarge`] above 4,096 bytes.
     pub fn json_body(&self) -> Result<&[u8], Problem> {
         let content_type = self.header(CONTENT_TYPE.as_str())?.unwrap_or("application/json");
+        // Parameters such as a charset do not matter: JSON is UTF-8 (RFC 8259, section 8.1).
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
         if !media_type.eq_ignore_ascii_case("application/json") {
             return Err(Problem::NotJson);
