@@ -91,7 +91,7 @@ async fn request_line_has_route_status_and_ids() {
     assert_eq!(line["fields"]["order_id"], json!(id));
     assert_eq!(line["fields"]["correlation_id"], "attempt-1");
 
-    let show = Event::of_order("GET", &id).set("routeKey", json!("GET /api/orders/{id}"));
+    let show = Event::for_order("GET", &id).set("routeKey", json!("GET /api/orders/{id}"));
     let lines = lines_of(api.show(&show)).await;
     assert_eq!(lines[0]["fields"]["message"], "GET /api/orders/{id} 200");
     assert_eq!(lines[0]["fields"]["order_id"], json!(id));
@@ -99,7 +99,7 @@ async fn request_line_has_route_status_and_ids() {
 
 #[tokio::test]
 async fn failed_request_line_has_ids_and_the_chain_of_causes() {
-    let event = Event::of_order("GET", "o1").header("x-correlation-id", "attempt-1");
+    let event = Event::for_order("GET", "o1").header("x-correlation-id", "attempt-1");
     for (error, level, message) in [
         (StoreError::Unavailable("throttled".into()), "WARN", "Request outcome unknown"),
         (StoreError::Refused("no such table".into()), "ERROR", "Request failed"),

@@ -1,4 +1,4 @@
-//! What the tests share: requests as API Gateway sends them, and the deployed stack.
+//! Support for the tests: API Gateway events, stores, the deployed stack, and the history checker.
 
 pub mod aws_responses;
 pub mod bus;

@@ -1,5 +1,5 @@
-//! Random histories: whatever happens in whatever order, the store on DynamoDB gives the same
-//! outcomes as the store in memory and ends up with the same orders and locks.
+//! Random operations: the DynamoDB store has the same outcomes as the in-memory store, and ends
+//! with the same rows.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const STEPS: usize = 120;
 const TICKETS: u64 = 3;
 
 #[tokio::test]
-async fn random_histories_have_the_same_outcomes_as_in_memory() {
+async fn random_operations_match_the_in_memory_store() {
     for seed in 0..SEEDS {
         let mut history = History {
             rng: Rng::with_seed(seed),
@@ -64,13 +64,13 @@ impl<S: OrderStore> History<S> {
         assert_eq!(self.dynamo.apply_ticket(&ticket, rule).await.unwrap(), expected, "{place}");
     }
 
-    /// Places an order on what was read now or, at times, on what was never there.
+    /// Places an order on a current read or, sometimes, on an invalid one.
     async fn place(&mut self, place: &str) {
         let id = self.any_ticket_id();
         let Some(replica) = self.memory.find_ticket(&id).await.unwrap() else { return };
         let takeover = match replica.lock.availability(self.now) {
             Availability::Lapsed(by) => {
-                match self.decided(by, &Command::Expire { now: self.now }).await {
+                match self.transition_of(by, &Command::Expire { now: self.now }).await {
                     Some(Decision::Apply(expiry)) => Some(expiry),
                     _ => None,
                 }
@@ -94,7 +94,7 @@ impl<S: OrderStore> History<S> {
         self.placed.push(order_id);
     }
 
-    /// Commits a change of an order that is there, or was as it is not any more.
+    /// Commits a transition once or twice.
     async fn commit(&mut self, place: &str) {
         let Some(&id) = self.rng.choice(&self.placed) else { return };
         let command = match self.rng.u8(0..3) {
@@ -105,14 +105,14 @@ impl<S: OrderStore> History<S> {
                 ticket_is_free: self.rng.bool(),
             },
         };
-        let Some(Decision::Apply(change)) = self.decided(id, &command).await else { return };
+        let Some(Decision::Apply(change)) = self.transition_of(id, &command).await else { return };
         for _ in 0..self.rng.u8(1..3) {
             let expected = self.memory.commit(&change).await.unwrap();
             assert_eq!(self.dynamo.commit(&change).await.unwrap(), expected, "{place}");
         }
     }
 
-    async fn decided(&self, id: OrderId, command: &Command) -> Option<Decision> {
+    async fn transition_of(&self, id: OrderId, command: &Command) -> Option<Decision> {
         let order = self.memory.find(id).await.unwrap()?;
         Some(decide(&order, command))
     }
