@@ -14,11 +14,11 @@ MAX_RUNS = 5
 
 
 class Disturbed(Exception):
-    """Every run of one measurement was disturbed, so there is no count."""
+    """Every run of a measurement was disturbed, so there is no count."""
 
 
 class Instructions:
-    """Instruction counts of one case: up to the first poll, up to the first answer, per warm answer."""
+    """Instruction counts of a case: up to the first poll, up to the first answer, per warm answer."""
 
     def __init__(self, harness, program, case, warm, environment):
         to_poll, to_answer, to_last = (
@@ -36,7 +36,7 @@ def instructions(harness, binaries, cases, warm):
 
 
 def slow_clock(folder):
-    """Builds slow_clock.c; returns the environment that loads it."""
+    """Builds slow_clock.c; returns the environment to load the library."""
     library = Path(folder) / "slow_clock.so"
     # Without the C library's start code: the loader has less to do, and callgrind less to count.
     subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-nostdlib", "-o", library, SLOW_CLOCK], check=True)
@@ -57,8 +57,10 @@ def _count(harness, program, case, answers, environment):
 
 
 def undisturbed(name, case, measure):
-    """Calls `measure`, which returns what was observed and a figure, until a run was not disturbed.
-    Returns the figure of that run."""
+    """Calls `measure` until a run is not disturbed, and returns its figure.
+
+    `measure` returns an `Observed` and a figure.
+    """
     for _ in range(MAX_RUNS):
         observed, figure = measure()
         found = disturbance(observed)
@@ -72,11 +74,11 @@ def undisturbed(name, case, measure):
 
 
 def disturbance(observed):
-    """Describes the work that a function did because a call was slow, such as a second TLS handshake.
-    `None` if there was none.
+    """Describes the extra work of a function after a slow call, such as a second TLS handshake.
+    `None` if there was no such work.
 
-    All AWS services of the harness have one address, and a function sends its calls one by one: it needs
-    one connection to AWS and one to the Runtime API.
+    A function needs a single connection to each server: all AWS services of the harness have the same
+    address, and in these cases calls are made in sequence.
     """
     if observed.repeated_calls:
         return f"repeated calls: {', '.join(observed.repeated_calls)}"
@@ -87,7 +89,7 @@ def disturbance(observed):
 
 
 class Times:
-    """CPU seconds and peak bytes of programs. They run in turns, so that each meets the same noise."""
+    """CPU seconds and peak bytes of programs. They run in turns and so meet the same noise."""
 
     def __init__(self, harness, programs, rounds, warm):
         self._cold = {name: [] for name, _, _ in programs}
@@ -123,7 +125,7 @@ def spread(figures):
 
 
 def check(case, observed):
-    """Fails if the function gave a wrong answer or made other calls: it has not done the work."""
+    """Fails if the function gave a wrong answer or made other calls."""
     for answer in observed.answers:
         if case.status:
             assert answer["statusCode"] == case.status, answer

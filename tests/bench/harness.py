@@ -1,7 +1,7 @@
 """Runs a Lambda function as a process, with a fake Runtime API and fake AWS services over TLS.
 
-The Runtime API gives the function as many events as the caller asks for. At the next poll the function
-is left waiting; it can then be inspected and ended.
+The Runtime API gives the function a fixed number of events. The next poll gets no response: the harness
+inspects the waiting process and ends it.
 """
 
 import json
@@ -19,7 +19,7 @@ from pathlib import Path
 import trustme
 
 ROOTS = Path(__file__).resolve().parent.parent.parent / "shared/lambda/src/roots.pem"
-TIMEOUT_SECONDS = 120
+TIMEOUT_SECONDS = 300
 NEXT = "/2018-06-01/runtime/invocation/next"
 
 
@@ -28,9 +28,9 @@ class Ended(Exception):
 
 
 class Observed:
-    """The answers, calls and resources of one process.
+    """The answers, calls and resources of a process.
 
-    `calls` are AWS operations in order. `repeated_calls` are those of them that the SDK sent again.
+    `calls` are AWS operations in order; `repeated_calls` are the SDK's second and later attempts.
     `connections` are the connections accepted by each server, by its name.
     """
 
@@ -51,7 +51,7 @@ class Harness:
             "localhost", key_type=trustme.KeyType.RSA)
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.configure_cert(self._tls)
-        # A function reads these in AWS, too; the last is the harness's own.
+        # The five roots of the functions, and the harness's own.
         self._roots = Path(self._folder.name) / "roots.pem"
         self._roots.write_bytes(ROOTS.read_bytes() + root.cert_pem.bytes())
         return self
@@ -60,7 +60,7 @@ class Harness:
         self._folder.cleanup()
 
     def run(self, command, case, answers, signal_number=signal.SIGKILL, environment={}):
-        """Starts a function, ends it at its first poll after `answers` events, returns what it did."""
+        """Starts a function, ends it at the poll after `answers` events, and returns an `Observed`."""
         with _AwsServer(case, self._tls) as aws, _RuntimeServer(case, answers) as runtime:
             environment = self._environment(aws, runtime) | case.settings | environment
             with _process(command, environment) as process:
@@ -101,7 +101,7 @@ def _process(command, environment):
 
 
 class _Server(ThreadingHTTPServer):
-    """Serves one run. The next run has new servers, so a late request cannot reach its records."""
+    """Serves a single run. The next run has new servers, so a late request cannot reach its records."""
 
     daemon_threads = True
 
@@ -122,7 +122,7 @@ class _Server(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def handle_error(self, request, client_address):
-        """Prints nothing: a function that is ended breaks its connections."""
+        """Prints nothing: the end of a function breaks its connections."""
 
 
 class _RuntimeServer(_Server):
@@ -154,7 +154,7 @@ class _AwsServer(_Server):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    # Buffered: an answer leaves in one write.
+    # Buffered: an answer leaves in a single write.
     wbufsize = -1
 
     def body(self):

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 FILE = Path(__file__).resolve().parent / "instructions.json"
-# Two runs of one binary differ by a thousandth: nonces, addresses, the order of hash maps. glibc and ring
-# choose other instructions on another processor.
+# Runs of the same binary differ by a thousandth: nonces, addresses, the order of hash maps. glibc and
+# ring choose other instructions on another processor.
 TOLERANCE = 0.1
 
 
