@@ -19,6 +19,7 @@ from pathlib import Path
 import trustme
 
 ROOTS = Path(__file__).resolve().parent.parent.parent / "shared/lambda/src/roots.pem"
+# Between two polls.
 TIMEOUT_SECONDS = 300
 NEXT = "/2018-06-01/runtime/invocation/next"
 
@@ -130,17 +131,20 @@ class _RuntimeServer(_Server):
         super().__init__(_Runtime, case)
         self.remaining, self.answers = events, []
         self.idle, self.closing = threading.Event(), threading.Event()
+        self.extend_deadline()
 
     def __exit__(self, *error):
         self.closing.set()
         super().__exit__(*error)
 
+    def extend_deadline(self):
+        self.deadline = time.monotonic() + TIMEOUT_SECONDS
+
     def wait_until_idle(self, process):
-        deadline = time.monotonic() + TIMEOUT_SECONDS
         while not self.idle.wait(0.02):
             if process.poll() is not None:
                 raise Ended(f"ended with {process.returncode}: {process.stderr.read().decode()[-2_000:]}")
-            if time.monotonic() > deadline:
+            if time.monotonic() > self.deadline:
                 raise Ended(f"no poll within {TIMEOUT_SECONDS} s")
 
 
@@ -184,6 +188,7 @@ class _Runtime(_Handler):
             server.closing.wait()
             return
         server.remaining -= 1
+        server.extend_deadline()
         self.answer(
             200, server.case.event, content_type="application/json",
             lambda_runtime_aws_request_id=f"00000000-0000-4000-8000-{server.remaining:012}",
