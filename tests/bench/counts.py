@@ -53,7 +53,7 @@ def _count(harness, program, case, answers, environment):
             total = re.search(r"^(?:summary|totals): (\d+)", Path(profile.name).read_text(), re.MULTILINE)
             return observed, int(total[1])
 
-    return undisturbed(f"{case.name}, {answers} answers", case, count)
+    return undisturbed(f"{case.name} (answers: {answers})", case, count)
 
 
 def undisturbed(name, case, measure):
