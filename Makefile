@@ -3,7 +3,7 @@ PYTHON ?= python3
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # The same place that cargo-lambda builds into.
 CARGO_FLAGS := --locked --workspace --all-targets --target $(HOST)
-STACK := $(PYTHON) local/stack.py
+STACK := $(PYTHON) local/cli.py
 TOOLS := $(PYTHON) local/tools.py
 
 export ORDERS_PORT = $(or $(PORT),4566)
@@ -29,7 +29,7 @@ down: ## End a stack that is still up
 	@$(STACK) down
 
 redrive: ## List the dead-letter queues; or move messages back: make redrive QUEUES="PaymentEvents ..."
-	@$(TOOLS) emulator-python local/redrive.py $(QUEUES)
+	@$(TOOLS) emulator-python operations/redrive.py $(QUEUES)
 
 clean-state: ## Forget the stack's data
 	@$(STACK) clean-state
@@ -73,6 +73,7 @@ roles: ## Say what each role may do
 
 tool-tests: ## Test the tools beside the emulator
 	$(TOOLS) emulator-python -m unittest discover --start-directory local
+	$(TOOLS) emulator-python -m unittest discover --start-directory operations
 	PYTHONPATH=local $(TOOLS) bench-python -m unittest discover --start-directory tests/bench
 
 emulator-tests: ## Test the fixes of the emulator
