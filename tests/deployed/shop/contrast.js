@@ -1,4 +1,4 @@
-// The texts on the page that are not easy to read (WCAG 2.2, 1.4.3: 4.5 to 1; 3 to 1 if they are large).
+// Returns the texts with too little contrast (WCAG 2.2, 1.4.3: 4.5 to 1; 3 to 1 for large text).
 
 const pixel = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
 
