@@ -14,7 +14,7 @@ def client(service, endpoint):
 
 
 def environment(endpoint):
-    """Returns the environment variables by which an AWS SDK reaches the emulator."""
+    """Returns the environment variables of an AWS SDK for the emulator."""
     return {
         "AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
         "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION,

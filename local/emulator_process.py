@@ -34,7 +34,7 @@ class Emulator:
         """Starts the process and waits until it is healthy."""
         self._move_queue_urls()
         with open(self.log, "ab") as log_file:
-            # A session of its own: Ctrl-C reaches only the stack, which then stops the emulator.
+            # A separate session: Ctrl-C reaches only the stack, which then stops the emulator.
             self.process = subprocess.Popen(
                 [tools.emulator_python(), ROOT / "local/emulator/launch.py"], env=self._environment(),
                 stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file, start_new_session=True)

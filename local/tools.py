@@ -82,7 +82,9 @@ def browser():
     if all(programs):
         return *programs, {}
     root = _unpacked("chromium", "chromium-driver", "fonts-liberation")
-    libraries = [str(folder) for folder in (*root.glob("lib/*-gnu"), *root.glob("usr/lib/*-gnu"))]
+    # libpulse loads libpulsecommon from a folder of its own, by an absolute path outside of `root`.
+    folders = ("lib/*-gnu", "usr/lib/*-gnu", "usr/lib/*-gnu/pulseaudio")
+    libraries = [str(folder) for pattern in folders for folder in root.glob(pattern)]
     environment = {"LD_LIBRARY_PATH": os.pathsep.join(libraries)}
     if (root / "etc/fonts").exists():
         environment["FONTCONFIG_SYSROOT"] = str(root)

@@ -1,8 +1,8 @@
 """Fix: templates with CodeDeploy are deployable.
 
 On AWS CodeDeploy moves the traffic of an alias to a new version step by step. The emulator lacks CodeDeploy
-and rejects a template that uses it. This fix removes CodeDeploy from the template and points each alias to
-`$LATEST`, so that a manual change of code or settings takes effect at once.
+and rejects such a template. This fix removes CodeDeploy from the template and points each alias to `$LATEST`:
+a manual change of code or settings takes effect at once.
 """
 
 import samtranslator.translator.transform as sam

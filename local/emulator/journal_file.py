@@ -1,7 +1,7 @@
 """File format of the journal: rows of JSON text by key.
 
-Each change is appended as one line for each row (key, tab, text; an empty text removes the row), then an
-empty line. A change without its empty line was cut off by a crash and is ignored.
+A change is appended as a line for each row (key, tab, text; an empty text removes the row) and an empty
+line. A change without the empty line was cut off by a crash, and is ignored.
 """
 
 import json
@@ -12,7 +12,7 @@ to_json = json.JSONEncoder(default=persistence._json_default, separators=(",", "
 
 
 def from_json(text):
-    # The object hook decodes names that start with underscores. It is slow.
+    # The slow object hook is needed only for names with leading underscores.
     return json.loads(text, object_hook=persistence._json_object_hook if '"__' in text else None)
 
 
@@ -21,7 +21,7 @@ def row_key(*parts):
 
 
 class JournalFile:
-    """The rows, and the file that stores them."""
+    """Rows and their file."""
 
     def __init__(self, path):
         self._path = path
@@ -39,7 +39,7 @@ class JournalFile:
                 change = {}
 
     def compact(self, is_needed):
-        """Rewrites the file with only the needed rows, and opens it for writing."""
+        """Rewrites the file with the needed rows only, and opens the file for writing."""
         self.rows = {key: text for key, text in self.rows.items() if is_needed(key)}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         part = self._path.with_suffix(".tmp")
@@ -50,7 +50,7 @@ class JournalFile:
         self._file = open(self._path, "a")
 
     def write(self, rows):
-        """Appends the rows that differ from the stored ones, as one change."""
+        """Appends all rows with a new text, as a single change."""
         change = {key: text for key, text in rows.items() if self.rows.get(key, "") != text}
         if change:
             self._file.write("".join(f"{key}\t{text}\n" for key, text in change.items()) + "\n")

@@ -1,9 +1,9 @@
-"""Tracking of changes: a dictionary that records used keys, and the lock that keeps changes whole."""
+"""Tracking of changes: a dictionary with a record of its used keys, and a lock around each change."""
 
 import functools
 import threading
 
-# Held by each operation outside of the event loop that changes several things, and while storing.
+# Held during each change of several objects outside of the event loop, and while storing.
 LOCK = threading.RLock()
 
 
@@ -18,7 +18,7 @@ def locked(function):
 
 
 class TrackedDict(dict):
-    """A dictionary that records the keys read, set or removed: their values may have changed."""
+    """A dictionary with a record of the keys read, set or removed: their values may have changed."""
 
     def __init__(self):
         super().__init__()

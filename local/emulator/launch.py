@@ -1,7 +1,7 @@
 """Starts the AWS emulator MiniStack with the fixes required by this service.
 
 Each fix is a module in this folder; its first lines describe the difference between AWS and the emulator.
-EMULATOR_WITHOUT_FIX disables one fix; the tests use it.
+EMULATOR_WITHOUT_FIX disables a fix, for tests.
 """
 
 import importlib
