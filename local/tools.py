@@ -76,6 +76,11 @@ def shop_python():
     return _venv("shop", ROOT / "tests/deployed/shop/requirements.txt") / "python"
 
 
+def format_bin():
+    """Returns the folder with ruff and deno: formatters and linters for Python, JavaScript and CSS."""
+    return _venv("format", ROOT / "local/format-requirements.txt")
+
+
 def browser():
     """Returns Chromium, its driver, and the environment variables for both."""
     programs = [next(filter(None, map(shutil.which, names)), None) for names in BROWSERS]
@@ -184,6 +189,7 @@ def main(name, *arguments):
         "emulator-python": emulator_python, "shop-python": shop_python,
         "sam": lambda: sam_bin() / "sam", "sam-python": lambda: sam_bin() / "python",
         "cfn-lint": lambda: sam_bin() / "cfn-lint",
+        "deno": lambda: format_bin() / "deno", "ruff": lambda: format_bin() / "ruff",
     }
     check_machine()
     run([programs[name](), *arguments], f"{name} failed.")

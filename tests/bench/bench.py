@@ -52,11 +52,11 @@ def run(command, folder):
 
 
 def print_against_node(times):
-    print(f"\n{'against Node, AWS SDK v3':32}{'Node':>12}{'here':>12}{'times less':>12}{'noise':>8}")
+    print(f"\n{'compared with Node, AWS SDK v3':32}{'Node':>12}{'Rust':>12}{'Node / Rust':>12}{'noise':>8}")
     for case in (CREATE, SHOW):
         here, node = case.name, f"{case.name}, Node"
         for what, figure, unit, scale in (
-            ("CPU to first answer", times.cold, "ms", 1e3), ("CPU, warm answer", times.warm, "µs", 1e6)):
+            ("CPU to first response", times.cold, "ms", 1e3), ("CPU, warm response", times.warm, "µs", 1e6)):
             (a, noise_a), (b, noise_b) = figure(node), figure(here)
             print(f"{here + ': ' + what:32}{a * scale:>9.1f} {unit}{b * scale:>9.1f} {unit}{a / b:>12.1f}"
                   f"{noise_a + noise_b:>8.0%}")
@@ -65,11 +65,12 @@ def print_against_node(times):
 
 
 def print_functions(counts, times):
-    print(f"\n{'':20}{'M instructions':>36}{'CPU':>20}{'peak':>10}")
-    print(f"{'':20}{'first poll':>12}{'first answer':>12}{'warm':>12}{'first, ms':>10}{'warm, µs':>10}{'MB':>10}")
+    print(f"\n{'':20}{'M instructions':>40}{'CPU':>20}{'peak memory':>13}")
+    print(f"{'':20}{'first poll':>12}{'first response':>16}{'warm':>12}{'first, ms':>10}{'warm, µs':>10}{'MB':>13}")
     for name, count in counts.items():
-        print(f"{name:20}{count.to_first_poll / 1e6:>12.2f}{count.to_first_answer / 1e6:>12.2f}{count.warm / 1e6:>12.3f}"
-              f"{times.cold(name)[0] * 1e3:>10.2f}{times.warm(name)[0] * 1e6:>10.0f}{times.peak(name) / 2**20:>10.1f}")
+        print(f"{name:20}{count.to_first_poll / 1e6:>12.2f}{count.to_first_answer / 1e6:>16.2f}"
+              f"{count.warm / 1e6:>12.3f}"
+              f"{times.cold(name)[0] * 1e3:>10.2f}{times.warm(name)[0] * 1e6:>10.0f}{times.peak(name) / 2**20:>13.1f}")
 
 
 def print_sizes():

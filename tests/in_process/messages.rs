@@ -1,4 +1,4 @@
-//! Batches, as SQS and the orders table's stream deliver them to the functions.
+//! Batches of the queues and of the orders table's stream, in process.
 
 use std::{
     sync::{Arc, Mutex},
@@ -8,26 +8,27 @@ use std::{
 use aws_lambda_events::sqs::SqsEvent;
 use order_relay::sink::{AwsRelaySink, RelaySink};
 use orders_domain::{
-    Command, Decision, Lock, MemoryStore, OrderStore, Placement, Status, TicketId, TicketReplica,
-    TicketRule, Timestamp, decide,
+    Command, Decision, Lock, OrderStore, Placement, Status, TicketId, TicketReplica, TicketRule,
+    Timestamp, decide,
 };
 use orders_lambda::{
     BoxError, clock,
     queue::{Message, Outcome, Visibility, process},
     stream::{self, Change, Record},
 };
+use orders_testing::MemoryStore;
+use orders_testing::order_with_hold;
 use orders_tests::{
-    aws_responses, gateway::context, measures::Measures, orders::placed,
-    stale_read_store::StaleReadStore,
+    aws_responses, gateway::context, measures::Measures, stale_read_store::StaleReadStore,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// Remembers which message was hidden for how long.
+/// Records the receipt handles and the visibility timeouts.
 #[derive(Default)]
-struct Hidden(Mutex<Vec<(String, Duration)>>);
+struct RecordedVisibility(Mutex<Vec<(String, Duration)>>);
 
-impl Visibility for Hidden {
+impl Visibility for RecordedVisibility {
     async fn set_visibility_timeout(
         &self,
         receipt_handle: &str,
@@ -46,7 +47,7 @@ fn ticket_event(kind: &str, version: u64) -> String {
     event.to_string()
 }
 
-/// A batch of messages called `m0`, `m1`, ... with handles `r0`, `r1`, ...
+/// A batch of messages `m0`, `m1`, ... with receipt handles `r0`, `r1`, ...
 fn batch(bodies: &[&str]) -> SqsEvent {
     let mut event: Value =
         serde_json::from_str(include_str!("../support/fixtures/sqs_batch.json")).unwrap();
@@ -62,13 +63,13 @@ fn batch(bodies: &[&str]) -> SqsEvent {
     serde_json::from_value(event).unwrap()
 }
 
-/// The ids of the messages that stay in the queue, and what was hidden.
+/// Returns the ids of the failed messages, and the visibility timeouts.
 async fn deliver(store: &MemoryStore, batch: &SqsEvent) -> (Vec<String>, Vec<(String, Duration)>) {
-    let hidden = Hidden::default();
+    let delays = RecordedVisibility::default();
     let handler = async |message: Message<'_>| ticket_events::handle(store, message).await;
-    let response = process(batch, &context(), clock::now(), &hidden, &handler).await.unwrap();
-    let stay = response.batch_item_failures.into_iter().map(|failure| failure.item_identifier);
-    (stay.collect(), hidden.0.into_inner().unwrap())
+    let response = process(batch, &context(), clock::now(), &delays, &handler).await.unwrap();
+    let failed = response.batch_item_failures.into_iter().map(|failure| failure.item_identifier);
+    (failed.collect(), delays.0.into_inner().unwrap())
 }
 
 async fn stored_version(store: &MemoryStore) -> Option<u64> {
@@ -78,77 +79,83 @@ async fn stored_version(store: &MemoryStore) -> Option<u64> {
 }
 
 #[tokio::test]
-async fn a_bad_message_stays_alone_and_its_batch_mates_are_applied() {
+async fn invalid_message_does_not_block_its_batch() {
     let store = MemoryStore::default();
     let created = ticket_event("TicketCreated", 0);
     let updated = ticket_event("TicketUpdated", 1);
-    let (stay, hidden) = deliver(&store, &batch(&[&created, "not json", "", &updated])).await;
-    assert_eq!(stay, ["m1", "m2"]);
-    // They need not wait: they will be no better later.
-    let at_once = |handle: &str| (handle.to_owned(), Duration::ZERO);
-    assert_eq!(hidden, [at_once("r1"), at_once("r2")]);
+    let (failed, delays) = deliver(&store, &batch(&[&created, "not json", "", &updated])).await;
+    assert_eq!(failed, ["m1", "m2"]);
+    // A retry would not help: no visibility timeout.
+    let immediate = |handle: &str| (handle.to_owned(), Duration::ZERO);
+    assert_eq!(delays, [immediate("r1"), immediate("r2")]);
     assert_eq!(stored_version(&store).await, Some(1));
 }
 
 #[tokio::test]
-async fn an_event_after_a_gap_stays_for_a_moment() {
+async fn ticket_event_after_a_gap_is_retried_later() {
     let store = MemoryStore::default();
     let created = ticket_event("TicketCreated", 0);
     let later = ticket_event("TicketUpdated", 2);
-    let (stay, hidden) = deliver(&store, &batch(&[&created, &later, &created])).await;
-    assert_eq!(stay, ["m1"]);
-    assert_eq!(hidden, [("r1".to_owned(), Duration::from_secs(2))]);
+    let (failed, delays) = deliver(&store, &batch(&[&created, &later, &created])).await;
+    assert_eq!(failed, ["m1"]);
+    assert_eq!(delays, [("r1".to_owned(), Duration::from_secs(2))]);
     assert_eq!(stored_version(&store).await, Some(0));
 }
 
 #[tokio::test]
-async fn a_batch_out_of_time_keeps_what_it_has_not_done() {
+async fn unfinished_messages_stay_after_the_deadline() {
     let created = ticket_event("TicketCreated", 0);
     let mut context = context();
     context.deadline = 0;
     let handler = async |_: Message<'_>| std::future::pending().await;
     let event = batch(&[&created, &created]);
     let response =
-        process(&event, &context, clock::now(), &Hidden::default(), &handler).await.unwrap();
-    let stay: Vec<_> = response
+        process(&event, &context, clock::now(), &RecordedVisibility::default(), &handler)
+            .await
+            .unwrap();
+    let failed: Vec<_> = response
         .batch_item_failures
         .iter()
         .map(|failure| failure.item_identifier.as_str())
         .collect();
-    assert_eq!(stay, ["m0", "m1"]);
+    assert_eq!(failed, ["m0", "m1"]);
 }
 
 #[tokio::test]
-async fn a_message_without_an_id_brings_the_whole_batch_again() {
+async fn message_without_an_id_fails_the_batch() {
     let mut event = batch(&["not json"]);
     event.records[0].message_id = Some(String::new());
-    let handler = async |_: Message<'_>| panic!("it is not handled");
-    assert!(process(&event, &context(), clock::now(), &Hidden::default(), &handler).await.is_err());
+    let handler = async |_: Message<'_>| panic!("called for a message without an id");
+    assert!(
+        process(&event, &context(), clock::now(), &RecordedVisibility::default(), &handler)
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
-async fn a_late_charge_that_still_sees_its_own_orders_lock_looks_again() {
+async fn late_payment_retries_after_a_stale_lock_read() {
     let store = StaleReadStore::default();
-    let order = placed(7, 30);
+    let order = order_with_hold(7, 30);
     store.apply_ticket(&order.ticket, TicketRule::FirstOrNext).await.unwrap();
     store.place(&Placement { order: order.clone(), takeover: None }).await.unwrap();
     let command = Command::Expire { now: order.expires_at };
-    let Decision::Apply(expiry) = decide(&order, &command) else { panic!("it is due") };
+    let Decision::Apply(expiry) = decide(&order, &command) else { panic!("a due order") };
     store.commit(&expiry).await.unwrap();
     let lock = Lock::Held { by: order.id, until: order.expires_at };
     store.old_tickets.lock().unwrap().push(TicketReplica { ticket: order.ticket.clone(), lock });
 
     let detail = json!({"id": "p1", "orderId": order.id.to_string()});
     let body = json!({"detail-type": "PaymentCreated", "detail": detail}).to_string();
-    // By this function's clock the hold has not lapsed yet.
+    // The hold is still active by this function's clock.
     let message = Message { body: &body, receive_count: 1 };
-    let handled = payment_events::handle(&store, order.created_at, message).await.unwrap();
-    assert_eq!(handled, Outcome::Done);
+    let outcome = payment_events::handle(&store, order.created_at, message).await.unwrap();
+    assert_eq!(outcome, Outcome::Done);
     let paid = store.find(order.id).await.unwrap().unwrap();
     assert_eq!((paid.status.name(), paid.refunds_due.len()), ("paid", 0));
 }
 
-/// A record of the stream with these images.
+/// A stream record with these images.
 fn record(old: Option<&Value>, new: Option<&Value>) -> String {
     let mut batch: Value =
         serde_json::from_str(include_str!("../support/fixtures/stream_batch.json")).unwrap();
@@ -165,7 +172,7 @@ fn record(old: Option<&Value>, new: Option<&Value>) -> String {
 }
 
 #[test]
-fn a_record_tells_what_an_order_was_and_is() {
+fn stream_record_has_the_old_and_the_new_order() {
     let batch: Value =
         serde_json::from_str(include_str!("../support/fixtures/stream_batch.json")).unwrap();
     let image = &batch["Records"][0]["dynamodb"]["NewImage"];
@@ -176,12 +183,12 @@ fn a_record_tells_what_an_order_was_and_is() {
     let records = stream::read(&text).unwrap();
     assert_eq!(records[0].sequence_number, "222");
     let change = records[0].change.as_ref().unwrap().as_ref().unwrap();
-    assert_eq!(change.before, Some(placed(7, 30)));
+    assert_eq!(change.before, Some(order_with_hold(7, 30)));
     assert_eq!((&change.after.status, change.after.version.number()), (&Status::Cancelled, 1));
 }
 
 #[test]
-fn a_change_without_what_the_order_is_now_is_no_removal() {
+fn record_without_a_new_image_is_not_a_removal() {
     let batch =
         include_str!("../support/fixtures/stream_batch.json").replace("NewImage", "NwImage");
     let records = stream::read(&batch).unwrap();
@@ -189,7 +196,7 @@ fn a_change_without_what_the_order_is_now_is_no_removal() {
 }
 
 #[test]
-fn a_row_that_was_no_order_is_one_once_it_is_mended_and_no_longer_one_once_it_is_removed() {
+fn invalid_row_can_be_repaired_or_removed() {
     let batch: Value =
         serde_json::from_str(include_str!("../support/fixtures/stream_batch.json")).unwrap();
     let good = &batch["Records"][0]["dynamodb"]["NewImage"];
@@ -200,14 +207,14 @@ fn a_row_that_was_no_order_is_one_once_it_is_mended_and_no_longer_one_once_it_is
         let change = records.into_iter().next().unwrap().change;
         change.map(|change| change.map(|change| (change.before, change.after)))
     };
-    assert_eq!(change_of(Some(&bad), Some(good)).unwrap(), Some((None, placed(7, 30))));
+    assert_eq!(change_of(Some(&bad), Some(good)).unwrap(), Some((None, order_with_hold(7, 30))));
     assert_eq!(change_of(Some(&bad), None).unwrap(), None);
     assert!(change_of(Some(good), Some(&bad)).is_err());
     assert!(change_of(None, Some(&bad)).is_err());
 }
 
 #[tokio::test]
-async fn an_event_applied_over_a_gap_is_counted_and_no_other() {
+async fn version_gap_metric_counts_only_applied_gaps() {
     let measures = Measures::default();
     let _guard = metrics::set_default_local_recorder(&measures);
     let store = MemoryStore::default();
@@ -225,11 +232,11 @@ async fn an_event_applied_over_a_gap_is_counted_and_no_other() {
 }
 
 #[tokio::test]
-async fn every_change_that_is_told_is_counted_with_the_time_it_took_to_tell() {
+async fn relay_counts_each_event_with_its_lag() {
     let measures = Measures::default();
     let _guard = metrics::set_default_local_recorder(&measures);
-    let sink = aws_responses::relay_sink(aws_responses::well);
-    let mut changes = vec![(None, placed(7, 30), "OrdersPlaced")];
+    let sink = aws_responses::relay_sink(aws_responses::success);
+    let mut changes = vec![(None, order_with_hold(7, 30), "OrdersPlaced")];
     let pay = |payment: &str| Command::Pay {
         payment_id: payment.parse().unwrap(),
         ticket_is_free: false,
@@ -240,7 +247,7 @@ async fn every_change_that_is_told_is_counted_with_the_time_it_took_to_tell() {
         (vec![Command::Expire { now: Timestamp::MAX }], "OrdersExpired"),
         (vec![Command::Cancel, pay("p1")], "RefundsDue"),
     ] {
-        let mut orders = vec![placed(7, 30)];
+        let mut orders = vec![order_with_hold(7, 30)];
         for command in &commands {
             let Decision::Apply(change) = decide(orders.last().unwrap(), command) else { panic!() };
             orders.push(change.order().clone());
@@ -259,95 +266,95 @@ async fn every_change_that_is_told_is_counted_with_the_time_it_took_to_tell() {
     }
 }
 
-/// Placements of so many orders.
+/// Records of placements of this many orders.
 fn placements(count: u8) -> Vec<Record<'static>> {
     let placement = |byte: u8| {
-        let after = placed(byte, 30);
+        let after = order_with_hold(byte, 30);
         let change = Ok(Some(Change { before: None, at: after.created_at, after }));
         Record { raw: "", sequence_number: byte.to_string(), change }
     };
     (0..count).map(placement).collect()
 }
 
-/// How a relay of three placements ends when AWS answers so.
-async fn relayed(
-    answer: impl Fn(&str, &Value) -> aws_responses::Answer + Send + Sync + 'static,
+/// Relays three placements with these AWS responses. Returns the first unfinished record.
+async fn relay_with(
+    response: impl Fn(&str, &Value) -> aws_responses::AwsResponse + Send + Sync + 'static,
 ) -> Option<String> {
-    let now = placed(0, 30).created_at;
+    let now = order_with_hold(0, 30).created_at;
     let deadline = Instant::now() + Duration::from_mins(1);
-    order_relay::relay(&aws_responses::relay_sink(answer), now, deadline, &placements(3)).await
+    order_relay::relay(&aws_responses::relay_sink(response), now, deadline, &placements(3)).await
 }
 
 #[tokio::test]
-async fn what_the_bus_and_the_queue_take_is_done() {
-    assert_eq!(relayed(aws_responses::well).await, None);
+async fn relay_finishes_an_accepted_batch() {
+    assert_eq!(relay_with(aws_responses::success).await, None);
 }
 
 #[tokio::test]
-async fn an_event_among_others_that_the_bus_refuses_is_not_done() {
-    let refuses_the_second = |operation: &str, request: &Value| {
-        let (status, mut answer) = aws_responses::well(operation, request);
+async fn relay_reports_a_rejected_event() {
+    let reject_second = |operation: &str, request: &Value| {
+        let (status, mut response) = aws_responses::success(operation, request);
         if operation == "PutEvents" {
             let second = request["Entries"].as_array().unwrap().len().saturating_sub(2);
-            answer["FailedEntryCount"] = json!(1);
-            answer["Entries"][second] = json!({"ErrorCode": "ThrottlingException"});
+            response["FailedEntryCount"] = json!(1);
+            response["Entries"][second] = json!({"ErrorCode": "ThrottlingException"});
         }
-        (status, answer)
+        (status, response)
     };
-    assert_eq!(relayed(refuses_the_second).await.as_deref(), Some("1"));
+    assert_eq!(relay_with(reject_second).await.as_deref(), Some("1"));
 }
 
 #[tokio::test]
-async fn an_expiry_among_others_that_the_queue_refuses_is_not_done() {
-    let refuses_the_second = |operation: &str, request: &Value| {
-        let (status, mut answer) = aws_responses::well(operation, request);
+async fn relay_reports_a_rejected_expiry() {
+    let reject_second = |operation: &str, request: &Value| {
+        let (status, mut response) = aws_responses::success(operation, request);
         if operation == "SendMessageBatch" {
-            let sent = answer["Successful"].as_array_mut().unwrap().remove(1);
-            answer["Failed"] =
+            let sent = response["Successful"].as_array_mut().unwrap().remove(1);
+            response["Failed"] =
                 json!([{"Id": sent["Id"], "Code": "InternalError", "SenderFault": false}]);
         }
-        (status, answer)
+        (status, response)
     };
-    assert_eq!(relayed(refuses_the_second).await.as_deref(), Some("1"));
+    assert_eq!(relay_with(reject_second).await.as_deref(), Some("1"));
 }
 
 #[tokio::test]
-async fn where_the_bus_or_the_queue_fails_nothing_is_done() {
+async fn relay_reports_the_first_record_of_a_failed_call() {
     for failing in ["PutEvents", "SendMessageBatch"] {
-        let not_done = relayed(move |operation, request| {
+        let not_done = relay_with(move |operation, request| {
             if operation == failing {
                 (500, json!({"__type": "InternalFailure"}))
             } else {
-                aws_responses::well(operation, request)
+                aws_responses::success(operation, request)
             }
         });
         assert_eq!(not_done.await.as_deref(), Some("0"), "{failing}");
     }
 }
 
-/// A relay sink that records the AWS calls.
-fn kept() -> (AwsRelaySink, Arc<Mutex<Vec<Value>>>) {
+/// A relay sink, and the AWS requests that it sends.
+fn recording_sink() -> (AwsRelaySink, Arc<Mutex<Vec<Value>>>) {
     let requests = Arc::new(Mutex::new(Vec::new()));
-    let keep = Arc::clone(&requests);
+    let recorded = Arc::clone(&requests);
     let sink = aws_responses::relay_sink(move |operation, request| {
-        keep.lock().unwrap().push(request.clone());
-        aws_responses::well(operation, request)
+        recorded.lock().unwrap().push(request.clone());
+        aws_responses::success(operation, request)
     });
     (sink, requests)
 }
 
 #[tokio::test]
-async fn a_message_that_asks_for_an_expiry_waits_until_its_time_or_for_as_long_as_a_queue_can() {
-    let (sink, requests) = kept();
+async fn expiry_message_delay_is_capped_at_900_seconds() {
+    let (sink, requests) = recording_sink();
     let now = clock::now();
     let in_seconds = |seconds| now.plus(Duration::from_secs(seconds));
     let times = [Timestamp::from_epoch_ms(0).unwrap(), in_seconds(30), in_seconds(3_600)];
-    let expiries: Vec<_> = (0..).map(|byte| placed(byte, 30).id).zip(times).collect();
+    let expiries: Vec<_> = (0..).map(|byte| order_with_hold(byte, 30).id).zip(times).collect();
     assert_eq!(sink.send_expiries(&expiries).await, [true; 3]);
     let request = requests.lock().unwrap().pop().unwrap();
     assert!(request["QueueUrl"].as_str().unwrap().ends_with("/expiries"));
     let entries = request["Entries"].as_array().unwrap();
-    // However long this took: the second's time is nearer now.
+    // The second delay depends on the time since `now`.
     for ((entry, (order_id, _)), delay) in
         entries.iter().zip(&expiries).zip([0..=0, 1..=30, 900..=900])
     {
@@ -358,8 +365,8 @@ async fn a_message_that_asks_for_an_expiry_waits_until_its_time_or_for_as_long_a
 }
 
 #[tokio::test]
-async fn a_record_is_buried_as_it_came() {
-    let (sink, requests) = kept();
+async fn dead_lettered_record_is_unmodified() {
+    let (sink, requests) = recording_sink();
     sink.dead_letter("{garbled").await.unwrap();
     let request = requests.lock().unwrap().pop().unwrap();
     assert!(request["QueueUrl"].as_str().unwrap().ends_with("/poison"));
@@ -367,8 +374,8 @@ async fn a_record_is_buried_as_it_came() {
 }
 
 #[tokio::test]
-async fn a_schedule_that_is_there_already_or_gone_already_is_as_it_should_be() {
-    let order = placed(1, 600);
+async fn schedule_calls_are_idempotent() {
+    let order = order_with_hold(1, 600);
     for (status, code, expected) in [
         (409, "ConflictException", (true, false)),
         (404, "ResourceNotFoundException", (false, true)),

@@ -1,21 +1,19 @@
-//! The events' schemas in docs/ and the code, one held to the other.
+//! Agreement of the event schemas in docs/ with the code.
 
 use orders_contracts::{OutgoingEvent, PaymentEvent, SOURCE, TicketEvent};
 use orders_domain::{Command, Decision, Order, OrderEvent, OrderId, PaymentId, decide};
-use orders_tests::{
-    orders::placed,
-    schemas::{ORDER_EVENTS, PAYMENT_EVENTS, TICKET_EVENTS, examples, validator},
-};
+use orders_testing::order_with_hold;
+use orders_tests::schemas::{ORDER_EVENTS, PAYMENT_EVENTS, TICKET_EVENTS, examples, validator};
 use serde_json::{Value, json};
 
-/// The order after a command, and the event that tells of it.
+/// Returns the order after a command, and its event.
 fn after(order: &Order, command: &Command) -> (Order, Value) {
     let Decision::Apply(change) = decide(order, command) else { panic!("{command:?}") };
     let event = OrderEvent::between(Some(order), change.order()).unwrap();
     (change.order().clone(), published(&event, change.order()))
 }
 
-/// The event as a rule's target gets it.
+/// The event in the form of a rule target.
 fn published(event: &OrderEvent, order: &Order) -> Value {
     let event = OutgoingEvent::new(event, order, order.expires_at).unwrap();
     let detail: Value = serde_json::from_str(&event.detail).unwrap();
@@ -28,9 +26,9 @@ fn pay(payment: &str, ticket_is_free: bool) -> Command {
 }
 
 #[test]
-fn what_is_published_is_as_the_schema_says() {
+fn published_events_match_the_schema() {
     let schema = validator(ORDER_EVENTS);
-    let order = placed(7, 30);
+    let order = order_with_hold(7, 30);
     let created = published(&OrderEvent::Created, &order);
     let (paid, bought) = after(&order, &pay("p1", false));
     let (_, already_paid) = after(&paid, &pay("p2", false));
@@ -51,7 +49,7 @@ fn what_is_published_is_as_the_schema_says() {
     ] {
         assert!(schema.is_valid(event), "{event:#}");
     }
-    // It says which is which.
+    // The schema depends on the type.
     for (kind, event) in
         [("OrderPaid", &created), ("OrderCreated", &bought), ("OrderLost", &cancel)]
     {
@@ -62,8 +60,8 @@ fn what_is_published_is_as_the_schema_says() {
 }
 
 #[test]
-fn each_example_is_as_the_schema_says_and_is_understood() {
-    for (schema, is_understood) in [
+fn schema_examples_are_valid_and_parse() {
+    for (schema, parses) in [
         (ORDER_EVENTS, (|_| true) as fn(&str) -> bool),
         (TICKET_EVENTS, |event| TicketEvent::parse(event).is_ok()),
         (PAYMENT_EVENTS, |event| PaymentEvent::parse(event).is_ok()),
@@ -74,7 +72,7 @@ fn each_example_is_as_the_schema_says_and_is_understood() {
         for (name, example) in examples {
             assert_eq!(example["detail-type"], name);
             assert!(validator.is_valid(&example), "{example:#}");
-            assert!(is_understood(&example.to_string()), "{example:#}");
+            assert!(parses(&example.to_string()), "{example:#}");
         }
     }
     let real: Value =
@@ -82,7 +80,7 @@ fn each_example_is_as_the_schema_says_and_is_understood() {
     assert!(validator(TICKET_EVENTS).is_valid(&real));
 }
 
-/// An event with parts of its `detail` in the place of others; null takes one away.
+/// An event with changed fields of its `detail`; null removes a field.
 fn with(kind: &str, source: &str, detail: &Value, other: &Value) -> Value {
     let mut detail = detail.clone();
     for (name, value) in other.as_object().unwrap() {
@@ -95,13 +93,13 @@ fn with(kind: &str, source: &str, detail: &Value, other: &Value) -> Value {
 }
 
 #[test]
-fn a_ticket_event_is_good_for_the_schema_if_it_is_good_for_the_code() {
+fn ticket_schema_and_parser_agree() {
     let schema = validator(TICKET_EVENTS);
     let detail = json!({"id": "t1", "title": "Concert", "price": 20, "version": 0});
-    let check = |kind: &str, other: Value, is_good: bool| {
+    let check = |kind: &str, other: Value, is_valid: bool| {
         let event = with(kind, "tickets", &detail, &other);
-        assert_eq!(schema.is_valid(&event), is_good, "the schema: {event}");
-        assert_eq!(TicketEvent::parse(&event.to_string()).is_ok(), is_good, "the code: {event}");
+        assert_eq!(schema.is_valid(&event), is_valid, "schema: {event}");
+        assert_eq!(TicketEvent::parse(&event.to_string()).is_ok(), is_valid, "parser: {event}");
     };
     for kind in ["TicketCreated", "TicketUpdated"] {
         check(kind, json!({}), true);
@@ -109,7 +107,7 @@ fn a_ticket_event_is_good_for_the_schema_if_it_is_good_for_the_code() {
     for kind in ["TicketDeleted", "ticketcreated", "PaymentCreated", ""] {
         check(kind, json!({}), false);
     }
-    for (field, good, bad) in [
+    for (field, valid, invalid) in [
         (
             "id",
             vec![json!("t1"), json!("!~"), json!("x".repeat(128))],
@@ -156,22 +154,22 @@ fn a_ticket_event_is_good_for_the_schema_if_it_is_good_for_the_code() {
         ),
         ("userId", vec![json!(7), json!({}), json!(null)], vec![]),
     ] {
-        let values = good.into_iter().map(|value| (value, true));
-        for (value, is_good) in values.chain(bad.into_iter().map(|value| (value, false))) {
-            check("TicketCreated", json!({ field: value }), is_good);
+        let values = valid.into_iter().map(|value| (value, true));
+        for (value, is_valid) in values.chain(invalid.into_iter().map(|value| (value, false))) {
+            check("TicketCreated", json!({ field: value }), is_valid);
         }
         check("TicketCreated", json!({ field: null }), field == "userId");
     }
 }
 
 #[test]
-fn every_price_that_can_be_is_good_for_the_schema() {
+fn ticket_schema_accepts_every_price() {
     let schema = validator(TICKET_EVENTS);
     let detail = json!({"id": "t1", "title": "Concert", "price": 0, "version": 0});
     let mut random = fastrand::Rng::with_seed(1);
-    let few = (0..100_000_u64).step_by(7);
-    let any = (0..10_000).map(|_| random.u64(0..=999_999_999_999));
-    for cents in few.chain(any) {
+    let small = (0..100_000_u64).step_by(7);
+    let large = (0..10_000).map(|_| random.u64(0..=999_999_999_999));
+    for cents in small.chain(large) {
         let written: Value =
             serde_json::from_str(&format!("{}.{:02}", cents / 100, cents % 100)).unwrap();
         let event = with("TicketCreated", "tickets", &detail, &json!({ "price": written }));
@@ -180,14 +178,14 @@ fn every_price_that_can_be_is_good_for_the_schema() {
 }
 
 #[test]
-fn a_payment_event_is_good_for_the_schema_if_it_is_good_for_the_code() {
+fn payment_schema_and_parser_agree() {
     let schema = validator(PAYMENT_EVENTS);
     let order = OrderId::from_bytes([0xab; 16]).to_string();
     let detail = json!({"id": "p1", "orderId": order});
-    let check = |kind: &str, other: Value, is_good: bool| {
+    let check = |kind: &str, other: Value, is_valid: bool| {
         let event = with(kind, "payments", &detail, &other);
-        assert_eq!(schema.is_valid(&event), is_good, "the schema: {event}");
-        assert_eq!(PaymentEvent::parse(&event.to_string()).is_ok(), is_good, "the code: {event}");
+        assert_eq!(schema.is_valid(&event), is_valid, "schema: {event}");
+        assert_eq!(PaymentEvent::parse(&event.to_string()).is_ok(), is_valid, "parser: {event}");
     };
     check("PaymentCreated", json!({}), true);
     check("PaymentCreated", json!({"stripeId": "ch_1", "amount": null}), true);
@@ -197,9 +195,9 @@ fn a_payment_event_is_good_for_the_schema_if_it_is_good_for_the_code() {
     {
         check("PaymentCreated", json!({ "id": id }), false);
     }
-    let no_orders =
+    let invalid_ids =
         ["", "x", &order.to_uppercase(), &order.replace('-', ""), &format!("{{{order}}}")];
-    for id in no_orders {
+    for id in invalid_ids {
         check("PaymentCreated", json!({ "orderId": id }), false);
     }
     for id in [json!(null), json!(7)] {

@@ -1,90 +1,89 @@
-//! Buyers: impatient, forgetful, quick with the mouse, late with the money.
+//! Simulated buyers: they repeat requests, reuse keys, cancel, and pay late.
 
 use std::{sync::Arc, time::Duration};
 
-use orders_tests::history::{Answer, Asked, Charge};
+use orders_tests::history::{Operation, Outcome, Payment};
 
 use crate::{
-    coverage::Observed, queues::QueueName, requests::Sent, seller::ticket_id, world::World,
+    coverage::Observed, queues::QueueName, requests::FunctionCall, seller::ticket_id, world::World,
 };
 
-/// Somebody who buys.
+/// A simulated buyer.
 struct Buyer {
     world: Arc<World>,
     name: String,
     orders: Vec<String>,
-    /// Which key was used for which ticket.
+    /// Used keys, each with its ticket.
     keys: Vec<(String, String)>,
 }
 
-/// Does some errands, and then no more.
-pub(crate) async fn shop(world: Arc<World>, number: u64) {
+/// Runs a buyer for a number of actions.
+pub(crate) async fn run_buyer(world: Arc<World>, number: u64) {
     let name = format!("buyer-{number}");
     let mut buyer = Buyer { world, name, orders: Vec::new(), keys: Vec::new() };
     buyer.world.sleep_ms(0..=3_000).await;
-    for _ in 0..buyer.world.plan.errands {
-        buyer.think().await;
-        buyer.errand().await;
+    for _ in 0..buyer.world.plan.actions {
+        buyer.pause().await;
+        buyer.act().await;
     }
 }
 
 impl Buyer {
-    /// Waits: hardly at all, for some time, or until just before, at or after the end of a hold.
-    async fn think(&self) {
+    /// Waits a moment, up to a hold, or until just before, at or after the end of a hold.
+    async fn pause(&self) {
         let world = &self.world;
         let hold_ms = u64::try_from(world.plan.hold.as_millis()).expect("a short hold");
-        match world.roll(0..=9) {
+        match world.random(0..=9) {
             0..=3 => world.sleep_ms(0..=30).await,
             4..=6 => world.sleep_ms(0..=hold_ms).await,
             _ => {
                 let now_ms = world.now_ms();
-                let lapses_ms = world.state().promises.next_lapse_ms(now_ms);
-                let wait_ms = lapses_ms.map_or(0, |at_ms| at_ms + world.roll(0..=3) - 2 - now_ms);
+                let lapse_ms = world.state().promises.next_lapse_ms(now_ms);
+                let wait_ms = lapse_ms.map_or(0, |at_ms| at_ms + world.random(0..=3) - 2 - now_ms);
                 tokio::time::sleep(Duration::from_millis(wait_ms)).await;
             }
         }
     }
 
-    async fn errand(&mut self) {
-        match self.world.roll(0..=99) {
+    async fn act(&mut self) {
+        match self.world.random(0..=99) {
             0..=44 => self.buy().await,
             45..=59 => self.pay(),
             60..=69 => self.cancel().await,
             70..=74 => self.show().await,
             75..=78 => self.list().await,
             79..=85 => self.read_foreign_order().await,
-            86..=92 => self.try_old_key().await,
+            86..=92 => self.reuse_key().await,
             93..=96 => self.send_invalid_request().await,
-            97 => self.pay_for_nothing(),
-            _ => self.world.garble_stream(),
+            97 => self.pay_without_order(),
+            _ => self.world.insert_poison_record(),
         }
     }
 
     fn any_ticket(&self) -> String {
-        // The last one is never made.
-        let made = self.world.plan.tickets;
-        let number = self.world.roll(0..=10 * made);
-        ticket_id(if number == 0 { made } else { number % made })
+        // The last ticket is never created.
+        let tickets = self.world.plan.tickets;
+        let number = self.world.random(0..=10 * tickets);
+        ticket_id(if number == 0 { tickets } else { number % tickets })
     }
 
     fn any_order(&self) -> Option<String> {
         self.world.state().rng.choice(&self.orders).cloned()
     }
 
-    /// Asks for a ticket, again and again while nobody says what has become of it; and then pays,
-    /// or not.
+    /// Orders a ticket, with a repeat after an unknown outcome, and sometimes pays.
     async fn buy(&mut self) {
         let ticket = self.any_ticket();
-        let key = self.world.comes_to(70).then(|| self.new_key(&ticket));
+        let key = self.world.chance(70).then(|| self.new_key(&ticket));
         for _ in 0..3 {
-            let answer = self.click(&ticket, key.as_ref()).await;
-            if answer != Answer::Unknown {
+            let outcome = self.submit(&ticket, key.as_ref()).await;
+            if outcome != Outcome::Unknown {
                 break;
             }
             self.world.sleep_ms(0..=5_000).await;
         }
-        if self.world.comes_to(40) {
-            self.think().await;
+        if self.world.chance(40) {
+            self.pause().await;
             self.pay();
         }
     }
@@ -95,70 +94,72 @@ impl Buyer {
         key
     }
 
-    /// One click, or two.
-    async fn click(&mut self, ticket: &str, key: Option<&String>) -> Answer {
-        let asked = Asked::Place { ticket: ticket.to_owned(), key: key.cloned() };
+    /// Sends a request, or two at once.
+    async fn submit(&mut self, ticket: &str, key: Option<&String>) -> Outcome {
+        let operation = Operation::Place { ticket: ticket.to_owned(), key: key.cloned() };
         let world = Arc::clone(&self.world);
-        let answer = if world.comes_to(15) {
-            world.count(Observed::DoubleClick);
-            let (one, two) =
-                tokio::join!(world.ask(&self.name, asked.clone()), world.ask(&self.name, asked));
-            self.remember(&one);
-            two
+        let outcome = if world.chance(15) {
+            world.count(Observed::ConcurrentRepeat);
+            let (first, second) = tokio::join!(
+                world.call_api(&self.name, operation.clone()),
+                world.call_api(&self.name, operation)
+            );
+            self.remember(&first);
+            second
         } else {
-            world.ask(&self.name, asked).await
+            world.call_api(&self.name, operation).await
         };
-        self.remember(&answer);
-        answer
+        self.remember(&outcome);
+        outcome
     }
 
-    fn remember(&mut self, answer: &Answer) {
-        if let Answer::Order(order) = answer
+    fn remember(&mut self, outcome: &Outcome) {
+        if let Outcome::Order(order) = outcome
             && !self.orders.contains(&order.order)
         {
             self.orders.push(order.order.clone());
         }
     }
 
-    /// Sends an earlier request again, sometimes for another ticket.
-    async fn try_old_key(&mut self) {
+    /// Repeats an earlier key, sometimes for another ticket.
+    async fn reuse_key(&mut self) {
         let old = self.world.state().rng.choice(&self.keys).cloned();
         let Some((key, ticket)) = old else { return };
-        let ticket = if self.world.comes_to(40) { self.any_ticket() } else { ticket };
-        self.click(&ticket, Some(&key)).await;
+        let ticket = if self.world.chance(40) { self.any_ticket() } else { ticket };
+        self.submit(&ticket, Some(&key)).await;
     }
 
-    /// Pays for an order, sometimes twice, sometimes with the same payment told twice.
+    /// Pays for an order: once, twice, or with a repeated event.
     fn pay(&self) {
         let Some(order) = self.any_order() else { return };
-        let payment = self.charge(&order);
-        match self.world.roll(0..=9) {
-            0..=1 => drop(self.charge(&order)),
-            2 => self.world.deliver(QueueName::Payments, &payment),
+        let event = self.make_payment(&order);
+        match self.world.random(0..=9) {
+            0..=1 => drop(self.make_payment(&order)),
+            2 => self.world.deliver(QueueName::Payments, &event),
             _ => {}
         }
     }
 
-    /// Pays for an order that there is not.
-    fn pay_for_nothing(&self) {
+    /// Pays for an order that does not exist.
+    fn pay_without_order(&self) {
         let number = self.world.state().rng.u128(..);
-        self.world.count(Observed::ChargedForNothing);
-        self.charge(&uuid::Uuid::from_u128(number).to_string());
+        self.world.count(Observed::PaymentWithoutOrder);
+        self.make_payment(&uuid::Uuid::from_u128(number).to_string());
     }
 
-    /// Charges the buyer. Returns the event that tells of it.
-    fn charge(&self, order: &str) -> String {
+    /// Makes a payment and delivers its event. Returns the event.
+    fn make_payment(&self, order: &str) -> String {
         let world = &self.world;
         let at_ms = world.now_ms();
         let mut state = world.state();
-        let payment = format!("payment-{}", state.history.charges.len());
-        let charge = Charge { payment: payment.clone(), order: order.to_owned(), at_ms };
-        state.promises.charged(&charge);
-        state.history.charges.push(charge);
+        let id = format!("payment-{}", state.history.payments.len());
+        let payment = Payment { id: id.clone(), order: order.to_owned(), at_ms };
+        state.promises.payment_made(&payment);
+        state.history.payments.push(payment);
         drop(state);
-        world.tell(|| format!("{}: {payment} for {order}", self.name));
+        world.log(|| format!("{}: {id} for {order}", self.name));
         let event = format!(
-            r#"{{"version":"0","detail-type":"PaymentCreated","source":"payments","detail":{{"id":"{payment}","orderId":"{order}","amount":1}}}}"#
+            r#"{{"version":"0","detail-type":"PaymentCreated","source":"payments","detail":{{"id":"{id}","orderId":"{order}","amount":1}}}}"#
         );
         world.deliver(QueueName::Payments, &event);
         event
@@ -166,43 +167,48 @@ impl Buyer {
 
     async fn cancel(&self) {
         let Some(order) = self.any_order() else { return };
-        self.world.ask(&self.name, Asked::Cancel { order }).await;
+        self.world.call_api(&self.name, Operation::Cancel { order }).await;
     }
 
     async fn show(&self) {
         let Some(order) = self.any_order() else { return };
-        self.world.ask(&self.name, Asked::Show { order }).await;
+        self.world.call_api(&self.name, Operation::Show { order }).await;
     }
 
     async fn list(&self) {
-        self.world.ask(&self.name, Asked::List).await;
+        self.world.call_api(&self.name, Operation::List).await;
     }
 
-    /// Tries somebody's order.
+    /// Reads or cancels an order of any buyer.
     async fn read_foreign_order(&self) {
-        let somebodys = self.world.state().promises.order_ids();
-        let Some(order) = self.world.state().rng.choice(&somebodys).cloned() else { return };
-        let asked =
-            if self.world.comes_to(50) { Asked::Show { order } } else { Asked::Cancel { order } };
-        self.world.ask(&self.name, asked).await;
+        let orders = self.world.state().promises.order_ids();
+        let Some(order) = self.world.state().rng.choice(&orders).cloned() else { return };
+        let operation = if self.world.chance(50) {
+            Operation::Show { order }
+        } else {
+            Operation::Cancel { order }
+        };
+        self.world.call_api(&self.name, operation).await;
     }
 
-    /// Sends what makes no sense, or asks whether anything has changed.
+    /// Sends an invalid request, or a conditional read.
     async fn send_invalid_request(&self) {
         let (order, name) = (self.any_order().unwrap_or_default(), self.name.as_str());
-        let sent = match self.world.roll(0..=3) {
-            0 => Sent::new("create-order", name, "", "", &[], "{"),
-            1 => Sent::new("list-orders", name, "", "cursor=?&limit=0", &[], ""),
-            2 => Sent::new("cancel-order", name, "..", "", &[], ""),
-            _ => Sent::new("show-order", name, &order, "", &[("if-none-match", "*")], ""),
+        let call = match self.world.random(0..=3) {
+            0 => FunctionCall::new("create-order", name, "", "", &[], "{"),
+            1 => FunctionCall::new("list-orders", name, "", "cursor=?&limit=0", &[], ""),
+            2 => FunctionCall::new("cancel-order", name, "..", "", &[], ""),
+            _ => FunctionCall::new("show-order", name, &order, "", &[("if-none-match", "*")], ""),
         };
-        let Some(told) = sent.respond(&self.world).await else { return };
-        match told.status {
+        let Some(response) = call.run(&self.world).await else { return };
+        match response.status {
             304 => self.world.count(Observed::Unchanged),
             400 => self.world.count(Observed::BadRequest),
             404 => self.world.count(Observed::NotFound),
             503 => self.world.count(Observed::Unavailable),
-            status => self.world.broken(format!("nonsense is answered {status}")),
+            status => {
+                self.world.report_violation(format!("promise 13: {status} for an invalid request"))
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a run can meet and what can come of it, each with a count.
+//! Counts of injected faults and observed results.
 
 macro_rules! counted {
     ($(#[$doc:meta])* $kind:ident { $($variant:ident = $name:literal),* $(,)? }) => {
@@ -17,39 +17,39 @@ macro_rules! counted {
 }
 
 counted! {
-    /// What goes wrong.
+    /// An injected fault.
     Fault {
         Conflict = "a transaction conflicts for too long",
-        Throttle = "the store is throttled",
-        ServerError = "the store answers 5xx",
+        Throttle = "the store throttles a request",
+        ServerError = "the store returns 5xx",
         Slow = "every call of a function is slow",
-        Hang = "the store hangs until the call times out",
+        Hang = "the store does not reply until the call times out",
         LateEffect = "a call times out and takes effect later",
         ReplyLost = "the reply is lost after the commit",
         Crash = "a function crashes between two calls",
-        AnswerLost = "the buyer never hears the answer",
+        ResponseLost = "a response to a buyer is lost",
         DuplicateDelivery = "a message is delivered twice",
         DelayedDelivery = "a message is delivered late",
         SharedReceive = "two functions receive a message at once",
         DeleteLost = "a handled message is not deleted",
-        HideFailed = "a message's wait cannot be set",
-        EventRefused = "the bus refuses some events of a call",
-        PutFailed = "the bus refuses a call",
-        PutReplyLost = "the bus takes events and the reply is lost",
-        ExpiryRefused = "the queue refuses some expiries of a call",
-        RelaySinkFailed = "an expiry cannot be set, or a record not buried",
-        TicketUntold = "a ticket's version is never told",
+        VisibilityFailed = "a visibility timeout cannot be set",
+        EventRefused = "the bus rejects some events of a call",
+        PutFailed = "the bus rejects a call",
+        PutReplyLost = "the bus accepts events and the reply is lost",
+        ExpiryRefused = "the queue rejects some expiries of a call",
+        RelaySinkFailed = "a call of the scheduler or a queue fails",
+        TicketNotPublished = "a ticket version is not published",
         ScheduleLate = "a schedule fires late",
         ScheduleTwice = "a schedule fires twice",
         ScheduleNever = "a schedule never fires: its message is dead-lettered",
-        ClockSkew = "a function's clock is off",
-        PoisonMessage = "a message makes no sense",
-        PoisonRecord = "a stream record makes no sense",
+        ClockSkew = "a function's clock is wrong",
+        PoisonMessage = "a message is invalid",
+        PoisonRecord = "a stream record is invalid",
     }
 }
 
 counted! {
-    /// What happens.
+    /// A result of the service.
     Observed {
         Placed = "placed",
         TakenOver = "placed by takeover",
@@ -61,16 +61,16 @@ counted! {
         PaidLate = "expired -> paid",
         RefundAlreadyPaid = "paid: refund due",
         RefundCancelled = "cancelled: refund due",
-        RefundTaken = "expired: refund due",
-        TicketFirst = "a ticket becomes known",
-        TicketNext = "a ticket's next version",
-        TicketOverGap = "a ticket's version over a gap",
-        TicketRefused = "a ticket's version does not apply",
+        RefundTicketTaken = "expired: refund due",
+        TicketFirst = "first version of a ticket applied",
+        TicketNext = "next version of a ticket applied",
+        TicketOverGap = "version of a ticket applied over a gap",
+        TicketRefused = "version of a ticket not applied",
         Created = "201",
         Repeated = "201 to a repeat",
         Shown = "200",
         Listed = "200 to a list",
-        Let = "204",
+        CancelAccepted = "204",
         Unchanged = "304",
         BadRequest = "400",
         NotFound = "404",
@@ -79,23 +79,23 @@ counted! {
         OrderPaid = "409 paid",
         KeyReused = "422",
         Unavailable = "503",
-        NoAnswer = "no answer",
-        DoubleClick = "double click",
-        Scheduled = "an expiry is scheduled",
-        Unscheduled = "a schedule is taken back",
-        SentStraight = "an expiry is sent straight to its queue",
-        ComesAgain = "a message waits in its queue",
-        OutOfOrder = "a message overtakes another",
-        RelayedAgain = "a stream batch comes again",
-        PublishedAgain = "an event is published again",
-        DeadLettered = "a message is dead-lettered",
-        Redriven = "a dead letter is sent again",
-        Buried = "a record is buried",
-        ChargedForNothing = "a charge names no order",
+        NoResponse = "no response",
+        ConcurrentRepeat = "two requests at once",
+        Scheduled = "schedule created",
+        ScheduleDeleted = "schedule deleted",
+        ExpiryQueued = "expiry sent to its queue",
+        RetryScheduled = "message retried later",
+        OutOfOrder = "message overtakes another",
+        BatchRetried = "stream batch retried",
+        PublishedAgain = "event published again",
+        DeadLettered = "message dead-lettered",
+        Redriven = "dead letter redriven",
+        RecordDeadLettered = "stream record dead-lettered",
+        PaymentWithoutOrder = "payment without an order",
     }
 }
 
-/// How often each was met.
+/// Number of occurrences of each fault and result.
 #[derive(Clone, Debug)]
 pub(crate) struct Coverage {
     faults: Vec<u64>,
@@ -130,7 +130,7 @@ impl Coverage {
         self.faults.iter().sum()
     }
 
-    /// Every line of the table: what, and how often.
+    /// Returns the lines of the printed table: name and count.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let faults = Fault::ALL.iter().map(|fault| fault.name()).zip(self.faults.iter().copied());
         let observed = Observed::ALL.iter().map(|observed| observed.name());

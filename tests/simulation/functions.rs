@@ -1,4 +1,4 @@
-//! The three functions behind queues: receive, handle, delete what is done.
+//! The three functions with a queue: receive, handle, and delete the finished messages.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,10 +15,10 @@ use crate::{
     world::World,
 };
 
-/// How many invocations of one function handle its queue at once.
+/// Concurrent invocations of a function.
 const CONCURRENCY: usize = 2;
 
-/// The queue as a function reaches it.
+/// Queue access of a function.
 struct SimulatedVisibility(Arc<Invocation>, QueueName);
 
 impl Visibility for SimulatedVisibility {
@@ -30,20 +30,20 @@ impl Visibility for SimulatedVisibility {
         let Self(invocation, queue) = self;
         let world = &invocation.world;
         invocation.pause().await;
-        if world.fault(Fault::HideFailed) {
-            return Err(Fault::HideFailed.name().into());
+        if world.fault(Fault::VisibilityFailed) {
+            return Err(Fault::VisibilityFailed.name().into());
         }
         let until_ms = world.now_ms() + time.as_secs() * 1_000;
-        world.state().queue(*queue).hide(receipt_handle.parse()?, until_ms);
-        world.count(Observed::ComesAgain);
+        world.state().queue(*queue).set_visibility(receipt_handle.parse()?, until_ms);
+        world.count(Observed::RetryScheduled);
         world.messages[*queue as usize].notify_waiters();
         invocation.pause().await;
         Ok(())
     }
 }
 
-/// Handles the queues for as long as the run lasts.
-pub(crate) fn start_handling(world: &Arc<World>) {
+/// Starts the functions for the whole run.
+pub(crate) fn start_consumers(world: &Arc<World>) {
     for queue in QueueName::ALL {
         for _ in 0..CONCURRENCY {
             tokio::task::spawn_local(handle_queue(Arc::clone(world), queue));
@@ -52,7 +52,7 @@ pub(crate) fn start_handling(world: &Arc<World>) {
 }
 
 async fn handle_queue(world: Arc<World>, queue: QueueName) {
-    let news = &world.messages[queue as usize];
+    let arrivals = &world.messages[queue as usize];
     loop {
         let now_ms = world.now_ms();
         let next_ms = world.state().queue(queue).next_visible_ms();
@@ -60,11 +60,11 @@ async fn handle_queue(world: Arc<World>, queue: QueueName) {
             Some(next_ms) if next_ms <= now_ms => {}
             Some(next_ms) => {
                 let wait = Duration::from_millis(next_ms - now_ms);
-                drop(tokio::time::timeout(wait, news.notified()).await);
+                drop(tokio::time::timeout(wait, arrivals.notified()).await);
                 continue;
             }
             None => {
-                news.notified().await;
+                arrivals.notified().await;
                 continue;
             }
         }
@@ -76,7 +76,7 @@ async fn handle_queue(world: Arc<World>, queue: QueueName) {
     }
 }
 
-/// Gives a batch to its function and deletes what the function does not name as failed.
+/// Handles a batch and deletes the messages not reported as failed.
 async fn handle_batch(world: &Arc<World>, queue: QueueName, batch: &[Received]) {
     let event = sqs_event(batch);
     let Some(failed) = handle(world, queue, &event).await else { return };
@@ -88,7 +88,7 @@ async fn handle_batch(world: &Arc<World>, queue: QueueName, batch: &[Received]) 
     }
 }
 
-/// The ids of the messages that failed; nothing, if the whole batch did.
+/// Returns the ids of the failed messages, or `None` if the whole batch failed.
 async fn handle(world: &Arc<World>, queue: QueueName, event: &SqsEvent) -> Option<Vec<String>> {
     let function = match queue {
         QueueName::Tickets => "ticket-events",
@@ -143,23 +143,23 @@ fn sqs_event(batch: &[Received]) -> SqsEvent {
 }
 
 impl World {
-    /// Puts a message in a queue, to be seen after this time.
+    /// Sends a message with a delay.
     pub(crate) fn send(&self, queue: QueueName, body: String, delay_ms: u64) {
         let visible_at_ms = self.now_ms() + delay_ms;
         self.state().queue(queue).send(body, visible_at_ms);
         self.messages[queue as usize].notify_waiters();
     }
 
-    /// Has the bus bring an event to a queue: at least once, at some time.
+    /// Delivers an event from the bus to a queue, at least once, at a random time.
     pub(crate) fn deliver(&self, queue: QueueName, body: &str) {
         let times = if self.fault(Fault::DuplicateDelivery) { 2 } else { 1 };
         for _ in 0..times {
             let longest_ms = if self.fault(Fault::DelayedDelivery) { 120_000 } else { 500 };
-            let delay_ms = self.roll(0..=longest_ms);
+            let delay_ms = self.random(0..=longest_ms);
             self.send(queue, body.to_owned(), delay_ms);
         }
         if self.fault(Fault::PoisonMessage) {
-            let poison = format!("poison {}", self.roll(0..=999_999));
+            let poison = format!("poison {}", self.random(0..=999_999));
             self.state().promises.poison.push((queue, poison.clone()));
             self.send(queue, poison, 0);
         }
@@ -185,7 +185,7 @@ impl World {
         drop(guard);
         for message in &batch {
             if self.fault(Fault::SharedReceive) {
-                self.state().queue(queue).hide(message.receipt, now_ms);
+                self.state().queue(queue).set_visibility(message.receipt, now_ms);
                 self.messages[queue as usize].notify_waiters();
             }
         }

@@ -1,5 +1,5 @@
-//! One invocation of a function: its clock, its end by a crash or by Lambda, and the store as the
-//! function reaches it, over a network that loses things.
+//! An invocation of a function: its clock, its end by a crash or a time-out, and its faulty access
+//! to the store.
 
 use std::{
     pin::pin,
@@ -26,18 +26,18 @@ use crate::{
     world::{World, timestamp},
 };
 
-/// The functions' timeout, as in the template.
+/// Timeout of the functions, as in the template.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the SDK waits for an answer.
+/// Timeout of an AWS call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a slow call takes there or back, so that it is still in time.
+/// Longest latency of a slow call that does not time out.
 const LONGEST_SLOW_MS: u64 = 2_900;
-/// How long the store tries again what conflicts with others, with a last call that hangs.
+/// Longest time of conflict retries, including a last call that times out.
 const LONGEST_CONFLICT_MS: u64 = 7_000;
-/// How much later a call may still take effect that nobody waits for any more.
+/// Longest delay of a write after its call has timed out.
 const LATE_EFFECT_MS: u64 = 40_000;
 
-/// One invocation of a function.
+/// An invocation of a function.
 pub(crate) struct Invocation {
     pub(crate) world: Arc<World>,
     pub(crate) function: &'static str,
@@ -46,13 +46,13 @@ pub(crate) struct Invocation {
     slow: bool,
     crashed: AtomicBool,
     has_placed: AtomicBool,
-    /// Whether a call went wrong.
-    troubled: AtomicBool,
-    /// How many writes there had been when it began.
+    /// Whether a call has failed.
+    call_failed: AtomicBool,
+    /// Number of writes before the invocation.
     writes_before: u64,
 }
 
-/// Runs a function's code once; nothing, if it crashes or takes too long.
+/// Runs a function once. Returns `None` if the function crashes or times out.
 pub(crate) async fn invoke<T>(
     world: &Arc<World>,
     function: &'static str,
@@ -69,7 +69,7 @@ pub(crate) async fn invoke<T>(
         slow: world.fault(Fault::Slow),
         crashed: AtomicBool::new(false),
         has_placed: AtomicBool::new(false),
-        troubled: AtomicBool::new(false),
+        call_failed: AtomicBool::new(false),
         writes_before: world.state().promises.writes,
     });
     let mut code = pin!(tokio::time::timeout(TIMEOUT, code(Arc::clone(&invocation))));
@@ -82,12 +82,12 @@ pub(crate) async fn invoke<T>(
 }
 
 impl Invocation {
-    /// The time by this function's clock.
+    /// Time of this function's clock.
     pub(crate) fn now(&self) -> Timestamp {
         timestamp(self.world.now_ms().saturating_add_signed(self.skew_ms))
     }
 
-    /// What Lambda tells the function.
+    /// Lambda context of the invocation.
     pub(crate) fn context(&self) -> Context {
         let mut context = Context::default();
         "simulated".clone_into(&mut context.request_id);
@@ -95,7 +95,7 @@ impl Invocation {
         context
     }
 
-    /// When its work must stop, a moment before Lambda ends it.
+    /// Deadline of the work, shortly before Lambda's timeout.
     pub(crate) fn deadline(&self) -> Instant {
         self.started + TIMEOUT - Duration::from_millis(500)
     }
@@ -104,24 +104,24 @@ impl Invocation {
         SimulatedStore(Arc::clone(self))
     }
 
-    /// Whether it has placed an order, whatever it has heard of that.
+    /// Whether the invocation has placed an order, with or without a reply.
     pub(crate) fn has_placed(&self) -> bool {
         self.has_placed.load(Relaxed)
     }
 
-    /// Whether it has a reason not to know an outcome: a call went wrong, or others were in its way
-    /// again and again.
-    pub(crate) fn may_be_at_a_loss(&self) -> bool {
+    /// Whether a 503 is allowed: a call has failed, or concurrent writes can have exhausted the
+    /// attempts.
+    pub(crate) fn may_be_unavailable(&self) -> bool {
         let others = self.world.state().promises.writes - self.writes_before;
-        self.slow || self.troubled.load(Relaxed) || others >= MAX_ATTEMPTS as u64
+        self.slow || self.call_failed.load(Relaxed) || others >= MAX_ATTEMPTS as u64
     }
 
-    /// A call goes out, or its answer comes in: somebody else may come first, and this invocation
-    /// may crash.
+    /// Waits for a call to reach its destination, or for its reply: other tasks run, and the
+    /// invocation may crash.
     pub(crate) async fn pause(&self) {
         self.world.state().steps += 1;
         if self.world.fault(Fault::Crash) {
-            self.world.tell(|| format!("  {} crashes", self.function));
+            self.world.log(|| format!("  {} crashes", self.function));
             self.crashed.store(true, Relaxed);
             std::future::pending::<()>().await;
         }
@@ -132,13 +132,13 @@ impl Invocation {
         }
     }
 
-    /// The SDK gives up on an answer.
+    /// Waits for the timeout of a call.
     pub(crate) async fn time_out(&self) {
         tokio::time::sleep(CALL_TIMEOUT).await;
     }
 }
 
-/// The store, as a function reaches it.
+/// Store access of a function.
 pub(crate) struct SimulatedStore(Arc<Invocation>);
 
 impl SimulatedStore {
@@ -166,7 +166,7 @@ impl SimulatedStore {
             let late = Arc::clone(invocation);
             tokio::task::spawn_local(async move {
                 late.world.sleep_ms(0..=LATE_EFFECT_MS).await;
-                late.world.tell(|| format!("{}: a call takes effect late", late.function));
+                late.world.log(|| format!("{}: a call takes effect late", late.function));
                 drop(effect(&late));
             });
             invocation.time_out().await;
@@ -182,7 +182,7 @@ impl SimulatedStore {
     }
 
     fn unavailable<T>(&self, fault: Fault) -> Result<T, StoreError> {
-        self.0.troubled.store(true, Relaxed);
+        self.0.call_failed.store(true, Relaxed);
         Err(StoreError::Unavailable(fault.name().into()))
     }
 }

@@ -1,13 +1,13 @@
-//! The whole service in one thread, with every function's own code, on a store, queues, a bus, a
-//! scheduler, a stream and a clock in memory; and everything that can go wrong between them, by dice.
+//! The whole service in one thread: every function's own code, on an in-memory store, queues, bus,
+//! scheduler, stream and clock, with random faults between them.
 //!
-//! A seed decides what happens; the same seed, the same history. Of every run the promises of the
-//! design are checked, after every write, answer and event and when all has come to its end.
+//! A seed determines the whole run. The promises are checked after every write, response and event,
+//! and at the end of the run.
 //!
-//! | variable | says |
+//! | variable | meaning |
 //! |---|---|
-//! | `ORDERS_SIMULATION_SEEDS` | how many seeds to run |
-//! | `ORDERS_SIMULATION_FIRST_SEED` | which is the first; if it is the only one, its story is told |
+//! | `ORDERS_SIMULATION_SEEDS` | number of seeds |
+//! | `ORDERS_SIMULATION_FIRST_SEED` | first seed; the log of a single seed is printed |
 
 mod buyers;
 mod coverage;
@@ -27,14 +27,14 @@ mod writes;
 
 use crate::{run::run, sweep::Sweep};
 
-/// How many seeds CI runs.
+/// Number of seeds in CI.
 const SEEDS: u64 = 20_000;
 
 #[test]
-fn every_promise_is_kept_whatever_goes_wrong() {
+fn every_promise_holds_under_faults() {
     let sweep = Sweep::from_env(SEEDS);
     let summary = sweep.run();
-    sweep::show(&summary);
+    sweep::print(&summary);
     if sweep.seeds >= SEEDS {
         let never: Vec<_> = summary
             .coverage
@@ -42,15 +42,15 @@ fn every_promise_is_kept_whatever_goes_wrong() {
             .filter(|(_, count)| *count == 0)
             .map(|(name, _)| name)
             .collect();
-        assert!(never.is_empty(), "never met: {never:#?}");
+        assert!(never.is_empty(), "never occurred: {never:#?}");
     }
 }
 
 #[test]
-fn the_same_seed_has_the_same_history() {
+fn same_seed_has_the_same_history() {
     for seed in 0..40 {
         let (one, two) = (run(seed, true), run(seed, true));
-        assert_eq!(one.story, two.story, "seed {seed}");
+        assert_eq!(one.log, two.log, "seed {seed}");
         assert_eq!(one.history, two.history, "seed {seed}");
     }
 }

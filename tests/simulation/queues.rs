@@ -1,9 +1,9 @@
-//! Queues as SQS has them: at least once, in no order, a message hidden while somebody has it, and a
-//! dead-letter queue for what has been received too often.
+//! Queues with the guarantees of SQS: at-least-once delivery in any order, a visibility timeout,
+//! and a dead-letter queue after too many receives.
 
 use fastrand::Rng;
 
-/// Which queue.
+/// Name of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QueueName {
     Tickets,
@@ -15,7 +15,7 @@ impl QueueName {
     pub(crate) const ALL: [Self; 3] = [Self::Tickets, Self::Payments, Self::Expiries];
 }
 
-/// As in the template.
+// As in the template.
 const VISIBILITY_TIMEOUT_MS: u64 = 60_000;
 const MAX_RECEIVE_COUNT: u32 = 10;
 const BATCH_SIZE: usize = 10;
@@ -37,13 +37,13 @@ pub(crate) struct Queued {
     receipt: u64,
 }
 
-/// A message as somebody has received it.
+/// A received message.
 pub(crate) struct Received {
     pub(crate) id: u64,
     pub(crate) receipt: u64,
     pub(crate) body: String,
     pub(crate) receive_count: u32,
-    /// Whether an older message was passed over.
+    /// Whether an older visible message was not received first.
     pub(crate) overtook: bool,
 }
 
@@ -53,38 +53,39 @@ impl Queue {
     }
 
     pub(crate) fn send(&mut self, body: String, visible_at_ms: u64) {
-        let id = self.number();
+        let id = self.next_number();
         self.messages.push(Queued { id, body, visible_at_ms, receive_count: 0, receipt: 0 });
     }
 
-    fn number(&mut self) -> u64 {
+    fn next_number(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
 
-    /// When there is something to receive.
+    /// Returns the time of the next visible message.
     pub(crate) fn next_visible_ms(&self) -> Option<u64> {
         self.messages.iter().map(|message| message.visible_at_ms).min()
     }
 
-    /// Some of what is visible, in any order. What was received too often is moved aside.
+    /// Receives some of the visible messages, in any order. Dead-letters messages with too many
+    /// receives.
     pub(crate) fn receive(&mut self, now_ms: u64, rng: &mut Rng) -> Vec<Received> {
         let visible = |message: &Queued| message.visible_at_ms <= now_ms;
-        let (worn, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.messages)
+        let (exhausted, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.messages)
             .into_iter()
             .partition(|it| visible(it) && it.receive_count >= MAX_RECEIVE_COUNT);
         self.messages = rest;
-        self.dead.extend(worn.into_iter().map(|message| message.body));
+        self.dead.extend(exhausted.into_iter().map(|message| message.body));
         let mut chosen: Vec<usize> =
             (0..self.messages.len()).filter(|at| visible(&self.messages[*at])).collect();
         let oldest = chosen.first().copied();
         rng.shuffle(&mut chosen);
         chosen.truncate(rng.usize(1..=BATCH_SIZE));
-        chosen.into_iter().map(|at| self.hand_out(at, now_ms, oldest != Some(at))).collect()
+        chosen.into_iter().map(|at| self.deliver(at, now_ms, oldest != Some(at))).collect()
     }
 
-    fn hand_out(&mut self, at: usize, now_ms: u64, overtook: bool) -> Received {
-        let receipt = self.number();
+    fn deliver(&mut self, at: usize, now_ms: u64, overtook: bool) -> Received {
+        let receipt = self.next_number();
         let message = &mut self.messages[at];
         message.visible_at_ms = now_ms + VISIBILITY_TIMEOUT_MS;
         message.receive_count += 1;
@@ -98,8 +99,8 @@ impl Queue {
         }
     }
 
-    /// Hides a message from now on, or shows it again; nothing, if somebody else has it by now.
-    pub(crate) fn hide(&mut self, receipt: u64, until_ms: u64) {
+    /// Sets the visibility of a message. No effect if the message was received again.
+    pub(crate) fn set_visibility(&mut self, receipt: u64, until_ms: u64) {
         if let Some(message) = self.messages.iter_mut().find(|it| it.receipt == receipt) {
             message.visible_at_ms = until_ms;
         }

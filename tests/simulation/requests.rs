@@ -1,4 +1,4 @@
-//! Requests of the HTTP API, from API Gateway's event to its answer, and what no answer may say.
+//! HTTP requests, from API Gateway's event to the response, and checks of each response.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use lambda_http::Body;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use orders_domain::OrderId;
 use orders_lambda::http::respond;
-use orders_tests::history::{Answer, Asked, Request};
+use orders_tests::history::{Operation, Outcome, Request};
 
 use crate::{
     coverage::{Fault, Observed},
@@ -14,14 +14,14 @@ use crate::{
     world::World,
 };
 
-/// A request on its way: as API Gateway hands it to a function.
-pub(crate) struct Sent {
+/// A request to a function, as an API Gateway event.
+pub(crate) struct FunctionCall {
     function: &'static str,
     event: String,
 }
 
-impl Sent {
-    /// A request of a buyer. `path` ends in the order's id, where there is one.
+impl FunctionCall {
+    /// Builds the event of a request. `id` is the order id of the path.
     pub(crate) fn new(
         function: &'static str,
         buyer: &str,
@@ -39,19 +39,19 @@ impl Sent {
         Self { function, event }
     }
 
-    /// The function's answer, if there is one.
-    pub(crate) async fn respond(&self, world: &Arc<World>) -> Option<Told> {
-        let told =
-            invoke(world, self.function, async |invocation| self.run(invocation).await).await;
-        let status = told.as_ref().map(|told| told.status);
-        world.tell(|| format!("{} answers {status:?}", self.function));
+    /// Runs the function. Returns `None` without a response.
+    pub(crate) async fn run(&self, world: &Arc<World>) -> Option<FunctionResponse> {
+        let response =
+            invoke(world, self.function, async |invocation| self.invoke(invocation).await).await;
+        let status = response.as_ref().map(|response| response.status);
+        world.log(|| format!("{} responds {status:?}", self.function));
         if status.is_some_and(|status| status >= 500 && status != 503) {
-            world.broken(format!("promise 13: a {status:?} answers {}", self.event));
+            world.report_violation(format!("promise 13: {status:?} for {}", self.event));
         }
-        told
+        response
     }
 
-    async fn run(&self, invocation: Arc<Invocation>) -> Told {
+    async fn invoke(&self, invocation: Arc<Invocation>) -> FunctionResponse {
         let (context, now) = (invocation.context(), invocation.now());
         let (store, hold) = (invocation.store(), invocation.world.plan.hold);
         let new_id = |now| {
@@ -61,35 +61,39 @@ impl Sent {
         let event = self.event.as_str();
         let response = match self.function {
             "create-order" => {
-                respond(event, &context, now, |call| {
-                    create_order::handle(&store, hold, new_id, call)
+                respond(event, &context, now, |request| {
+                    create_order::handle(&store, hold, new_id, request)
                 })
                 .await
             }
             "show-order" => {
-                respond(event, &context, now, |call| show_order::handle(&store, call)).await
+                respond(event, &context, now, |request| show_order::handle(&store, request)).await
             }
             "list-orders" => {
-                respond(event, &context, now, |call| list_orders::handle(&store, call)).await
+                respond(event, &context, now, |request| list_orders::handle(&store, request)).await
             }
-            _ => respond(event, &context, now, |call| cancel_order::handle(&store, call)).await,
+            _ => {
+                respond(event, &context, now, |request| cancel_order::handle(&store, request)).await
+            }
         };
-        if response.status_code == 503 && !invocation.may_be_at_a_loss() {
-            invocation.world.broken(format!("promise 6: 503 for no reason answers {event}"));
+        if response.status_code == 503 && !invocation.may_be_unavailable() {
+            invocation
+                .world
+                .report_violation(format!("promise 6: 503 without a failed call for {event}"));
         }
-        Told::new(response, invocation.has_placed())
+        FunctionResponse::new(response, invocation.has_placed())
     }
 }
 
-/// What a function has answered.
-pub(crate) struct Told {
+/// Response of a function.
+pub(crate) struct FunctionResponse {
     pub(crate) status: i64,
     body: String,
     /// Whether the function has placed an order.
     has_placed: bool,
 }
 
-impl Told {
+impl FunctionResponse {
     fn new(response: ApiGatewayV2httpResponse, has_placed: bool) -> Self {
         let body = match response.body {
             Some(Body::Text(text)) => text,
@@ -98,76 +102,90 @@ impl Told {
         Self { status: response.status_code, body, has_placed }
     }
 
-    /// The answer to this, if it is one that may be given.
-    fn to(&self, asked: &Asked) -> Option<(Answer, Observed)> {
-        let answer = Answer::read(asked, self.status.try_into().ok()?, &self.body)?;
-        let observed = match (&answer, asked) {
-            (Answer::Order(_), Asked::Place { .. }) if self.has_placed => Observed::Created,
-            (Answer::Order(_), Asked::Place { .. }) => Observed::Repeated,
-            (Answer::Order(_), _) => Observed::Shown,
-            (Answer::Orders(_), _) => Observed::Listed,
-            (Answer::Cancelled, _) => Observed::Let,
-            (Answer::Reserved, _) => Observed::Reserved,
-            (Answer::Sold, _) => Observed::Sold,
-            (Answer::NoSuchTicket | Answer::NoSuchOrder, _) => Observed::NotFound,
-            (Answer::KeyReused, _) => Observed::KeyReused,
-            (Answer::OrderPaid, _) => Observed::OrderPaid,
-            (Answer::Unknown, _) => Observed::Unavailable,
+    /// Returns the outcome of the response, or `None` if the API does not allow the response.
+    fn outcome(&self, operation: &Operation) -> Option<(Outcome, Observed)> {
+        let outcome = Outcome::read(operation, self.status.try_into().ok()?, &self.body)?;
+        let observed = match (&outcome, operation) {
+            (Outcome::Order(_), Operation::Place { .. }) if self.has_placed => Observed::Created,
+            (Outcome::Order(_), Operation::Place { .. }) => Observed::Repeated,
+            (Outcome::Order(_), _) => Observed::Shown,
+            (Outcome::Orders(_), _) => Observed::Listed,
+            (Outcome::Cancelled, _) => Observed::CancelAccepted,
+            (Outcome::Reserved, _) => Observed::Reserved,
+            (Outcome::Sold, _) => Observed::Sold,
+            (Outcome::NoSuchTicket | Outcome::NoSuchOrder, _) => Observed::NotFound,
+            (Outcome::KeyReused, _) => Observed::KeyReused,
+            (Outcome::OrderPaid, _) => Observed::OrderPaid,
+            (Outcome::Unknown, _) => Observed::Unavailable,
         };
-        Some((answer, observed))
+        Some((outcome, observed))
     }
 }
 
 impl World {
-    /// Asks for something, as a buyer.
-    pub(crate) async fn ask(self: &Arc<Self>, buyer: &str, asked: Asked) -> Answer {
+    /// Sends a request of a buyer and records the outcome.
+    pub(crate) async fn call_api(self: &Arc<Self>, buyer: &str, operation: Operation) -> Outcome {
         let from_ms = self.now_ms();
-        self.tell(|| format!("{buyer}: {asked:?}"));
-        let sent = self.sent(buyer, &asked);
-        let told = sent.respond(self).await;
-        let answer = match &told {
+        self.log(|| format!("{buyer}: {operation:?}"));
+        let call = self.function_call(buyer, &operation);
+        let response = call.run(self).await;
+        let outcome = match &response {
             None => {
-                self.count(Observed::NoAnswer);
-                Answer::Unknown
+                self.count(Observed::NoResponse);
+                Outcome::Unknown
             }
-            Some(told) => self.judged(buyer, &asked, told, from_ms),
+            Some(response) => self.check_response(buyer, &operation, response, from_ms),
         };
         self.latency().await;
-        let heard = if self.fault(Fault::AnswerLost) { Answer::Unknown } else { answer };
+        let received = if self.fault(Fault::ResponseLost) { Outcome::Unknown } else { outcome };
         let to_ms = self.now_ms();
-        let request =
-            Request { buyer: buyer.to_owned(), asked, from_ms, to_ms, answer: heard.clone() };
+        let request = Request {
+            buyer: buyer.to_owned(),
+            operation,
+            from_ms,
+            to_ms,
+            outcome: received.clone(),
+        };
         self.state().history.requests.push(request);
-        heard
+        received
     }
 
-    fn sent(&self, buyer: &str, asked: &Asked) -> Sent {
-        match asked {
-            Asked::Place { ticket, key } => {
+    fn function_call(&self, buyer: &str, operation: &Operation) -> FunctionCall {
+        match operation {
+            Operation::Place { ticket, key } => {
                 let correlation_id =
-                    self.state().promises.order_wanted(buyer, ticket, key.as_deref());
+                    self.state().promises.order_requested(buyer, ticket, key.as_deref());
                 let mut headers = vec![("x-correlation-id", correlation_id.as_str())];
                 headers.extend(key.as_ref().map(|key| ("idempotency-key", key.as_str())));
                 let body = format!(r#"{{"ticketId":"{ticket}"}}"#);
-                Sent::new("create-order", buyer, "", "", &headers, &body)
+                FunctionCall::new("create-order", buyer, "", "", &headers, &body)
             }
-            Asked::Show { order } => Sent::new("show-order", buyer, order, "", &[], ""),
-            Asked::List => Sent::new("list-orders", buyer, "", "limit=100", &[], ""),
-            Asked::Cancel { order } => {
-                self.state().promises.cancel_wanted(buyer, order);
-                Sent::new("cancel-order", buyer, order, "", &[], "")
+            Operation::Show { order } => FunctionCall::new("show-order", buyer, order, "", &[], ""),
+            Operation::List => FunctionCall::new("list-orders", buyer, "", "limit=100", &[], ""),
+            Operation::Cancel { order } => {
+                self.state().promises.cancel_requested(buyer, order);
+                FunctionCall::new("cancel-order", buyer, order, "", &[], "")
             }
         }
     }
 
-    fn judged(&self, buyer: &str, asked: &Asked, told: &Told, from_ms: u64) -> Answer {
-        let Some((answer, observed)) = told.to(asked) else {
-            self.broken(format!("{asked:?} is answered {} {}", told.status, told.body));
-            return Answer::Unknown;
+    fn check_response(
+        &self,
+        buyer: &str,
+        operation: &Operation,
+        response: &FunctionResponse,
+        from_ms: u64,
+    ) -> Outcome {
+        let Some((outcome, observed)) = response.outcome(operation) else {
+            self.report_violation(format!(
+                "unexpected response to {operation:?}: {} {}",
+                response.status, response.body
+            ));
+            return Outcome::Unknown;
         };
         let mut state = self.state();
         state.coverage.observed(observed);
-        state.promises.answered(buyer, asked, &answer, told.has_placed, from_ms);
-        answer
+        state.promises.check_response(buyer, operation, &outcome, response.has_placed, from_ms);
+        outcome
     }
 }

@@ -1,5 +1,5 @@
-//! The orders table's stream: every change in the order it was committed, in shards; each shard is
-//! read from its checkpoint, again and again until the relay is done with it.
+//! The orders table's stream: changes in commit order, in shards. Each shard is read from its
+//! checkpoint, and a batch is retried until the relay has finished it.
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -16,12 +16,12 @@ use crate::{
 const SHARDS: usize = 2;
 const BATCH_SIZE: u64 = 8;
 
-/// The stream.
+/// The stream of the orders table.
 #[derive(Default)]
 pub(crate) struct Stream {
     shards: [Shard; SHARDS],
     last_sequence_number: u64,
-    /// Records that make no sense, whole.
+    /// Invalid records.
     pub(crate) poison: Vec<String>,
 }
 
@@ -38,7 +38,7 @@ impl Stream {
         self.shard_of(after).records.push((sequence_number, record));
     }
 
-    /// Puts a record there that makes no sense.
+    /// Adds an invalid record.
     pub(crate) fn push_poison(&mut self) {
         let sequence_number = self.next_sequence_number();
         let record = format!(
@@ -53,7 +53,7 @@ impl Stream {
         format!("{:021}", self.last_sequence_number)
     }
 
-    /// All changes of one order are in one shard.
+    /// All changes of an order are in one shard.
     fn shard_of(&mut self, order: &Order) -> &mut Shard {
         &mut self.shards[usize::from(order.id.to_bytes()[15]) % SHARDS]
     }
@@ -70,8 +70,8 @@ impl Shard {
     }
 }
 
-/// Reads the shards for as long as the run lasts.
-pub(crate) fn start_reading(world: &Arc<World>) {
+/// Starts the relay on each shard for the whole run.
+pub(crate) fn start_relay(world: &Arc<World>) {
     for shard in 0..SHARDS {
         tokio::task::spawn_local(read_shard(Arc::clone(world), shard));
     }
@@ -80,7 +80,7 @@ pub(crate) fn start_reading(world: &Arc<World>) {
 async fn read_shard(world: Arc<World>, shard: usize) {
     let mut failures = 0_u32;
     loop {
-        let size = usize::try_from(world.roll(1..=BATCH_SIZE)).expect("a small number");
+        let size = usize::try_from(world.random(1..=BATCH_SIZE)).expect("a small number");
         // Lambda bisects a batch that fails.
         let batch =
             world.state().stream.shards[shard].batch((size >> failures.min(3)).max(1)).to_vec();
@@ -93,7 +93,7 @@ async fn read_shard(world: Arc<World>, shard: usize) {
         world.state().stream.shards[shard].checkpoint += done;
         if done < batch.len() {
             failures += 1;
-            world.count(Observed::RelayedAgain);
+            world.count(Observed::BatchRetried);
             world.sleep_ms(100..=2_000).await;
         } else {
             failures = 0;
@@ -101,20 +101,20 @@ async fn read_shard(world: Arc<World>, shard: usize) {
     }
 }
 
-/// Gives a batch to the relay. Returns how many records are done.
+/// Relays a batch. Returns the number of finished records.
 async fn relay(world: &Arc<World>, batch: &[(String, String)]) -> usize {
     let records: Vec<&str> = batch.iter().map(|(_, record)| record.as_str()).collect();
     let event = format!(r#"{{"Records":[{}]}}"#, records.join(","));
-    let answer = invoke(world, "order-relay", async |invocation| {
-        let records = stream::read(&event).expect("a batch is a batch");
+    let outcome = invoke(world, "order-relay", async |invocation| {
+        let records = stream::read(&event).expect("a valid batch");
         let sink = SimulatedRelaySink(Arc::clone(&invocation));
         let (now, deadline) = (invocation.now(), invocation.deadline());
         let not_done = order_relay::relay(&sink, now, deadline, &records).await;
         invocation.pause().await;
         not_done
     });
-    match answer.await {
-        // The first that is not done; one that is not there fails the whole batch.
+    match outcome.await {
+        // The first unfinished record. An unknown sequence number fails the whole batch.
         Some(Some(first)) => batch.iter().position(|(number, _)| *number == first).unwrap_or(0),
         Some(None) => batch.len(),
         None => 0,
@@ -122,8 +122,8 @@ async fn relay(world: &Arc<World>, batch: &[(String, String)]) -> usize {
 }
 
 impl World {
-    /// Now and then something is in the stream that no one has put there.
-    pub(crate) fn garble_stream(&self) {
+    /// Sometimes inserts an invalid record.
+    pub(crate) fn insert_poison_record(&self) {
         if self.fault(Fault::PoisonRecord) {
             self.state().stream.push_poison();
             self.records.notify_waiters();
@@ -131,7 +131,7 @@ impl World {
     }
 }
 
-/// A record as DynamoDB writes it (`NEW_AND_OLD_IMAGES`).
+/// A record in DynamoDB's format (`NEW_AND_OLD_IMAGES`).
 fn record(sequence_number: &str, before: Option<&Order>, after: &Order, now_ms: u64) -> String {
     let old_image = before.map(|order| format!(r#""OldImage":{},"#, image(order)));
     let (old_image, new_image) = (old_image.unwrap_or_default(), image(after));
@@ -157,7 +157,7 @@ fn image(order: &Order) -> String {
         order.correlation_id,
     );
     if let Status::Paid { payment_id } = status {
-        write!(image, r#","payment_id":{{"S":"{payment_id}"}}"#).expect("a string takes it");
+        write!(image, r#","payment_id":{{"S":"{payment_id}"}}"#).expect("a writable string");
     }
     if !order.refunds_due.is_empty() {
         let refunds: Vec<_> = order
@@ -171,7 +171,7 @@ fn image(order: &Order) -> String {
             })
             .collect();
         write!(image, r#","refunds_due":{{"L":[{}]}}"#, refunds.join(","))
-            .expect("a string takes it");
+            .expect("a writable string");
     }
     image.push('}');
     image

@@ -1,4 +1,4 @@
-//! Many seeds, on every core.
+//! Runs of many seeds, on all cores.
 
 use std::{
     env,
@@ -22,7 +22,7 @@ pub(crate) struct Sweep {
     pub(crate) seeds: u64,
 }
 
-/// What has come of them.
+/// Totals of a sweep.
 #[derive(Default)]
 pub(crate) struct Summary {
     seeds: u64,
@@ -49,9 +49,9 @@ impl Sweep {
     /// Runs all seeds.
     ///
     /// # Panics
-    /// If a promise is broken, with the story of the first seed that breaks one.
+    /// If a promise is violated, with the log of the first failing seed.
     pub(crate) fn run(&self) -> Summary {
-        let begun = Instant::now();
+        let started = Instant::now();
         let next = AtomicU64::new(self.first);
         let end = self.first + self.seeds;
         let summary = Mutex::new(Summary::default());
@@ -61,7 +61,7 @@ impl Sweep {
                 scope.spawn(|| {
                     while let Some(seed) = Some(next.fetch_add(1, Relaxed)).filter(|it| *it < end) {
                         let run = run(seed, false);
-                        if run.broken.is_some() {
+                        if run.violation.is_some() {
                             next.store(end, Relaxed);
                         }
                         summary.lock().expect("no run panics").add(&run);
@@ -70,30 +70,30 @@ impl Sweep {
             }
         });
         let mut summary = summary.into_inner().expect("no run panics");
-        summary.took = begun.elapsed();
+        summary.took = started.elapsed();
         if let Some(seed) = summary.failed {
-            panic!("{}", story_of(seed, seed - self.first + 1));
+            panic!("{}", failure_report(seed, seed - self.first + 1));
         }
         if self.seeds == 1 {
-            show_story(self.first);
+            print_log(self.first);
         }
         summary
     }
 }
 
-/// What happened in a run, and how to run it alone.
-fn story_of(seed: u64, tried: u64) -> String {
+/// Log and violation of a run, and the command to repeat it.
+fn failure_report(seed: u64, tried: u64) -> String {
     let run = run(seed, true);
     format!(
-        "{}\n\nseed {seed} (the {tried}th) breaks it: {}\nto run it alone: make soak SEEDS=1 FIRST={seed}",
-        run.story.join("\n"),
-        run.broken.unwrap_or_default(),
+        "{}\n\nseed {seed} (number {tried}) fails: {}\nrepeat: make soak SEEDS=1 FIRST={seed}",
+        run.log.join("\n"),
+        run.violation.unwrap_or_default(),
     )
 }
 
-#[expect(clippy::print_stdout, reason = "whoever asks for one seed wants to read its story")]
-fn show_story(seed: u64) {
-    println!("{}", run(seed, true).story.join("\n"));
+#[expect(clippy::print_stdout, reason = "output of a single seed")]
+fn print_log(seed: u64) {
+    println!("{}", run(seed, true).log.join("\n"));
 }
 
 impl Summary {
@@ -102,7 +102,7 @@ impl Summary {
         self.steps += run.steps;
         self.simulated_ms += run.simulated_ms;
         self.coverage.add(&run.coverage);
-        if run.broken.is_some() {
+        if run.violation.is_some() {
             self.failed = Some(self.failed.map_or(run.seed, |seed| seed.min(run.seed)));
         }
     }
@@ -119,22 +119,22 @@ impl Summary {
             ("steps", self.steps.to_string()),
             ("faults injected", self.coverage.faults().to_string()),
         ] {
-            writeln!(text, "{value:>12}  {name}").expect("a string takes it");
+            writeln!(text, "{value:>12}  {name}").expect("a writable string");
         }
         for (name, count) in self.coverage.lines() {
-            writeln!(text, "{count:>12}  {name}").expect("a string takes it");
+            writeln!(text, "{count:>12}  {name}").expect("a writable string");
         }
         text
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "it is for reading")]
+#[expect(clippy::cast_precision_loss, reason = "approximate figures for people")]
 fn as_f64(number: u64) -> f64 {
     number as f64
 }
 
-/// Prints what has come of them.
-#[expect(clippy::print_stdout, reason = "whoever soaks wants to see the figures")]
-pub(crate) fn show(summary: &Summary) {
+/// Prints the totals.
+#[expect(clippy::print_stdout, reason = "output of a sweep")]
+pub(crate) fn print(summary: &Summary) {
     println!("{}", summary.text());
 }

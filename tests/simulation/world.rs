@@ -1,7 +1,7 @@
-//! One run's world: its seed, its clock, what is in its queues, and what goes wrong in it.
+//! The world of a run: random numbers, clock, store, queues, stream and faults.
 //!
-//! Everything runs on one thread, on tokio's paused clock. Whoever calls a port waits there for a
-//! time that the seed decides, so the seed decides who comes next.
+//! All tasks run on one thread with tokio's paused clock. Each call of a port waits for a random
+//! time, so that the seed determines the order of all steps.
 
 use std::{
     ops::RangeInclusive,
@@ -10,7 +10,8 @@ use std::{
 };
 
 use fastrand::Rng;
-use orders_domain::{MemoryStore, Timestamp};
+use orders_domain::Timestamp;
+use orders_testing::MemoryStore;
 use orders_tests::history::History;
 use tokio::{sync::Notify, time::Instant};
 
@@ -19,39 +20,39 @@ use crate::{
     plan::Plan,
     promises::Promises,
     queues::{Queue, QueueName},
-    relay_sink::Outside,
+    relay_sink::External,
     stream::Stream,
 };
 
-/// When every run begins, in epoch milliseconds.
-const BEGINNING_MS: u64 = 1_700_000_000_000;
+/// Start of every run, in epoch milliseconds.
+const START_MS: u64 = 1_700_000_000_000;
 
-/// One run's world.
+/// The world of a run.
 pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) store: MemoryStore,
-    /// Wakes up whoever waits for messages of a queue.
+    /// Wakes the functions when a queue has a new message.
     pub(crate) messages: [Notify; 3],
-    /// Wakes up whoever waits for records of the stream.
+    /// Wakes the relay when the stream has a new record.
     pub(crate) records: Notify,
-    begun: Instant,
+    started: Instant,
     state: Mutex<State>,
 }
 
-/// What changes in a world.
+/// Mutable state of a world.
 pub(crate) struct State {
     pub(crate) rng: Rng,
-    /// Whether faults have stopped.
-    pub(crate) healed: bool,
+    /// Whether the faults have stopped.
+    pub(crate) faults_stopped: bool,
     pub(crate) steps: u64,
     pub(crate) coverage: Coverage,
     pub(crate) queues: [Queue; 3],
     pub(crate) stream: Stream,
-    pub(crate) outside: Outside,
+    pub(crate) external: External,
     pub(crate) promises: Promises,
     pub(crate) history: History,
-    /// The story so far, if anyone wants to read it.
-    pub(crate) story: Option<Vec<String>>,
+    /// Log of the run, if requested.
+    pub(crate) log: Option<Vec<String>>,
 }
 
 impl State {
@@ -59,134 +60,129 @@ impl State {
         &mut self.queues[name as usize]
     }
 
-    /// What has not come to its end yet; empty, if everything has.
-    pub(crate) fn what_is_left(&self) -> String {
-        let mut left = String::new();
+    /// Describes the unfinished work; empty if there is none.
+    pub(crate) fn pending_work(&self) -> String {
+        let mut pending = String::new();
         for queue in &self.queues {
             let bodies = queue.messages.iter().map(|message| message.body.as_str());
-            left.extend(bodies.map(|body| format!("{:?} has {body}; ", queue.name)));
+            pending.extend(bodies.map(|body| format!("{:?} has {body}; ", queue.name)));
         }
-        for (is_left, what) in [
-            (self.promises.any_awaits(), "orders await payment; "),
+        for (is_pending, text) in [
+            (self.promises.any_awaiting_payment(), "orders await payment; "),
             (!self.stream.is_relayed(), "changes are not relayed; "),
-            (!self.outside.schedules.is_empty(), "schedules have not fired; "),
+            (!self.external.schedules.is_empty(), "schedules have not fired; "),
         ] {
-            left.push_str(if is_left { what } else { "" });
+            pending.push_str(if is_pending { text } else { "" });
         }
-        left
+        pending
     }
 
-    /// Whether everything has come to its end, or a promise is broken.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.promises.broken.is_some() || self.what_is_left().is_empty()
-    }
-
-    /// The first promise that is broken ends the run.
-    pub(crate) fn broken(&mut self, what: impl Into<String>) {
-        self.promises.broken.get_or_insert(what.into());
+    /// Whether all work is finished, or a promise is violated.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.promises.violation.is_some() || self.pending_work().is_empty()
     }
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, with_story: bool) -> Self {
+    pub(crate) fn new(seed: u64, with_log: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::new(&mut rng);
         let history =
             History { clock_tolerance_ms: plan.skew_ms.unsigned_abs(), ..History::default() };
         let state = State {
             rng,
-            healed: false,
+            faults_stopped: false,
             steps: 0,
             coverage: Coverage::default(),
             queues: QueueName::ALL.map(Queue::new),
             stream: Stream::default(),
-            outside: Outside::default(),
+            external: External::default(),
             promises: Promises::new(plan.hold),
             history,
-            story: with_story.then(Vec::new),
+            log: with_log.then(Vec::new),
         };
         Self {
             plan,
             store: MemoryStore::default(),
             messages: [const { Notify::const_new() }; 3],
             records: Notify::const_new(),
-            begun: Instant::now(),
+            started: Instant::now(),
             state: Mutex::new(state),
         }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("a run has one thread")
+        self.state.lock().expect("an unpoisoned lock")
     }
 
     pub(crate) fn elapsed_ms(&self) -> u64 {
-        self.now_ms() - BEGINNING_MS
+        self.now_ms() - START_MS
     }
 
-    /// The true time, in epoch milliseconds. No function knows it better than to the skew.
+    /// True time, in epoch milliseconds. The functions' clocks differ by up to the skew.
     pub(crate) fn now_ms(&self) -> u64 {
-        let elapsed = self.begun.elapsed().as_millis();
-        BEGINNING_MS + u64::try_from(elapsed).expect("a run is short")
+        let elapsed = self.started.elapsed().as_millis();
+        START_MS + u64::try_from(elapsed).expect("a short run")
     }
 
-    /// Whether this goes wrong now.
+    /// Whether this fault occurs now.
     pub(crate) fn fault(&self, fault: Fault) -> bool {
         let mut state = self.state();
         let per_mille = self.plan.rate(fault);
-        let strikes = per_mille > 0 && !state.healed && state.rng.u64(0..1_000) < per_mille;
-        if strikes {
+        let occurs = per_mille > 0 && !state.faults_stopped && state.rng.u64(0..1_000) < per_mille;
+        if occurs {
             state.coverage.fault(fault);
             drop(state);
-            self.tell(|| format!("  ! {}", fault.name()));
+            self.log(|| format!("  ! {}", fault.name()));
         }
-        strikes
+        occurs
     }
 
     pub(crate) fn count(&self, observed: Observed) {
         self.state().coverage.observed(observed);
     }
 
-    pub(crate) fn roll(&self, range: RangeInclusive<u64>) -> u64 {
+    pub(crate) fn random(&self, range: RangeInclusive<u64>) -> u64 {
         self.state().rng.u64(range)
     }
 
-    /// Whether it comes to this, `in_100` times of 100.
-    pub(crate) fn comes_to(&self, in_100: u64) -> bool {
-        self.roll(1..=100) <= in_100
+    /// Returns `true` with this probability.
+    pub(crate) fn chance(&self, percent: u64) -> bool {
+        self.random(1..=100) <= percent
     }
 
     pub(crate) async fn sleep_ms(&self, range: RangeInclusive<u64>) {
-        let ms = self.roll(range);
+        let ms = self.random(range);
         if ms > 0 {
             tokio::time::sleep(Duration::from_millis(ms)).await;
         }
     }
 
-    /// How long a call is under way: not at all, a moment, or so long that much else can happen.
+    /// Latency of a call: none, a moment, or long enough for many other steps.
     pub(crate) async fn latency(&self) {
-        let longest = match self.roll(0..=15) {
+        let longest_ms = match self.random(0..=15) {
             0..=5 => return,
             6..=11 => 4,
             12..=14 => 40,
             _ => 700,
         };
-        self.sleep_ms(0..=longest).await;
+        self.sleep_ms(0..=longest_ms).await;
     }
 
-    pub(crate) fn broken(&self, what: impl Into<String>) {
-        self.state().broken(what);
+    pub(crate) fn report_violation(&self, violation: impl Into<String>) {
+        self.state().promises.report(violation);
     }
 
-    /// Adds a line to the story, if anyone wants to read it.
-    pub(crate) fn tell(&self, line: impl FnOnce() -> String) {
+    /// Adds a line to the log, if requested.
+    pub(crate) fn log(&self, line: impl FnOnce() -> String) {
         let now_ms = self.elapsed_ms();
         let mut state = self.state();
-        if let Some(story) = &mut state.story {
-            story.push(format!("{:>9.3}  {}", Duration::from_millis(now_ms).as_secs_f64(), line()));
+        if let Some(log) = &mut state.log {
+            log.push(format!("{:>9.3}  {}", Duration::from_millis(now_ms).as_secs_f64(), line()));
         }
     }
 }
 
 pub(crate) fn timestamp(ms: u64) -> Timestamp {
-    Timestamp::from_epoch_ms(ms).expect("before the year 9999")
+    Timestamp::from_epoch_ms(ms).expect("a time before the year 9999")
 }

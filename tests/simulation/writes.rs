@@ -1,4 +1,4 @@
-//! The store's writes: each is done, told to the stream, and held against the promises.
+//! Writes of the store. Each write goes to the stream and is checked against the promises.
 
 use orders_domain::{
     CommitOutcome, Order, OrderStore, PlaceOutcome, Placement, StoreError, Ticket, TicketOutcome,
@@ -20,11 +20,11 @@ impl World {
     ) -> Result<PlaceOutcome, StoreError> {
         let outcome = at_once(self.store.place(placement))?;
         let Placement { order, takeover } = placement;
-        self.tell(|| format!("{function}: place {} -> {}", shown(order), word(&outcome)));
+        self.log(|| format!("{function}: place {} -> {}", describe(order), outcome_name(&outcome)));
         let mut rows = vec![order];
         rows.extend(takeover.as_ref().map(Transition::order));
         let committed = outcome == PlaceOutcome::Placed;
-        self.written(committed, &rows, &Write::Placement { at: order.created_at });
+        self.check_write(committed, &rows, &Write::Placement { at: order.created_at });
         Ok(outcome)
     }
 
@@ -36,9 +36,9 @@ impl World {
     ) -> Result<CommitOutcome, StoreError> {
         let outcome = at_once(self.store.commit(transition))?;
         let order = transition.order();
-        self.tell(|| format!("{function}: commit {} -> {outcome:?}", shown(order)));
+        self.log(|| format!("{function}: commit {} -> {outcome:?}", describe(order)));
         let committed = outcome == CommitOutcome::Committed;
-        self.written(committed, &[order], &Write::Transition { at: now });
+        self.check_write(committed, &[order], &Write::Transition { at: now });
         Ok(outcome)
     }
 
@@ -49,7 +49,7 @@ impl World {
     ) -> Result<TicketOutcome, StoreError> {
         let outcome = at_once(self.store.apply_ticket(ticket, rule))?;
         let (id, version) = (&ticket.id, ticket.version.number());
-        self.tell(|| format!("ticket-events: apply {id} v{version} ({rule:?}) -> {outcome:?}"));
+        self.log(|| format!("ticket-events: apply {id} v{version} ({rule:?}) -> {outcome:?}"));
         let replica = at_once(self.store.find_ticket(&ticket.id))?;
         let mut state = self.state();
         state.coverage.observed(match outcome {
@@ -65,8 +65,8 @@ impl World {
         Ok(outcome)
     }
 
-    /// Looks at everything that the write may have touched, whatever it says of itself.
-    fn written(&self, committed: bool, rows: &[&Order], write: &Write) {
+    /// Checks every row that the write can have changed, regardless of its outcome.
+    fn check_write(&self, committed: bool, rows: &[&Order], write: &Write) {
         let ticket = &rows[0].ticket.id;
         let found = |order: &&Order| (order.id, at_once(self.store.find(order.id)).ok().flatten());
         let orders: Vec<_> = rows.iter().map(found).collect();
@@ -76,19 +76,19 @@ impl World {
         let mut state = self.state();
         let changes =
             state.promises.orders_written(expected, orders, ticket, replica, write, now_ms);
-        let any = !changes.is_empty();
-        for Change { before, after, what } in changes {
-            state.coverage.observed(what);
+        let changed = !changes.is_empty();
+        for Change { before, after, observed } in changes {
+            state.coverage.observed(observed);
             state.stream.push(before.as_ref(), &after, now_ms);
         }
         drop(state);
-        if any {
+        if changed {
             self.records.notify_waiters();
         }
     }
 }
 
-fn shown(order: &Order) -> String {
+fn describe(order: &Order) -> String {
     let Order { id, ticket, status, version, .. } = order;
     let (status, version) = (status.name(), version.number());
     let refunds = order.refunds_due.len();
@@ -99,10 +99,10 @@ fn shown(order: &Order) -> String {
     )
 }
 
-fn word(outcome: &PlaceOutcome) -> &'static str {
+fn outcome_name(outcome: &PlaceOutcome) -> &'static str {
     match outcome {
         PlaceOutcome::Placed => "placed",
-        PlaceOutcome::AlreadyPlaced(_) => "repeat",
-        PlaceOutcome::Conflict => "moved",
+        PlaceOutcome::AlreadyPlaced(_) => "already placed",
+        PlaceOutcome::Conflict => "conflict",
     }
 }

@@ -1,4 +1,4 @@
-//! The relay sink on AWS, with responses that a test defines.
+//! The relay sink on AWS, with responses defined by the test.
 
 use std::fmt;
 
@@ -18,15 +18,15 @@ use aws_smithy_types::body::SdkBody;
 use order_relay::sink::{AwsRelaySink, RelaySinkConfig};
 use serde_json::{Value, json};
 
-/// The HTTP status and the body of an answer.
-pub type Answer = (u16, Value);
+/// HTTP status and body of a response.
+pub type AwsResponse = (u16, Value);
 
-/// What AWS answers to an operation if all is well.
-pub fn well(operation: &str, request: &Value) -> Answer {
-    let each = |field: &str, answer: fn(&Value) -> Value| -> Vec<Value> {
-        request[field].as_array().into_iter().flatten().map(answer).collect()
+/// Returns the successful response of an operation.
+pub fn success(operation: &str, request: &Value) -> AwsResponse {
+    let each = |field: &str, response: fn(&Value) -> Value| -> Vec<Value> {
+        request[field].as_array().into_iter().flatten().map(response).collect()
     };
-    let answer = match operation {
+    let response = match operation {
         "PutEvents" => {
             let entries = each("Entries", |_| json!({"EventId": "event"}));
             json!({"FailedEntryCount": 0, "Entries": entries})
@@ -40,16 +40,18 @@ pub fn well(operation: &str, request: &Value) -> Answer {
         "DeleteSchedule" => json!({}),
         other => panic!("the relay does not call {other}"),
     };
-    (200, answer)
+    (200, response)
 }
 
-/// The relay sink; the given function answers each call, by operation name and request.
-pub fn relay_sink(answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 'static) -> AwsRelaySink {
+/// Returns a relay sink whose calls are answered by `response`, from operation name and request.
+pub fn relay_sink(
+    response: impl Fn(&str, &Value) -> AwsResponse + Send + Sync + 'static,
+) -> AwsRelaySink {
     let sdk = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .credentials_provider(SharedCredentialsProvider::new(Credentials::for_tests()))
-        .http_client(client(answer))
+        .http_client(client(response))
         .retry_config(RetryConfig::disabled())
         .build();
     let name = |name: &str| name.to_owned();
@@ -65,32 +67,34 @@ pub fn relay_sink(answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 'stati
     AwsRelaySink::new(&sdk, names)
 }
 
-struct Canned<F>(F);
+struct CannedConnector<F>(F);
 
-impl<F> fmt::Debug for Canned<F> {
+impl<F> fmt::Debug for CannedConnector<F> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Canned")
     }
 }
 
-fn client(answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 'static) -> SharedHttpClient {
-    let connector = SharedHttpConnector::new(Canned(answer));
+fn client(
+    response: impl Fn(&str, &Value) -> AwsResponse + Send + Sync + 'static,
+) -> SharedHttpClient {
+    let connector = SharedHttpConnector::new(CannedConnector(response));
     http_client_fn(move |_, _| connector.clone())
 }
 
-impl<F: Fn(&str, &Value) -> Answer + Send + Sync> HttpConnector for Canned<F> {
+impl<F: Fn(&str, &Value) -> AwsResponse + Send + Sync> HttpConnector for CannedConnector<F> {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        // Scheduler is told by its method and path what to do, the others by a header.
+        // Scheduler requests name the operation by method and path, all others in a header.
         let operation = match (request.headers().get("x-amz-target"), request.method()) {
-            (Some(target), _) => target.split_once('.').expect("a service and an operation").1,
+            (Some(target), _) => target.split_once('.').expect("`service.operation`").1,
             (None, "POST") => "CreateSchedule",
             (None, "DELETE") => "DeleteSchedule",
             (None, other) => panic!("the relay does not call {other}"),
         };
         let body = request.body().bytes().unwrap_or_default();
-        let (status, answer) =
+        let (status, response) =
             (self.0)(operation, &serde_json::from_slice(body).unwrap_or_default());
-        let status = StatusCode::try_from(status).expect("a status");
-        HttpConnectorFuture::ready(Ok(Response::new(status, SdkBody::from(answer.to_string()))))
+        let status = StatusCode::try_from(status).expect("an HTTP status");
+        HttpConnectorFuture::ready(Ok(Response::new(status, SdkBody::from(response.to_string()))))
     }
 }

@@ -1,5 +1,4 @@
-//! What is on the bus: a rule of the tests' own sends all events of this service to a queue of the
-//! tests' own.
+//! Events of the deployed service, received by a rule and a queue of the tests.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,12 +13,12 @@ use uuid::Uuid;
 
 use crate::{schemas, stack::stack};
 
-/// How long nothing more must come for the events to be all.
+/// Collection ends after this time without a new event.
 const QUIET: Duration = Duration::from_secs(3);
-/// How long to wait for events at all.
-const PATIENCE: Duration = Duration::from_mins(4);
+/// Limit for the whole collection.
+const TIMEOUT: Duration = Duration::from_mins(4);
 
-/// One who hears every event from the moment it listens.
+/// A rule and a queue that receive every event of the service.
 #[derive(Debug)]
 pub struct Listener {
     bus: EventBridge,
@@ -28,78 +27,81 @@ pub struct Listener {
     queue_url: String,
 }
 
-/// An event, as it came.
+/// A received event.
 #[derive(Clone, Debug)]
-pub struct Heard {
-    /// When it came, in epoch milliseconds.
+pub struct ReceivedEvent {
+    /// Time of the delivery to the queue, in epoch milliseconds.
     pub at_ms: i64,
-    /// The envelope.
+    /// Event envelope.
     pub event: Value,
 }
 
-impl Heard {
-    /// The event's `detail`.
+impl ReceivedEvent {
+    /// Returns the event's `detail`.
     #[must_use]
     pub fn detail(&self) -> &Value {
         &self.event["detail"]
     }
 
-    /// The event's type and the order's version.
+    /// Returns the event type and the order version.
     #[must_use]
     pub fn kind(&self) -> (&str, u64) {
-        let version = self.detail()["version"].as_u64().expect("a version");
-        (self.event["detail-type"].as_str().expect("a type"), version)
+        let version = self.detail()["version"].as_u64().expect("an order version");
+        (self.event["detail-type"].as_str().expect("an event type"), version)
     }
 }
 
-/// What was heard of each order.
-pub type Histories = BTreeMap<String, Vec<Heard>>;
+/// Received events by order id.
+pub type Histories = BTreeMap<String, Vec<ReceivedEvent>>;
 
-/// Looks that each event is as the schema says, that each order's came in the order of its versions,
-/// from 0 on, none left out, and that a version that came again said the same.
-pub fn check_histories(histories: &Histories) {
+/// Checks each event against the schema, and the versions of each order: ascending from 0, without
+/// a gap. A repeated version must have the same content.
+pub fn check_event_sequences(histories: &Histories) {
     let schema = schemas::validator(schemas::ORDER_EVENTS);
     for (order, history) in histories {
-        let mut said: Vec<(&str, &Value)> = Vec::new();
-        for heard in history {
-            if let Err(error) = schema.validate(&heard.event) {
-                panic!("{error}: {:#}", heard.event);
+        let mut events: Vec<(&str, &Value)> = Vec::new();
+        for received in history {
+            if let Err(error) = schema.validate(&received.event) {
+                panic!("{error}: {:#}", received.event);
             }
-            let (kind, version) = heard.kind();
-            assert_eq!(heard.detail()["metadata"]["eventId"], format!("{order}:{version}"));
-            let this = (kind, heard.detail());
-            match said.get(usize::try_from(version).unwrap()) {
-                Some(before) => assert_eq!(*before, this, "{order}: version {version}"),
-                None => said.push(this),
+            let (kind, version) = received.kind();
+            assert_eq!(received.detail()["metadata"]["eventId"], format!("{order}:{version}"));
+            let event = (kind, received.detail());
+            match events.get(usize::try_from(version).unwrap()) {
+                Some(before) => assert_eq!(*before, event, "{order}: version {version}"),
+                None => events.push(event),
             }
-            assert!(u64::try_from(said.len()).unwrap() > version, "{order}: {version} is too soon");
+            assert!(
+                u64::try_from(events.len()).unwrap() > version,
+                "{order}: {version} skips a version"
+            );
         }
     }
 }
 
-/// The types of an order's events, each version once.
-pub fn kinds(history: &[Heard]) -> Vec<&str> {
+/// Returns the event types of an order, one per version.
+pub fn kinds(history: &[ReceivedEvent]) -> Vec<&str> {
     let by_version: BTreeMap<u64, &str> =
-        history.iter().map(Heard::kind).map(|(kind, version)| (version, kind)).collect();
+        history.iter().map(ReceivedEvent::kind).map(|(kind, version)| (version, kind)).collect();
     by_version.into_values().collect()
 }
 
-/// Whether a charge has bought its order or is owed back; nothing, if neither yet.
-pub fn use_of_charge(row: &Value, payment: &str) -> Option<&'static str> {
-    let bought = row["payment_id"] == payment;
+/// Returns the result of a payment: "paid" or "refund due"; `None` if the payment is not booked.
+pub fn payment_result(row: &Value, payment: &str) -> Option<&'static str> {
+    let paid = row["payment_id"] == payment;
     let no_refunds = Vec::new();
     let refunds = row["refunds_due"].as_array().unwrap_or(&no_refunds);
-    let owed = refunds.iter().filter(|refund| refund["payment_id"] == payment).count();
-    match (bought, owed) {
-        (true, 0) => Some("bought"),
-        (false, 1) => Some("owed"),
+    let due = refunds.iter().filter(|refund| refund["payment_id"] == payment).count();
+    match (paid, due) {
+        (true, 0) => Some("paid"),
+        (false, 1) => Some("refund due"),
         (false, 0) => None,
-        _ => panic!("a charge is counted twice: {row}"),
+        _ => panic!("payment booked twice: {row}"),
     }
 }
 
 impl Listener {
-    /// Listens.
+    /// Creates the rule and the queue.
     pub async fn start() -> Self {
         let sdk = stack().sdk_config().await;
         let (bus, sqs) = (EventBridge::new(&sdk), Sqs::new(&sdk));
@@ -123,34 +125,39 @@ impl Listener {
         Self { bus, sqs, name, queue_url }
     }
 
-    /// Everything heard of these orders, by order, in the sequence it came; once it is enough and
-    /// nothing more comes. Stops listening.
+    /// Receives events until they are complete and no more arrive. Returns the events of these
+    /// orders, in order of arrival, and deletes the rule and the queue.
     ///
     /// # Panics
-    /// If it is never enough.
-    pub async fn stop(self, orders: &[String], enough: impl Fn(&Histories) -> bool) -> Histories {
-        let mut heard: Histories = orders.iter().map(|order| (order.clone(), Vec::new())).collect();
-        let patience = Instant::now() + PATIENCE;
+    /// If the events are not complete within the limit.
+    pub async fn collect(
+        self,
+        orders: &[String],
+        is_complete: impl Fn(&Histories) -> bool,
+    ) -> Histories {
+        let mut received: Histories =
+            orders.iter().map(|order| (order.clone(), Vec::new())).collect();
+        let deadline = Instant::now() + TIMEOUT;
         let mut quiet_since = Instant::now();
-        while !enough(&heard) || quiet_since.elapsed() < QUIET {
-            assert!(Instant::now() < patience, "not enough was heard: {heard:#?}");
+        while !is_complete(&received) || quiet_since.elapsed() < QUIET {
+            assert!(Instant::now() < deadline, "events are missing: {received:#?}");
             for message in self.receive().await {
                 let event: Value = serde_json::from_str(message.body().unwrap()).unwrap();
                 let order = event["detail"]["id"].as_str().unwrap_or_default();
-                if let Some(events) = heard.get_mut(order) {
+                if let Some(events) = received.get_mut(order) {
                     let sent =
                         &message.attributes().unwrap()[&MessageSystemAttributeName::SentTimestamp];
-                    events.push(Heard { at_ms: sent.parse().unwrap(), event });
+                    events.push(ReceivedEvent { at_ms: sent.parse().unwrap(), event });
                     quiet_since = Instant::now();
                 }
             }
         }
-        self.forget().await;
-        heard
+        self.delete().await;
+        received
     }
 
-    /// What comes next, within a second or so: envelopes, in the sequence they come.
-    pub async fn hear(&self) -> Vec<Value> {
+    /// Receives the next event envelopes, within about a second.
+    pub async fn receive_events(&self) -> Vec<Value> {
         let messages = self.receive().await;
         let bodies = messages.iter().map(|message| message.body().unwrap());
         bodies.map(|body| serde_json::from_str(body).unwrap()).collect()
@@ -169,8 +176,8 @@ impl Listener {
         messages
     }
 
-    /// Listens no more.
-    pub async fn forget(&self) {
+    /// Deletes the rule and the queue.
+    pub async fn delete(&self) {
         let bus = &stack().bus_name;
         let targets = self.bus.remove_targets().rule(&self.name).event_bus_name(bus);
         targets.ids("tests").send().await.unwrap();

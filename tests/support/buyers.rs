@@ -1,4 +1,4 @@
-//! Buyers with tokens, and the ticket service.
+//! Buyers with tokens, and the deployed stack as other services see it.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -12,44 +12,44 @@ use uuid::Uuid;
 
 use crate::stack::{Stack, stack};
 
-/// One who speaks HTTP with a token.
+/// An HTTP client with the token of a buyer.
 #[derive(Clone, Debug)]
 pub struct Buyer {
-    /// The token's `sub`.
+    /// `sub` of the token.
     pub sub: String,
     client: Client,
     token: String,
 }
 
-/// An answer, read to its end.
+/// A response with its whole body.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    /// The HTTP status.
+pub struct ApiResponse {
+    /// HTTP status.
     pub status: StatusCode,
-    /// The headers.
+    /// Headers.
     pub headers: reqwest::header::HeaderMap,
-    /// The body.
+    /// Body.
     pub text: String,
 }
 
-impl Answer {
+impl ApiResponse {
     async fn read(response: Response) -> Self {
         let status = response.status();
         let headers = response.headers().clone();
         Self { status, headers, text: response.text().await.unwrap() }
     }
 
-    /// The body as JSON.
+    /// Parses the body as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
     }
 
-    /// A header that must be there.
+    /// Returns a required header.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}")).to_str().unwrap()
     }
 
-    /// The status, for a 2xx; or after a look that the body is a problem.
+    /// Returns the status. Checks that the body of a 4xx or 5xx is a problem.
     #[track_caller]
     pub fn checked_status(&self) -> u16 {
         if self.status.is_client_error() || self.status.is_server_error() {
@@ -62,14 +62,14 @@ impl Answer {
     }
 }
 
-/// An HTTP client; its TLS is the one that the functions use.
+/// Returns an HTTP client with the TLS of the functions.
 pub fn http_client() -> Client {
-    // Another test of this process may have been first.
+    // Fails if another test of this process has installed a provider.
     drop(rustls::crypto::ring::default_provider().install_default());
     Client::builder().timeout(Duration::from_mins(1)).build().unwrap()
 }
 
-/// New buyers, as many as asked for.
+/// Creates buyers.
 pub fn new_buyers(count: usize) -> Vec<Buyer> {
     let subs: Vec<_> = (0..count).map(|_| format!("buyer-{}", Uuid::new_v4())).collect();
     let client = http_client();
@@ -78,56 +78,56 @@ pub fn new_buyers(count: usize) -> Vec<Buyer> {
     buyers.map(|(sub, token)| Buyer { sub, client: client.clone(), token }).collect()
 }
 
-/// A new buyer.
+/// Creates a buyer.
 pub fn new_buyer() -> Buyer {
     new_buyers(1).remove(0)
 }
 
-/// A caller whose token has just these claims.
-pub fn caller_with_claims(claims: &Value) -> Buyer {
+/// Creates a buyer whose token has exactly these claims.
+pub fn buyer_with_claims(claims: &Value) -> Buyer {
     let token = stack().tokens(&[claims.to_string()]).remove(0);
     Buyer { sub: claims["sub"].to_string(), client: http_client(), token }
 }
 
 impl Buyer {
-    /// A request with the buyer's token.
+    /// Builds a request with the buyer's token.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}{path}", stack().api_url);
         self.client.request(method, url).bearer_auth(&self.token)
     }
 
-    /// Sends a request and reads the answer.
-    pub async fn send(&self, request: RequestBuilder) -> Answer {
-        Answer::read(request.send().await.unwrap()).await
+    /// Sends a request and reads the response.
+    pub async fn send(&self, request: RequestBuilder) -> ApiResponse {
+        ApiResponse::read(request.send().await.unwrap()).await
     }
 
     /// Orders a ticket.
-    pub async fn order(&self, ticket: &str) -> Answer {
+    pub async fn order(&self, ticket: &str) -> ApiResponse {
         let request = self.request(Method::POST, "/api/orders");
         self.send(request.json(&json!({ "ticketId": ticket }))).await
     }
 
-    /// Orders a ticket, with an idempotency key.
-    pub async fn order_with_key(&self, ticket: &str, key: &str) -> Answer {
+    /// Orders a ticket with an idempotency key.
+    pub async fn order_with_key(&self, ticket: &str, key: &str) -> ApiResponse {
         let request = self.request(Method::POST, "/api/orders").header("Idempotency-Key", key);
         self.send(request.json(&json!({ "ticketId": ticket }))).await
     }
 
-    /// Gets what is at a path.
-    pub async fn get(&self, path: &str) -> Answer {
+    /// Gets a path.
+    pub async fn get(&self, path: &str) -> ApiResponse {
         self.send(self.request(Method::GET, path)).await
     }
 
-    /// Orders a ticket; the answer's body, if one came.
+    /// Orders a ticket and returns the body.
     ///
     /// # Errors
-    /// If the connection breaks, or what comes is no JSON.
+    /// If the connection breaks, or the body is not JSON.
     pub async fn try_order(&self, ticket: &str) -> Result<Value, reqwest::Error> {
         let request = self.request(Method::POST, "/api/orders");
         request.json(&json!({ "ticketId": ticket })).send().await?.json().await
     }
 
-    /// Cancels an order; the status, if an answer came.
+    /// Cancels an order and returns the status.
     ///
     /// # Errors
     /// If the connection breaks.
@@ -136,7 +136,7 @@ impl Buyer {
         Ok(request.send().await?.status())
     }
 
-    /// Gets what is at a path; the status, if an answer came.
+    /// Gets a path and returns the status.
     ///
     /// # Errors
     /// If the connection breaks.
@@ -145,23 +145,23 @@ impl Buyer {
     }
 
     /// Cancels an order.
-    pub async fn cancel(&self, id: &str) -> Answer {
+    pub async fn cancel(&self, id: &str) -> ApiResponse {
         self.send(self.request(Method::DELETE, &format!("/api/orders/{id}"))).await
     }
 }
 
-/// The other services, the queues and the tables, as the tests see them.
+/// Bus, queues and tables of the deployed stack.
 #[derive(Debug)]
 pub struct TestStack {
     bus: EventBridge,
-    /// The tables.
+    /// DynamoDB client.
     pub tables: DynamoDb,
     queues: Sqs,
     stack: &'static Stack,
 }
 
 impl TestStack {
-    /// Finds the stack.
+    /// Connects to the stack.
     pub async fn connect() -> Self {
         let sdk = stack().sdk_config().await;
         Self {
@@ -172,8 +172,8 @@ impl TestStack {
         }
     }
 
-    /// Puts events on the bus: `TicketCreated` for version 0, `TicketUpdated` for others.
-    pub async fn announce(&self, tickets: &[Value]) {
+    /// Publishes ticket events: `TicketCreated` for version 0, `TicketUpdated` for others.
+    pub async fn publish_tickets(&self, tickets: &[Value]) {
         for batch in tickets.chunks(10) {
             let entries = batch.iter().map(|ticket| self.entry(ticket)).collect();
             let answer = self.bus.put_events().set_entries(Some(entries)).send().await.unwrap();
@@ -181,8 +181,8 @@ impl TestStack {
         }
     }
 
-    /// Puts a charge for an order on the bus.
-    pub async fn charge(&self, payment: &str, order: &str) {
+    /// Publishes `PaymentCreated`.
+    pub async fn publish_payment(&self, payment: &str, order: &str) {
         let detail = json!({"id": payment, "orderId": order, "stripeId": "ch_1"});
         let entry = PutEventsRequestEntry::builder()
             .event_bus_name(&self.stack.bus_name)
@@ -194,19 +194,19 @@ impl TestStack {
         assert_eq!(answer.failed_entry_count(), 0);
     }
 
-    /// An order's row, if there is one.
+    /// Reads the row of an order.
     pub async fn order_row(&self, id: &str) -> Option<Value> {
         self.row("OrdersTableName", id).await
     }
 
-    /// Puts a message straight into a queue.
+    /// Sends a message directly to a queue.
     pub async fn send(&self, queue_output: &str, body: &str) {
         let url = self.stack.output(queue_output);
         self.queues.send_message().queue_url(url).message_body(body).send().await.unwrap();
     }
 
-    /// Some of the messages in a queue; they stay there.
-    pub async fn look_into(&self, queue_output: &str) -> Vec<String> {
+    /// Receives up to 10 messages of a queue and leaves them there.
+    pub async fn peek(&self, queue_output: &str) -> Vec<String> {
         let url = self.stack.output(queue_output);
         let receive = self.queues.receive_message().queue_url(url).max_number_of_messages(10);
         let received = receive.visibility_timeout(1).send().await.unwrap();
@@ -218,8 +218,8 @@ impl TestStack {
             .collect()
     }
 
-    /// Takes a message with exactly this body out of a queue, if it is there.
-    pub async fn take(&self, queue_output: &str, body: &str) -> bool {
+    /// Deletes a message with exactly this body. Returns `false` if none was received.
+    pub async fn delete_message(&self, queue_output: &str, body: &str) -> bool {
         let url = self.stack.output(queue_output);
         let receive = self.queues.receive_message().queue_url(url).max_number_of_messages(10);
         let received = receive.visibility_timeout(1).send().await.unwrap();
@@ -241,13 +241,13 @@ impl TestStack {
             .build()
     }
 
-    /// A ticket's row, if there is one.
+    /// Reads the row of a ticket.
     pub async fn ticket_row(&self, id: &str) -> Option<Value> {
         self.row("TicketsTableName", id).await
     }
 
-    /// A record of the stream that says that this order was placed.
-    pub async fn record_of_placing(&self, id: &str) -> Value {
+    /// Builds the stream record of the creation of an order.
+    pub async fn creation_record(&self, id: &str) -> Value {
         let batch = include_str!("fixtures/stream_batch.json");
         let mut record: Value = serde_json::from_str::<Value>(batch).unwrap()["Records"][0].take();
         let mut image = self.item("OrdersTableName", id).await.unwrap();
@@ -274,7 +274,7 @@ impl TestStack {
         answer.item
     }
 
-    /// All orders for a ticket.
+    /// Reads all orders for a ticket.
     pub async fn orders_for(&self, ticket: &str) -> Vec<Value> {
         let pages = self
             .tables
@@ -290,41 +290,41 @@ impl TestStack {
         orders.into_iter().map(|order| plain(AttributeValue::M(order))).collect()
     }
 
-    /// New tickets, each at version 0, once they can be ordered.
+    /// Publishes new tickets at version 0 and waits until all are stored.
     pub async fn new_tickets(&self, count: usize) -> Vec<String> {
         let ids: Vec<_> = (0..count).map(|_| format!("ticket-{}", Uuid::new_v4())).collect();
         let tickets: Vec<_> = ids.iter().map(|id| ticket(id, 0)).collect();
-        self.announce(&tickets).await;
+        self.publish_tickets(&tickets).await;
         for id in &ids {
             eventually(async || self.ticket_row(id).await.is_some()).await;
         }
         ids
     }
 
-    /// A new ticket, once it can be ordered.
+    /// Publishes a new ticket and waits until the ticket is stored.
     pub async fn new_ticket(&self) -> String {
         self.new_tickets(1).await.remove(0)
     }
 }
 
-/// A ticket at a version, which its title and price tell.
+/// A ticket with a title and a price made from the version.
 pub fn ticket(id: &str, version: u64) -> Value {
     let price: Value = serde_json::from_str(&format!("{version}.5")).unwrap();
     json!({"id": id, "title": format!("Version {version}"), "price": price, "version": version})
 }
 
-/// Waits for something that takes a moment; gives up on it after a long while.
-pub async fn eventually(mut happens: impl AsyncFnMut() -> bool) {
+/// Waits up to 120 s for a condition.
+pub async fn eventually(mut condition: impl AsyncFnMut() -> bool) {
     for _ in 0..1_200 {
-        if happens().await {
+        if condition().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("it did not happen");
+    panic!("the condition did not become true in 120 s");
 }
 
-/// An attribute as DynamoDB writes it; only what the tables hold.
+/// An attribute in DynamoDB's JSON, for the types of the two tables.
 fn wire(value: AttributeValue) -> Value {
     match value {
         AttributeValue::S(text) => json!({ "S": text }),
@@ -334,17 +334,17 @@ fn wire(value: AttributeValue) -> Value {
             let fields = map.into_iter().map(|(key, value)| (key, wire(value)));
             json!({ "M": fields.collect::<serde_json::Map<_, _>>() })
         }
-        other => panic!("the tables hold no {other:?}"),
+        other => panic!("unexpected attribute {other:?}"),
     }
 }
 
-/// An attribute as plain JSON; only what the tables hold.
+/// An attribute as plain JSON, for the types of the two tables.
 fn plain(value: AttributeValue) -> Value {
     match value {
         AttributeValue::S(text) => json!(text),
         AttributeValue::N(number) => serde_json::from_str(&number).unwrap(),
         AttributeValue::L(list) => list.into_iter().map(plain).collect(),
         AttributeValue::M(map) => map.into_iter().map(|(key, value)| (key, plain(value))).collect(),
-        other => panic!("the tables hold no {other:?}"),
+        other => panic!("unexpected attribute {other:?}"),
     }
 }

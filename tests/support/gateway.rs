@@ -1,5 +1,4 @@
-//! Requests as API Gateway sends them to a function, and answers as it gets them back. No socket: the
-//! event's JSON goes in, the answer's JSON comes out.
+//! API Gateway events and function responses, as JSON and without a socket.
 
 use std::time::Duration;
 
@@ -12,10 +11,10 @@ use orders_lambda::{
 };
 use serde_json::{Value, json};
 
-/// A real event, of `GET /api/orders` by alice.
+/// A recorded event of `GET /api/orders` by alice.
 const EVENT: &str = include_str!("fixtures/http_api_request.json");
 
-/// A request on its way to a function.
+/// An API Gateway event.
 #[derive(Clone, Debug)]
 pub struct Event(Value);
 
@@ -23,7 +22,7 @@ impl Event {
     /// A request by alice.
     #[must_use]
     pub fn new(method: &str, path: &str) -> Self {
-        let event = serde_json::from_str(EVENT).expect("the fixture is JSON");
+        let event = serde_json::from_str(EVENT).expect("a JSON fixture");
         Self(event)
             .with("/requestContext/http/method", json!(method))
             .with("/requestContext/http/path", json!(path))
@@ -37,58 +36,58 @@ impl Event {
         event.header("content-type", "application/json")
     }
 
-    /// A request for one order.
+    /// A request for an order.
     #[must_use]
-    pub fn of_order(method: &str, id: &str) -> Self {
+    pub fn for_order(method: &str, id: &str) -> Self {
         let event = Self::new(method, &format!("/api/orders/{id}"));
         event.set("pathParameters", json!({"id": id}))
     }
 
-    /// The request, by another buyer.
+    /// Sets the buyer.
     #[must_use]
     pub fn by(self, sub: &str) -> Self {
         self.with("/requestContext/authorizer/jwt/claims/sub", json!(sub))
     }
 
-    /// The request, with a header.
+    /// Sets a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.0["headers"][name] = json!(value);
         self
     }
 
-    /// The request, with a query.
+    /// Sets the query string.
     #[must_use]
     pub fn query(self, query: &str) -> Self {
         self.set("rawQueryString", json!(query))
     }
 
-    /// The request, with a top-level field of the event set.
+    /// Sets a top-level field of the event.
     #[must_use]
     pub fn set(mut self, field: &str, value: Value) -> Self {
         self.0[field] = value;
         self
     }
 
-    /// The request, with a field of the fixture changed.
+    /// Replaces a field of the fixture.
     #[must_use]
     pub fn with(mut self, pointer: &str, value: Value) -> Self {
-        *self.0.pointer_mut(pointer).expect("the fixture has the field") = value;
+        *self.0.pointer_mut(pointer).expect("a field of the fixture") = value;
         self
     }
 
-    /// Sends the request to a function.
-    pub async fn to<F>(&self, handler: impl FnOnce(ApiRequest) -> F) -> Answer
+    /// Sends the request to a handler.
+    pub async fn to<F>(&self, handler: impl FnOnce(ApiRequest) -> F) -> ApiResponse
     where
         F: Future<Output = Result<Response<String>, Problem>>,
     {
         let context = context();
         let response = respond(&self.0.to_string(), &context, clock::now(), handler).await;
-        Answer(serde_json::to_value(response).expect("an answer is JSON"))
+        ApiResponse(serde_json::to_value(response).expect("a JSON response"))
     }
 }
 
-/// An invocation that may take ten seconds.
+/// An invocation with a deadline in 10 s.
 #[must_use]
 pub fn context() -> Context {
     let mut context = Context::default();
@@ -97,65 +96,67 @@ pub fn context() -> Context {
     context
 }
 
-/// A function's answer, as API Gateway gets it.
+/// Response of a function to API Gateway.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer(Value);
+pub struct ApiResponse(Value);
 
-impl Answer {
-    /// The HTTP status.
+impl ApiResponse {
+    /// HTTP status.
     #[must_use]
     pub fn status(&self) -> u64 {
-        self.0["statusCode"].as_u64().expect("an answer has a status")
+        self.0["statusCode"].as_u64().expect("a status")
     }
 
-    /// A header, if it is there.
+    /// A header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.0["headers"][name].as_str()
     }
 
-    /// The body as JSON; null if there is none.
+    /// Body as JSON; null if there is none.
     #[must_use]
     pub fn body(&self) -> Value {
         let body = self.0["body"].as_str();
-        body.map_or(Value::Null, |body| serde_json::from_str(body).expect("a body is JSON"))
+        body.map_or(Value::Null, |body| serde_json::from_str(body).expect("a JSON body"))
     }
 
-    /// The body's text.
+    /// Body as text.
     #[must_use]
     pub fn text(&self) -> &str {
         self.0["body"].as_str().unwrap_or_default()
     }
 }
 
-/// The four functions of the HTTP API on one store.
+/// The four HTTP functions on a store.
 #[derive(Debug, Default)]
 pub struct Api<S> {
-    /// What they work on.
+    /// Store of the functions.
     pub store: S,
 }
 
-/// How long the functions hold a ticket.
+/// Hold of new orders.
 pub const HOLD: Duration = Duration::from_secs(30);
 
 impl<S: OrderStore> Api<S> {
     /// Sends the request to `create-order`.
-    pub async fn create(&self, event: &Event) -> Answer {
-        event.to(|call| create_order::handle(&self.store, HOLD, clock::new_order_id, call)).await
+    pub async fn create(&self, event: &Event) -> ApiResponse {
+        event
+            .to(|request| create_order::handle(&self.store, HOLD, clock::new_order_id, request))
+            .await
     }
 
     /// Sends the request to `show-order`.
-    pub async fn show(&self, event: &Event) -> Answer {
-        event.to(|call| show_order::handle(&self.store, call)).await
+    pub async fn show(&self, event: &Event) -> ApiResponse {
+        event.to(|request| show_order::handle(&self.store, request)).await
     }
 
     /// Sends the request to `list-orders`.
-    pub async fn list(&self, event: &Event) -> Answer {
-        event.to(|call| list_orders::handle(&self.store, call)).await
+    pub async fn list(&self, event: &Event) -> ApiResponse {
+        event.to(|request| list_orders::handle(&self.store, request)).await
     }
 
     /// Sends the request to `cancel-order`.
-    pub async fn cancel(&self, event: &Event) -> Answer {
-        event.to(|call| cancel_order::handle(&self.store, call)).await
+    pub async fn cancel(&self, event: &Event) -> ApiResponse {
+        event.to(|request| cancel_order::handle(&self.store, request)).await
     }
 }

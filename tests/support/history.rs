@@ -1,7 +1,7 @@
-//! What was seen of the service from outside in one run, simulated or real: what buyers asked and
-//! were told, what they were charged, what the ticket service said, and what came over the bus.
+//! The observations of a run, simulated or deployed: requests with their outcomes, payments, ticket
+//! versions, and events of the bus.
 //!
-//! These are plain records, in JSON if need be. [`explain`] tells whether they make sense.
+//! The records are plain data and can be stored as JSON. [`check_history`] verifies a history.
 
 mod checker;
 mod model;
@@ -9,161 +9,161 @@ mod wire;
 
 use serde::{Deserialize, Serialize};
 
-pub use checker::{Contradiction, explain};
+pub use checker::{Contradiction, check_history};
 
-/// All that was seen of one run. Times are epoch milliseconds by one clock, the observer's.
+/// All observations of a run. Times are epoch milliseconds of a single clock, the observer's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
-    /// How far the service's clocks may be off from the observer's.
+    /// Largest difference between the service's clocks and the observer's.
     pub clock_tolerance_ms: u64,
-    /// Whether everything has come to its end: no more events, no more charges to be booked.
+    /// Whether the run has ended: all events are published and all payments booked.
     pub complete: bool,
-    /// What the ticket service said.
-    pub tickets: Vec<TicketSaid>,
-    /// What buyers asked.
+    /// Versions published by the ticket service.
+    pub tickets: Vec<PublishedTicket>,
+    /// Requests of the buyers.
     pub requests: Vec<Request>,
-    /// What buyers were charged.
-    pub charges: Vec<Charge>,
-    /// What came over the bus, in its order, repeats included.
+    /// Payments of the buyers.
+    pub payments: Vec<Payment>,
+    /// Events of the bus, in order of arrival, with repeats.
     pub events: Vec<Event>,
 }
 
-/// One version of a ticket.
+/// A published version of a ticket.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TicketSaid {
-    /// Which ticket.
+pub struct PublishedTicket {
+    /// Ticket id.
     pub ticket: String,
-    /// Which version.
+    /// Ticket version.
     pub version: u64,
-    /// What it is called.
+    /// Title.
     pub title: String,
-    /// What it costs.
+    /// Price in cents.
     pub price_cents: u64,
-    /// When the ticket service said so.
+    /// Time of the publication.
     pub at_ms: u64,
 }
 
-/// A request of a buyer, with its answer.
+/// A request of a buyer, with its outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Request {
-    /// Who asked.
+    /// Buyer (`sub` of the JWT).
     pub buyer: String,
-    /// What for.
-    pub asked: Asked,
-    /// When it was sent.
+    /// Requested operation.
+    pub operation: Operation,
+    /// Time of the request.
     pub from_ms: u64,
-    /// When the answer was there, or the buyer gave up.
+    /// Time of the response, or of the buyer's time-out.
     pub to_ms: u64,
-    /// The answer.
-    pub answer: Answer,
+    /// Outcome seen by the buyer.
+    pub outcome: Outcome,
 }
 
-/// What a request is for.
+/// An operation of the HTTP API.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Asked {
-    /// A new order.
+pub enum Operation {
+    /// Creates an order.
     Place {
-        /// For which ticket.
+        /// Ticket id.
         ticket: String,
-        /// The idempotency key, if there is one.
+        /// Idempotency key.
         key: Option<String>,
     },
-    /// To see an order.
+    /// Reads an order.
     Show {
-        /// Which.
+        /// Order id.
         order: String,
     },
-    /// To see the buyer's orders, or some of them.
+    /// Lists the buyer's orders, or a page of them.
     List,
-    /// To cancel an order.
+    /// Cancels an order.
     Cancel {
-        /// Which.
+        /// Order id.
         order: String,
     },
 }
 
-/// What a buyer was told.
+/// Outcome of a request, as seen by the buyer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Answer {
+pub enum Outcome {
     /// An order.
-    Order(OrderSeen),
+    Order(OrderView),
     /// A list of orders.
-    Orders(Vec<OrderSeen>),
-    /// It is cancelled, or has expired.
+    Orders(Vec<OrderView>),
+    /// The order is cancelled or expired.
     Cancelled,
     /// Another order holds the ticket.
     Reserved,
-    /// The ticket has been bought.
+    /// The ticket is sold.
     Sold,
-    /// There is no such ticket.
+    /// The ticket does not exist.
     NoSuchTicket,
     /// The buyer has no such order.
     NoSuchOrder,
-    /// The key has placed an order for another ticket.
+    /// The key belongs to an order for another ticket.
     KeyReused,
-    /// A paid order cannot be cancelled.
+    /// The order is paid and cannot be cancelled.
     OrderPaid,
-    /// Nothing, or that the outcome is not known.
+    /// No response, or 503.
     Unknown,
 }
 
-/// An order, as a buyer was shown it.
+/// An order as shown to a buyer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct OrderSeen {
-    /// Which order.
+pub struct OrderView {
+    /// Order id.
     pub order: String,
-    /// Whose it is.
+    /// Buyer (`sub` of the JWT).
     pub buyer: String,
-    /// For which ticket.
+    /// Ticket id.
     pub ticket: String,
-    /// The ticket's title, version and price on the order.
+    /// Title of the ticket on the order.
     pub title: String,
-    /// See `title`.
+    /// Version of the ticket on the order.
     pub ticket_version: u64,
-    /// See `title`.
+    /// Price of the ticket on the order, in cents.
     pub price_cents: u64,
     /// `awaiting_payment`, `paid`, `cancelled` or `expired`.
     pub status: String,
-    /// The order's version.
+    /// Order version.
     pub version: u64,
-    /// When the hold lapses.
+    /// End of the hold.
     pub expires_at_ms: u64,
 }
 
-/// A buyer was charged.
+/// A payment of a buyer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Charge {
-    /// Which charge.
-    pub payment: String,
-    /// For which order.
+pub struct Payment {
+    /// Payment id.
+    pub id: String,
+    /// Order id.
     pub order: String,
-    /// When.
+    /// Time of the payment.
     pub at_ms: u64,
 }
 
-/// An event of this service.
+/// A published event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// `OrderCreated`, `OrderPaid`, `OrderCancelled`, `OrderExpired` or `OrderRefundDue`.
     pub kind: String,
-    /// Which order.
+    /// Order id.
     pub order: String,
-    /// The order's version after the change.
+    /// Order version after the change.
     pub version: u64,
-    /// The order's status after the change.
+    /// Order status after the change.
     pub status: String,
-    /// Whose order it is.
+    /// Buyer (`sub` of the JWT).
     pub buyer: String,
-    /// For which ticket.
+    /// Ticket id.
     pub ticket: String,
-    /// What the ticket costs.
+    /// Price of the ticket, in cents.
     pub price_cents: u64,
-    /// When the hold lapses.
+    /// End of the hold.
     pub expires_at_ms: u64,
-    /// The charge that bought the order or is to be given back.
+    /// Payment id of `OrderPaid` and `OrderRefundDue`.
     pub payment: Option<String>,
-    /// Why it is to be given back.
+    /// Reason of the refund.
     pub reason: Option<String>,
-    /// When it was on the bus.
+    /// Time of the delivery.
     pub at_ms: u64,
 }

@@ -1,4 +1,4 @@
-//! What the tests share: requests as API Gateway sends them, and the deployed stack.
+//! Support for the tests: API Gateway events, stores, the deployed stack, and the history checker.
 
 pub mod aws_responses;
 pub mod bus;
@@ -7,7 +7,6 @@ pub mod gateway;
 pub mod history;
 pub mod measures;
 pub mod memory;
-pub mod orders;
 pub mod recording;
 pub mod schemas;
 pub mod stack;

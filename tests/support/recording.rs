@@ -1,4 +1,4 @@
-//! Runs of the deployed service, written down as buyers and the bus see them, by this machine's clock.
+//! Recorder of a deployed run, with the times of this machine's clock.
 
 use std::{
     convert::Infallible,
@@ -10,86 +10,88 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    bus::{Listener, use_of_charge},
+    bus::{Listener, payment_result},
     buyers::{Buyer, TestStack, eventually},
-    history::{Answer, Asked, Charge, Event, History, Request, TicketSaid},
+    history::{Event, History, Operation, Outcome, Payment, PublishedTicket, Request},
 };
 
-/// What has been seen so far.
+/// The history of a run in progress.
 #[derive(Debug, Default)]
 pub struct Record(Mutex<History>);
 
 impl Record {
-    fn add(&self, what: impl FnOnce(&mut History)) {
-        what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    fn add(&self, change: impl FnOnce(&mut History)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// All that has been seen so far.
+    /// Returns a copy of the history.
     pub fn history(&self) -> History {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// All that was seen of a run that has come to its end, by clocks that may be off from this one.
+    /// Returns the history of an ended run, checked with this clock tolerance.
     pub fn complete(&self, clock_tolerance_ms: u64) -> History {
         History { clock_tolerance_ms, complete: true, ..self.history() }
     }
 
-    /// Puts new tickets on sale.
+    /// Publishes new tickets and waits until all are stored.
     pub async fn new_tickets(&self, test_stack: &TestStack, count: usize) -> Vec<String> {
         let from_ms = now_ms();
         let tickets = test_stack.new_tickets(count).await;
-        self.said(&tickets, 0, from_ms);
+        self.add_tickets(&tickets, 0, from_ms);
         tickets
     }
 
-    /// Notes what [`ticket`](crate::buyers::ticket) makes of a version, and that it is said now.
-    pub fn says(&self, tickets: &[String], version: u64) {
-        self.said(tickets, version, now_ms());
+    /// Records the publication of a version built by [`ticket`](crate::buyers::ticket).
+    pub fn ticket_published(&self, tickets: &[String], version: u64) {
+        self.add_tickets(tickets, version, now_ms());
     }
 
-    fn said(&self, tickets: &[String], version: u64, at_ms: u64) {
-        let said = tickets.iter().map(|ticket| TicketSaid {
+    fn add_tickets(&self, tickets: &[String], version: u64, at_ms: u64) {
+        let published = tickets.iter().map(|ticket| PublishedTicket {
             ticket: ticket.clone(),
             version,
             title: format!("Version {version}"),
             price_cents: version * 100 + 50,
             at_ms,
         });
-        self.add(|history| history.tickets.extend(said));
+        self.add(|history| history.tickets.extend(published));
     }
 
-    /// Charges a buyer for an order, and says so that many times.
-    pub async fn charge(&self, test_stack: &TestStack, order: &str, times: u8) {
-        let payment = format!("payment-{}", Uuid::new_v4());
-        let charge = Charge { payment: payment.clone(), order: order.to_owned(), at_ms: now_ms() };
-        self.add(|history| history.charges.push(charge));
+    /// Pays for an order and publishes the payment this many times.
+    pub async fn pay(&self, test_stack: &TestStack, order: &str, times: u8) {
+        let id = format!("payment-{}", Uuid::new_v4());
+        let payment = Payment { id: id.clone(), order: order.to_owned(), at_ms: now_ms() };
+        self.add(|history| history.payments.push(payment));
         for _ in 0..times {
-            test_stack.charge(&payment, order).await;
+            test_stack.publish_payment(&id, order).await;
         }
     }
 
-    /// Has a buyer ask for something.
-    pub async fn ask(&self, buyer: &Buyer, asked: Asked) -> Answer {
+    /// Sends a request of a buyer and records the outcome.
+    pub async fn call_api(&self, buyer: &Buyer, operation: Operation) -> Outcome {
         let from_ms = now_ms();
-        let answer = match request(buyer, &asked).send().await {
+        let outcome = match request(buyer, &operation).send().await {
             Ok(response) => {
                 let status = response.status().as_u16();
                 let body = response.text().await.unwrap_or_default();
-                let answer = Answer::read(&asked, status, &body);
-                answer.unwrap_or_else(|| panic!("{asked:?} is answered {status} {body}"))
+                let outcome = Outcome::read(&operation, status, &body);
+                outcome.unwrap_or_else(|| {
+                    panic!("unexpected response {status} to {operation:?}: {body}")
+                })
             }
-            Err(_) => Answer::Unknown,
+            Err(_) => Outcome::Unknown,
         };
         let (buyer, to_ms) = (buyer.sub.clone(), now_ms());
-        let request = Request { buyer, asked, from_ms, to_ms, answer: answer.clone() };
+        let request = Request { buyer, operation, from_ms, to_ms, outcome: outcome.clone() };
         self.add(|history| history.requests.push(request));
-        answer
+        outcome
     }
 }
 
-fn request(buyer: &Buyer, asked: &Asked) -> RequestBuilder {
-    match asked {
-        Asked::Place { ticket, key } => {
+fn request(buyer: &Buyer, operation: &Operation) -> RequestBuilder {
+    match operation {
+        Operation::Place { ticket, key } => {
             let request = buyer.request(Method::POST, "/api/orders");
             let request = request.json(&json!({ "ticketId": ticket }));
             match key {
@@ -97,16 +99,18 @@ fn request(buyer: &Buyer, asked: &Asked) -> RequestBuilder {
                 None => request,
             }
         }
-        Asked::Show { order } => buyer.request(Method::GET, &format!("/api/orders/{order}")),
-        Asked::List => buyer.request(Method::GET, "/api/orders?limit=100"),
-        Asked::Cancel { order } => buyer.request(Method::DELETE, &format!("/api/orders/{order}")),
+        Operation::Show { order } => buyer.request(Method::GET, &format!("/api/orders/{order}")),
+        Operation::List => buyer.request(Method::GET, "/api/orders?limit=100"),
+        Operation::Cancel { order } => {
+            buyer.request(Method::DELETE, &format!("/api/orders/{order}"))
+        }
     }
 }
 
-/// Writes down what comes over the bus about these tickets, as it comes.
-pub async fn listen(listener: &Listener, record: &Record, tickets: &[String]) -> Infallible {
+/// Records the events of these tickets. Never returns.
+pub async fn record_events(listener: &Listener, record: &Record, tickets: &[String]) -> Infallible {
     loop {
-        for event in listener.hear().await {
+        for event in listener.receive_events().await {
             let kind = event["detail-type"].as_str().unwrap();
             let event = Event::read(kind, &event["detail"].to_string(), now_ms());
             if tickets.contains(&event.ticket) {
@@ -116,24 +120,24 @@ pub async fn listen(listener: &Listener, record: &Record, tickets: &[String]) ->
     }
 }
 
-/// Waits until every order is final, every charge is booked, and every version was on the bus.
-pub async fn everything_is_told(test_stack: &TestStack, record: &Record, tickets: &[String]) {
+/// Waits until all orders are final, all payments booked, and all versions published.
+pub async fn wait_until_published(test_stack: &TestStack, record: &Record, tickets: &[String]) {
     eventually(async || {
         let mut rows = Vec::new();
         for ticket in tickets {
             rows.extend(test_stack.orders_for(ticket).await);
         }
-        let History { events, charges, .. } = record.history();
-        let is_told = |row: &Value| {
+        let History { events, payments, .. } = record.history();
+        let is_published = |row: &Value| {
             let (id, version) = (&row["id"], &row["version"]);
             events.iter().any(|event| *id == event.order && *version == event.version)
         };
-        let is_booked = |charge: &Charge| {
-            let row = rows.iter().find(|row| row["id"] == charge.order);
-            row.is_some_and(|row| use_of_charge(row, &charge.payment).is_some())
+        let is_booked = |payment: &Payment| {
+            let row = rows.iter().find(|row| row["id"] == payment.order);
+            row.is_some_and(|row| payment_result(row, &payment.id).is_some())
         };
-        rows.iter().all(|row| row["status"] != "awaiting_payment" && is_told(row))
-            && charges.iter().all(is_booked)
+        rows.iter().all(|row| row["status"] != "awaiting_payment" && is_published(row))
+            && payments.iter().all(is_booked)
     })
     .await;
 }

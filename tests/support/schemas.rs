@@ -1,25 +1,25 @@
-//! The schemas of the events, as docs/ has them.
+//! The event schemas of docs/.
 
 use jsonschema::Validator;
 use serde_json::Value;
 
-/// The events that this service publishes.
+/// Schema of the published events.
 pub const ORDER_EVENTS: &str = include_str!("../../docs/order-events.schema.json");
-/// The events of the ticket service.
+/// Schema of the ticket service's events.
 pub const TICKET_EVENTS: &str = include_str!("../../docs/ticket-events.schema.json");
-/// The events of the payment service.
+/// Schema of the payment service's events.
 pub const PAYMENT_EVENTS: &str = include_str!("../../docs/payment-events.schema.json");
 
-/// What looks whether an event is as the schema says.
+/// Compiles a schema.
 pub fn validator(schema: &str) -> Validator {
-    let schema: Value = serde_json::from_str(schema).expect("a schema is JSON");
-    jsonschema::validator_for(&schema).expect("a schema is one")
+    let schema: Value = serde_json::from_str(schema).expect("a JSON schema");
+    jsonschema::validator_for(&schema).expect("a valid schema")
 }
 
-/// The examples in a schema, each with the name of what it is an example of.
+/// Returns the examples of a schema, each with the name of its event type.
 pub fn examples(schema: &str) -> Vec<(String, Value)> {
-    let schema: Value = serde_json::from_str(schema).expect("a schema is JSON");
-    let parts = schema["$defs"].as_object().expect("it has parts");
+    let schema: Value = serde_json::from_str(schema).expect("a JSON schema");
+    let parts = schema["$defs"].as_object().expect("`$defs`");
     let examples = parts.iter().flat_map(|(name, part)| {
         let examples = part["examples"].as_array().cloned().unwrap_or_default();
         examples.into_iter().map(|example| (name.clone(), example))

@@ -1,4 +1,4 @@
-//! A store whose transactions become visible piece by piece, as DynamoDB's may to two single reads.
+//! A store with stale reads: a transaction can be visible to a read and not yet to another.
 
 use std::sync::{
     Mutex,
@@ -6,31 +6,32 @@ use std::sync::{
 };
 
 use orders_domain::{
-    CommitOutcome, ListQuery, MemoryStore, Order, OrderId, OrderStore, Page, PlaceOutcome,
-    Placement, StoreError, Ticket, TicketId, TicketOutcome, TicketReplica, TicketRule, Transition,
+    CommitOutcome, ListQuery, Order, OrderId, OrderStore, Page, PlaceOutcome, Placement,
+    StoreError, Ticket, TicketId, TicketOutcome, TicketReplica, TicketRule, Transition,
 };
+use orders_testing::MemoryStore;
 
-/// The store in memory, seen through a haze.
+/// The in-memory store, with stale reads and refused commits.
 #[derive(Debug, Default)]
 pub struct StaleReadStore {
-    /// What is really stored.
+    /// The stored data.
     pub inner: MemoryStore,
-    /// How many reads of an order do not find it yet.
+    /// Number of order reads that return `None`.
     pub unseen_orders: AtomicUsize,
-    /// How many commits are refused although the order is at the expected version.
+    /// Number of commits that return a conflict.
     pub refused_commits: AtomicUsize,
-    /// What reads of a ticket still find, each once.
+    /// Replicas returned by the next ticket reads, last first.
     pub old_tickets: Mutex<Vec<TicketReplica>>,
 }
 
-/// Whether there was one left to count down.
+/// Decrements the counter. Returns `false` if the counter is 0.
 fn take(count: &AtomicUsize) -> bool {
     count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
 impl OrderStore for StaleReadStore {
     async fn find_ticket(&self, id: &TicketId) -> Result<Option<TicketReplica>, StoreError> {
-        let old = self.old_tickets.lock().expect("no test panics with it").pop();
+        let old = self.old_tickets.lock().expect("an unpoisoned lock").pop();
         if old.is_some() { Ok(old) } else { self.inner.find_ticket(id).await }
     }
 

@@ -1,4 +1,4 @@
-//! Stores on DynamoDB: on an engine in this process, or where the stack is.
+//! Stores on DynamoDB: an engine in this process, or the endpoint of the stack.
 
 use std::{env, time::Duration};
 
@@ -16,15 +16,15 @@ use tokio::net::TcpListener;
 
 use crate::stack::{sdk_config, stack};
 
-/// Long enough that no test of the suite gives up on a conflict.
+/// Long enough for every conflict of the suite.
 const CONFLICT_BUDGET: Duration = Duration::from_secs(20);
 
-/// A fresh engine in this process, for as long as the test runs.
+/// Returns a store on a new engine in this process.
 pub async fn in_process() -> DynamoStore {
     store_on(&in_process_endpoint().await).await
 }
 
-/// How to reach a fresh engine in this process.
+/// Starts an engine in this process and returns its AWS configuration.
 pub async fn in_process_endpoint() -> SdkConfig {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -32,8 +32,8 @@ pub async fn in_process_endpoint() -> SdkConfig {
     sdk_config(Some(&url), "us-east-1").await
 }
 
-/// Tables made for the tests where the stack is, or at the endpoint that the environment names. Not
-/// the stack's own: there, the relay and its timers would have a hand in it.
+/// Returns a store on test tables at the stack's endpoint, or at `ORDERS_DYNAMODB_ENDPOINT`. The
+/// stack's own tables are not usable: the relay and the timers would change orders.
 pub async fn at_endpoint() -> DynamoStore {
     let sdk = match env::var("ORDERS_DYNAMODB_ENDPOINT") {
         Ok(endpoint) => {
@@ -46,14 +46,14 @@ pub async fn at_endpoint() -> DynamoStore {
     store_on(&sdk).await
 }
 
-/// A store on tables made for the tests, if they are not there yet.
+/// Returns a store on the test tables, and creates the tables if necessary.
 pub async fn store_on(sdk: &SdkConfig) -> DynamoStore {
     let client = Client::new(sdk);
     let tables = make_tables(&client).await;
     DynamoStore::new(client, tables, CONFLICT_BUDGET)
 }
 
-/// Makes the two tables, as the template describes them.
+/// Creates the two tables of the template.
 pub async fn make_tables(client: &Client) -> TableNames {
     let tables = TableNames {
         orders: "orders-conformance-orders".to_owned(),

@@ -1,9 +1,9 @@
-//! Places an order: locks a ticket for one buyer, for a short hold.
+//! Creates an order: locks a ticket for a buyer, for a short hold.
 
 use std::time::Duration;
 
 use http::{Response, StatusCode};
-use orders_contracts::{FieldError, OrderBody, parse_place_order};
+use orders_contracts::{FieldError, OrderBody, parse_create_order};
 use orders_domain::{
     Availability, Command, Decision, IdempotencyKey, NewOrder, Order, OrderId, OrderStore,
     PlaceOutcome, Placement, StoreError, TicketId, Timestamp, Transition, decide,
@@ -15,26 +15,27 @@ use orders_lambda::{
     retry::{MAX_ATTEMPTS, backoff},
 };
 
-/// Answers `POST /api/orders`. An order without an idempotency key gets its id from `new_id`.
+/// Handles `POST /api/orders`. An order without an idempotency key gets its id from `new_id`.
 ///
 /// # Errors
-/// The [`Problem`] to answer with instead.
+/// A [`Problem`], the error response.
 pub async fn handle(
     store: &impl OrderStore,
     hold: Duration,
     new_id: impl FnOnce(Timestamp) -> Result<OrderId, BoxError>,
     request: ApiRequest,
 ) -> Result<Response<String>, Problem> {
-    let ticket_id = parse_place_order(request.json_body()?)?;
+    let ticket_id = parse_create_order(request.json_body()?)?;
     let key = idempotency_key(&request)?;
     let now = request.now;
+    // The id of a keyed order is a function of buyer and key, so the put itself detects a repeat.
     let id = match &key {
         Some(key) => OrderId::for_key(&request.user_id, key),
         None => new_id(now).map_err(Problem::Internal)?,
     };
-    let request = PlaceOrder {
+    let request = CreateOrder {
         ticket_id,
-        may_be_repeat: key.is_some(),
+        has_key: key.is_some(),
         order: NewOrder {
             id,
             user_id: request.user_id,
@@ -43,9 +44,13 @@ pub async fn handle(
             correlation_id: request.correlation_id,
         },
     };
-    let order = place_order(store, &request).await.map_err(|error| problem(error, now))?;
+    let order = create_order(store, &request).await.map_err(|error| problem(error, now))?;
     let location = format!("/api/orders/{}", order.id);
-    json(StatusCode::CREATED, &[("location", location)], &OrderBody::placed(&order, now))
+    let body = OrderBody::placed(&order, now);
+    let mut response = json(StatusCode::CREATED, &[("location", location)], &body)?;
+    // For the log: the request does not contain the new order's id.
+    response.extensions_mut().insert(order.id);
+    Ok(response)
 }
 
 fn idempotency_key(request: &ApiRequest) -> Result<Option<IdempotencyKey>, Problem> {
@@ -54,73 +59,74 @@ fn idempotency_key(request: &ApiRequest) -> Result<Option<IdempotencyKey>, Probl
     Ok(key.map_err(|error| FieldError::for_field(HEADER, error))?)
 }
 
-fn problem(error: PlaceError, now: Timestamp) -> Problem {
+fn problem(error: CreateError, now: Timestamp) -> Problem {
     match error {
-        PlaceError::NoSuchTicket => Problem::NoSuchTicket,
-        PlaceError::Reserved { until } => {
+        CreateError::NoSuchTicket => Problem::NoSuchTicket,
+        CreateError::Reserved { until } => {
             metrics::counter!("ReservedConflicts").increment(1);
             Problem::Reserved { free_in: now.until(until) }
         }
-        PlaceError::Sold => Problem::Sold,
-        PlaceError::KeyReused => Problem::KeyReused,
-        PlaceError::Contended => Problem::Unavailable("the ticket kept changing".into()),
-        PlaceError::Store(error) => error.into(),
+        CreateError::Sold => Problem::Sold,
+        CreateError::KeyReused => Problem::KeyReused,
+        CreateError::Contended => Problem::Unavailable("the ticket changed after each read".into()),
+        CreateError::Store(error) => error.into(),
     }
 }
 
-/// A buyer's request for a ticket.
+/// A buyer's request to create an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlaceOrder {
+pub struct CreateOrder {
     /// The ticket to lock.
     pub ticket_id: TicketId,
-    /// Whether an earlier sending of the same request may have placed the order.
-    pub may_be_repeat: bool,
+    /// Whether the request has an idempotency key, so that an earlier request may have placed the order.
+    pub has_key: bool,
     /// The order to place.
     pub order: NewOrder,
 }
 
-/// Why no order is placed.
+/// Reason why no order is created.
 #[derive(Debug)]
-pub enum PlaceError {
-    /// There is no such ticket.
+pub enum CreateError {
+    /// The ticket is unknown.
     NoSuchTicket,
     /// Another order holds the ticket.
     Reserved {
-        /// When the hold lapses.
+        /// End of the hold.
         until: Timestamp,
     },
-    /// The ticket has been bought.
+    /// The ticket has been sold.
     Sold,
-    /// The order's id belongs to an order for another ticket.
+    /// The idempotency key belongs to an order for another ticket.
     KeyReused,
-    /// The ticket changed each time it had been read.
+    /// The ticket changed after each read.
     Contended,
     /// The store failed.
     Store(StoreError),
 }
 
-impl From<StoreError> for PlaceError {
+impl From<StoreError> for CreateError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-/// Places the order, or finds it if an earlier sending of the same request has placed it.
+/// Places the order, or returns the order placed by an earlier request with the same key.
 ///
-/// A ticket that somebody has is answered from the read alone: a loser costs one read.
+/// A held or sold ticket is refused from the read alone: a refusal costs one read.
 ///
 /// # Errors
-/// [`PlaceError`]
-pub async fn place_order(
+/// [`CreateError`] if no order is placed.
+pub async fn create_order(
     store: &impl OrderStore,
-    request: &PlaceOrder,
-) -> Result<Order, PlaceError> {
+    request: &CreateOrder,
+) -> Result<Order, CreateError> {
     for _ in 0..MAX_ATTEMPTS {
+        // One read decides the common refusals: unknown, reserved, sold.
         let Some(replica) = store.find_ticket(&request.ticket_id).await? else {
-            return earlier_order(store, request, PlaceError::NoSuchTicket).await;
+            return earlier_order(store, request, CreateError::NoSuchTicket).await;
         };
         if replica.lock.holder() == Some(request.order.id) {
-            // An earlier sending has locked the ticket, though its order may not be seen yet.
+            // The lock of an earlier request may be visible before its order.
             if let Some(earlier) = store.find(request.order.id).await? {
                 return same_request(earlier, request);
             }
@@ -130,9 +136,10 @@ pub async fn place_order(
         let takeover = match replica.lock.availability(request.order.now) {
             Availability::Free => None,
             Availability::Reserved { until } => {
-                return earlier_order(store, request, PlaceError::Reserved { until }).await;
+                return earlier_order(store, request, CreateError::Reserved { until }).await;
             }
-            Availability::Sold => return earlier_order(store, request, PlaceError::Sold).await,
+            Availability::Sold => return earlier_order(store, request, CreateError::Sold).await,
+            // The transaction that takes the ticket over also expires the order that held it.
             Availability::Lapsed(by) => match expiry(store, by, request.order.now).await? {
                 Some(expiry) => Some(expiry),
                 None => continue,
@@ -143,19 +150,20 @@ pub async fn place_order(
         match store.place(&placement).await? {
             PlaceOutcome::Placed => return Ok(placement.order),
             PlaceOutcome::AlreadyPlaced(earlier) => return same_request(earlier, request),
+            // The ticket changed after the read: the next attempt reads the new state.
             PlaceOutcome::Conflict => {}
         }
     }
-    Err(PlaceError::Contended)
+    Err(CreateError::Contended)
 }
 
-/// A repeat always gets its order back, whatever has become of it and of the ticket since.
+/// A repeated request returns its order, whatever the state of order and ticket since.
 async fn earlier_order(
     store: &impl OrderStore,
-    request: &PlaceOrder,
-    otherwise: PlaceError,
-) -> Result<Order, PlaceError> {
-    if !request.may_be_repeat {
+    request: &CreateOrder,
+    otherwise: CreateError,
+) -> Result<Order, CreateError> {
+    if !request.has_key {
         return Err(otherwise);
     }
     match store.find(request.order.id).await? {
@@ -164,13 +172,13 @@ async fn earlier_order(
     }
 }
 
-fn same_request(earlier: Order, request: &PlaceOrder) -> Result<Order, PlaceError> {
+fn same_request(earlier: Order, request: &CreateOrder) -> Result<Order, CreateError> {
+    // Never another buyer's order: the id of a key depends on the buyer.
     let same = earlier.user_id == request.order.user_id && earlier.ticket.id == request.ticket_id;
-    if same { Ok(earlier) } else { Err(PlaceError::KeyReused) }
+    if same { Ok(earlier) } else { Err(CreateError::KeyReused) }
 }
 
-/// The expiry of an order whose hold has lapsed; none if the order has changed since its lock was
-/// read.
+/// Expiry of an order whose hold has lapsed; `None` if the order changed after the read of its lock.
 async fn expiry(
     store: &impl OrderStore,
     id: OrderId,

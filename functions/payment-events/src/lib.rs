@@ -1,4 +1,4 @@
-//! Makes sure that every charge buys its order or is asked to be given back, once.
+//! Books payments. Each payment has exactly one result: the order is paid, or a refund is due.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use orders_domain::{
     Timestamp, decide,
 };
 use orders_lambda::{
-    queue::{Failure, Message, Outcome},
+    queue::{Failure, Message, Outcome, log_ids},
     retry::{MAX_ATTEMPTS, backoff},
 };
 
-/// How long a payment waits for its order to be there.
+/// Wait of a payment for an unknown order.
 const WAIT_FOR_ORDER: Duration = Duration::from_secs(5);
 
-/// Books one charge.
+/// Books a payment.
 ///
 /// # Errors
-/// [`Failure::Poison`] for a message that is no payment, [`Failure::Transient`] if the store fails.
+/// [`Failure::Poison`] if the message is not a payment event, [`Failure::Transient`] if the store fails.
 pub async fn handle(
     store: &impl OrderStore,
     now: Timestamp,
@@ -26,9 +26,10 @@ pub async fn handle(
 ) -> Result<Outcome, Failure> {
     let PaymentEvent { payment_id, order_id } =
         PaymentEvent::parse(message.body).map_err(|error| Failure::Poison(error.into()))?;
+    log_ids(Some(order_id), Some(&payment_id), None);
     for _ in 0..MAX_ATTEMPTS {
         let Some(order) = store.find(order_id).await? else {
-            tracing::warn!(order = %order_id, "a payment is here before its order");
+            tracing::warn!("Payment for an unknown order; it will be retried");
             return Ok(Outcome::RetryAfter(WAIT_FOR_ORDER));
         };
         let ticket_is_free = match order.status {
@@ -36,7 +37,7 @@ pub async fn handle(
                 Some(is_free) => is_free,
                 None => continue,
             },
-            // The decision does not depend on it.
+            // Read only for expired orders.
             Status::AwaitingPayment | Status::Paid { .. } | Status::Cancelled => false,
         };
         let command = Command::Pay { payment_id: payment_id.clone(), ticket_is_free };
@@ -45,21 +46,21 @@ pub async fn handle(
             Decision::AlreadyDone => return Ok(Outcome::Done),
             Decision::Refuse(refusal) => {
                 return Err(Failure::Transient(
-                    format!("a payment is refused: {refusal:?}").into(),
+                    format!("the order refused the payment: {refusal:?}").into(),
                 ));
             }
         };
         match store.commit(&transition).await? {
             CommitOutcome::Committed => return Ok(Outcome::Done),
+            // A cancellation, the expiry or another payment came first: decide on the new state.
             CommitOutcome::Conflict => backoff().await,
         }
     }
-    Err(Failure::Transient("the order kept changing".into()))
+    Err(Failure::Transient("the order changed after each read".into()))
 }
 
-/// Whether an expired order's ticket can be locked again; nothing, if it must be looked at again. A
-/// lapsed hold of another order stands in the way only until that order has expired as well, which
-/// is done here.
+/// Whether an expired order's ticket can be locked again; `None` if order and ticket must be read again.
+/// A lapsed hold of another order is expired here first.
 async fn free_ticket(
     store: &impl OrderStore,
     order: &Order,
@@ -67,7 +68,7 @@ async fn free_ticket(
 ) -> Result<Option<bool>, StoreError> {
     let Some(replica) = store.find_ticket(&order.ticket.id).await? else { return Ok(Some(false)) };
     if replica.lock.holder() == Some(order.id) {
-        // The order has changed since, or its expiry is not seen whole yet.
+        // The order changed after its read, or its expiry is not visible as a whole yet.
         backoff().await;
         return Ok(None);
     }
@@ -75,6 +76,7 @@ async fn free_ticket(
         Availability::Free => Ok(Some(true)),
         Availability::Reserved { .. } | Availability::Sold => Ok(Some(false)),
         Availability::Lapsed(by) => {
+            // The next attempt finds the ticket free, or with another order.
             let Some(lapsed) = store.find(by).await? else { return Ok(None) };
             if let Decision::Apply(expiry) = decide(&lapsed, &Command::Expire { now }) {
                 store.commit(&expiry).await?;
@@ -86,44 +88,11 @@ async fn free_ticket(
 
 #[cfg(test)]
 mod tests {
-    use orders_domain::{
-        Lock, MemoryStore, NewOrder, OrderId, Placement, Price, RefundReason, Ticket, TicketRule,
-        TicketVersion,
-    };
+    use orders_domain::{Lock, OrderId, RefundReason};
+    use orders_testing::{MemoryStore, at, commit, order, order_at, order_id, place};
     use serde_json::json;
 
     use super::*;
-
-    fn at(seconds: u64) -> Timestamp {
-        Timestamp::from_epoch_ms(seconds * 1_000).unwrap()
-    }
-
-    /// An order that holds the ticket for 30 seconds.
-    async fn held(store: &MemoryStore, byte: u8, from: u64) -> Order {
-        let ticket = Ticket {
-            id: "t1".parse().unwrap(),
-            title: "Concert".parse().unwrap(),
-            price: Price::from_minor(2_000).unwrap(),
-            version: TicketVersion::new(0),
-        };
-        store.apply_ticket(&ticket, TicketRule::FirstOrNext).await.unwrap();
-        let request = NewOrder {
-            id: OrderId::from_bytes([byte; 16]),
-            user_id: "alice".parse().unwrap(),
-            now: at(from),
-            hold: Duration::from_secs(30),
-            correlation_id: "request-1".parse().unwrap(),
-        };
-        let order = Order::new(request, ticket);
-        let placement = Placement { order: order.clone(), takeover: None };
-        store.place(&placement).await.unwrap();
-        order
-    }
-
-    async fn change(store: &MemoryStore, order: &Order, command: Command) {
-        let Decision::Apply(change) = decide(order, &command) else { panic!("{command:?}") };
-        assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Committed);
-    }
 
     async fn pay(store: &MemoryStore, order: OrderId, payment: &str, now: u64) -> Outcome {
         let detail = json!({"id": payment, "orderId": order.to_string()});
@@ -143,10 +112,18 @@ mod tests {
         order.refunds_due.iter().map(|refund| refund.reason).collect()
     }
 
+    /// A store with an order that has expired.
+    async fn expired() -> (MemoryStore, Order) {
+        let (store, order) = (MemoryStore::default(), order(1));
+        place(&store, &order).await;
+        commit(&store, &order, &Command::Expire { now: at(30) }).await;
+        (store, order)
+    }
+
     #[tokio::test]
-    async fn a_charge_buys_its_order_once() {
-        let store = MemoryStore::default();
-        let order = held(&store, 1, 0).await;
+    async fn payment_buys_its_order_once() {
+        let (store, order) = (MemoryStore::default(), order(1));
+        place(&store, &order).await;
         for _ in 0..2 {
             assert_eq!(pay(&store, order.id, "p1", 10).await, Outcome::Done);
         }
@@ -158,10 +135,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_charge_for_a_cancelled_order_is_owed_back() {
-        let store = MemoryStore::default();
-        let order = held(&store, 1, 0).await;
-        change(&store, &order, Command::Cancel).await;
+    async fn payment_of_a_cancelled_order_makes_a_refund_due() {
+        let (store, order) = (MemoryStore::default(), order(1));
+        place(&store, &order).await;
+        commit(&store, &order, &Command::Cancel).await;
         for _ in 0..2 {
             assert_eq!(pay(&store, order.id, "p1", 10).await, Outcome::Done);
         }
@@ -170,32 +147,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_late_charge_takes_a_free_ticket_again() {
-        let store = MemoryStore::default();
-        let order = held(&store, 1, 0).await;
-        change(&store, &order, Command::Expire { now: at(30) }).await;
+    async fn late_payment_locks_a_free_ticket_again() {
+        let (store, order) = expired().await;
         assert_eq!(pay(&store, order.id, "p1", 31).await, Outcome::Done);
         assert_eq!(stored(&store, &order).await.status.name(), "paid");
         assert_eq!(lock(&store, &order).await, Lock::Sold { to: order.id });
     }
 
     #[tokio::test]
-    async fn a_late_charge_is_owed_back_while_another_buyer_holds_the_ticket() {
-        let store = MemoryStore::default();
-        let order = held(&store, 1, 0).await;
-        change(&store, &order, Command::Expire { now: at(30) }).await;
-        let other = held(&store, 2, 30).await;
+    async fn late_payment_makes_a_refund_due_if_another_order_holds_the_ticket() {
+        let (store, order) = expired().await;
+        let other = order_at(2, 30);
+        place(&store, &other).await;
         assert_eq!(pay(&store, order.id, "p1", 59).await, Outcome::Done);
         assert_eq!(reasons(&stored(&store, &order).await), [RefundReason::TicketTaken]);
         assert_eq!(lock(&store, &order).await, Lock::Held { by: other.id, until: at(60) });
     }
 
     #[tokio::test]
-    async fn a_late_charge_takes_over_a_hold_that_has_lapsed_too() {
-        let store = MemoryStore::default();
-        let order = held(&store, 1, 0).await;
-        change(&store, &order, Command::Expire { now: at(30) }).await;
-        let other = held(&store, 2, 30).await;
+    async fn late_payment_takes_over_a_lapsed_hold() {
+        let (store, order) = expired().await;
+        let other = order_at(2, 30);
+        place(&store, &other).await;
         assert_eq!(pay(&store, order.id, "p1", 60).await, Outcome::Done);
         assert_eq!(stored(&store, &order).await.status.name(), "paid");
         assert_eq!(stored(&store, &other).await.status.name(), "expired");
@@ -203,14 +176,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_charge_waits_for_an_order_that_is_not_there_yet() {
-        let store = MemoryStore::default();
-        let outcome = pay(&store, OrderId::from_bytes([9; 16]), "p1", 0).await;
+    async fn payment_waits_for_an_unknown_order() {
+        let outcome = pay(&MemoryStore::default(), order_id(9), "p1", 0).await;
         assert_eq!(outcome, Outcome::RetryAfter(WAIT_FOR_ORDER));
     }
 
     #[tokio::test]
-    async fn a_message_that_is_no_payment_is_poison() {
+    async fn message_without_a_payment_is_poison() {
         let message = Message { body: "{}", receive_count: 1 };
         let outcome = handle(&MemoryStore::default(), at(0), message).await;
         assert!(matches!(outcome, Err(Failure::Poison(_))));

@@ -1,19 +1,20 @@
-//! What crosses the service's border, in JSON: the bodies and parameters of the HTTP API, and the
-//! events. Every type here is converted by hand to and from the domain, so that neither can change
-//! by a change of the other.
+//! JSON of the HTTP API and of the events. Every type here is converted to and from the domain by hand,
+//! so that a change of the domain never changes the contract by accident.
 
 mod cursor;
 mod expiry;
 mod json;
 mod list;
-mod number;
+
+mod create_order;
 mod order;
 mod order_event;
 mod payment_event;
-mod place;
+mod price;
 mod problem;
 mod ticket_event;
 
+pub use create_order::parse_create_order;
 pub use cursor::{CursorError, decode_cursor, encode_cursor};
 pub use expiry::{ExpiryMessage, ExpiryMessageError};
 pub use json::JsonError;
@@ -21,6 +22,6 @@ pub use list::{ListParameters, sort_name};
 pub use order::{OrderBody, TicketBody, etag};
 pub use order_event::{OutgoingEvent, SOURCE};
 pub use payment_event::{PaymentEvent, PaymentEventError};
-pub use place::parse_place_order;
+pub use price::{PriceError, parse_price};
 pub use problem::{FieldError, ProblemBody};
 pub use ticket_event::{TicketEvent, TicketEventError};

@@ -1,11 +1,10 @@
-//! The rules of an order: what a buyer may do, when a hold lapses, which ticket version wins.
+//! Rules of an order: the commands a buyer may give, the end of a hold, the ticket version that wins.
 //!
-//! Everything here is a value or a pure function. There is no AWS, no JSON and no clock: time and
-//! ids come in as arguments, and storage is behind the one port, [`OrderStore`].
+//! Everything here is a value or a pure function, without AWS, JSON or a clock: times and ids are
+//! arguments, and storage is behind one port, [`OrderStore`].
 
 mod event;
 mod ids;
-mod memory;
 mod order;
 mod price;
 mod store;
@@ -14,12 +13,11 @@ mod time;
 
 pub use event::OrderEvent;
 pub use ids::{CorrelationId, IdError, IdempotencyKey, OrderId, PaymentId, TicketId, UserId};
-pub use memory::MemoryStore;
 pub use order::{
     Command, Decision, LockChange, NewOrder, Order, OrderVersion, RefundDue, RefundReason, Refusal,
     Status, Transition, decide,
 };
-pub use price::{Price, PriceError};
+pub use price::{Price, PriceTooLarge};
 pub use store::{
     BoxError, CommitOutcome, Direction, ListQuery, OrderStore, Page, PageSize, PageSizeError,
     PlaceOutcome, Placement, Position, StoreError, TicketOutcome,

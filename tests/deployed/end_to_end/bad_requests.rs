@@ -1,17 +1,17 @@
-//! Requests that nobody should send: each gets the documented 4xx, and never a 5xx.
+//! Invalid requests: each gets the documented 4xx, never a 5xx.
 
 use reqwest::Method;
 use serde_json::json;
 
-use orders_tests::buyers::{Answer, Buyer, TestStack, caller_with_claims, new_buyer};
+use orders_tests::buyers::{ApiResponse, Buyer, TestStack, buyer_with_claims, new_buyer};
 
-async fn post(buyer: &Buyer, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
+async fn post(buyer: &Buyer, content_type: &str, body: impl Into<reqwest::Body>) -> ApiResponse {
     let request = buyer.request(Method::POST, "/api/orders").header("Content-Type", content_type);
     buyer.send(request.body(body)).await
 }
 
 #[tokio::test]
-async fn a_bad_body_is_told_what_to_fix() {
+async fn create_rejects_an_invalid_body() {
     let buyer = new_buyer();
     let bodies: [&[u8]; 13] = [
         b"",
@@ -29,20 +29,20 @@ async fn a_bad_body_is_told_what_to_fix() {
         b"{\"ticketId\":\"\xff\"}",
     ];
     for body in bodies {
-        let answer = post(&buyer, "application/json", body).await;
-        assert_eq!(answer.checked_status(), 400, "{body:?}");
+        let response = post(&buyer, "application/json", body).await;
+        assert_eq!(response.checked_status(), 400, "{body:?}");
     }
-    let huge = vec![b'x'; 100_000];
-    assert_eq!(post(&buyer, "application/json", huge).await.checked_status(), 413);
+    let oversized = vec![b'x'; 100_000];
+    assert_eq!(post(&buyer, "application/json", oversized).await.checked_status(), 413);
     for content_type in ["text/plain", "application/octet-stream", "multipart/form-data"] {
-        let answer = post(&buyer, content_type, r#"{"ticketId":"a"}"#).await;
-        assert_eq!(answer.checked_status(), 415, "{content_type}");
+        let response = post(&buyer, content_type, r#"{"ticketId":"a"}"#).await;
+        assert_eq!(response.checked_status(), 415, "{content_type}");
     }
     assert_eq!(post(&buyer, "application/json", r#"{"ticketId":"a"}"#).await.checked_status(), 404);
 }
 
 #[tokio::test]
-async fn a_bad_parameter_is_told_what_to_fix() {
+async fn invalid_parameter_is_rejected() {
     let buyer = new_buyer();
     for query in [
         "limit=0",
@@ -55,18 +55,18 @@ async fn a_bad_parameter_is_told_what_to_fix() {
         "cursor=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
         "sort=price",
     ] {
-        let answer = buyer.get(&format!("/api/orders?{query}")).await;
-        assert_eq!(answer.checked_status(), 400, "{query}");
+        let response = buyer.get(&format!("/api/orders?{query}")).await;
+        assert_eq!(response.checked_status(), 400, "{query}");
     }
     for id in ["x", "%00", "%FF", "a%20b", "%25", "%C3%A9", "a%22%3C%3E%7B%7D%5C%5E%60"] {
-        let answer = buyer.get(&format!("/api/orders/{id}")).await;
-        assert_eq!(answer.checked_status(), 404, "{id}");
+        let response = buyer.get(&format!("/api/orders/{id}")).await;
+        assert_eq!(response.checked_status(), 404, "{id}");
         assert_eq!(buyer.cancel(id).await.checked_status(), 404, "{id}");
     }
 }
 
 #[tokio::test]
-async fn a_bad_header_is_told_what_to_fix() {
+async fn create_rejects_an_invalid_header() {
     let buyer = new_buyer();
     let ticket = TestStack::connect().await.new_ticket().await;
     for (header, value) in [
@@ -77,20 +77,20 @@ async fn a_bad_header_is_told_what_to_fix() {
         ("Idempotency-Key", &[b'k'; 300]),
     ] {
         let request = buyer.request(Method::POST, "/api/orders").header(header, value);
-        let answer = buyer.send(request.json(&json!({ "ticketId": ticket }))).await;
-        assert_eq!(answer.checked_status(), 400, "{header}: {value:?}");
+        let response = buyer.send(request.json(&json!({ "ticketId": ticket }))).await;
+        assert_eq!(response.checked_status(), 400, "{header}: {value:?}");
     }
     let request = buyer.request(Method::GET, "/api/orders").header("X-Other", [0xffu8].as_slice());
     assert!(buyer.send(request).await.status.as_u16() < 500);
 }
 
 #[tokio::test]
-async fn a_token_that_names_no_buyer_is_refused() {
+async fn token_without_a_valid_sub_is_rejected() {
     for claims in [json!({}), json!({"sub": ["a", "b"]}), json!({"sub": ["a"]}), json!({"sub": ""})]
     {
-        let caller = caller_with_claims(&claims);
-        for answer in [caller.get("/api/orders").await, caller.order("a").await] {
-            assert_eq!(answer.checked_status(), 401, "{claims}");
+        let caller = buyer_with_claims(&claims);
+        for response in [caller.get("/api/orders").await, caller.order("a").await] {
+            assert_eq!(response.checked_status(), 401, "{claims}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The deployed service, spoken to as its users do: over HTTP, with tokens, and through the bus.
-//! `orders_tests::stack` says which stack it is.
+//! End-to-end tests of the deployed service, over HTTP with tokens, and over the bus. The module
+//! `orders_tests::stack` selects the stack.
 
 mod bad_requests;
 mod orders;

@@ -1,4 +1,4 @@
-//! The life of an order, as its buyer sees it.
+//! The life of an order, as seen by its buyer.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use orders_tests::buyers::{TestStack, http_client, new_buyer, new_buyers};
 
 #[tokio::test]
-async fn a_ticket_is_ordered_shown_listed_and_let_go() {
+async fn order_is_created_shown_listed_and_cancelled() {
     let test_stack = TestStack::connect().await;
     let ticket = test_stack.new_ticket().await;
     let [alice, bob] = new_buyers(2).try_into().ok().unwrap();
@@ -22,9 +22,9 @@ async fn a_ticket_is_ordered_shown_listed_and_let_go() {
     let expected = json!({"id": ticket, "title": "Version 0", "price": 0.5, "version": 0});
     assert_eq!(order["ticket"], expected);
 
-    let refused = bob.order(&ticket).await;
-    assert_eq!(refused.checked_status(), 409);
-    let seconds: u64 = refused.header("retry-after").parse().unwrap();
+    let rejected = bob.order(&ticket).await;
+    assert_eq!(rejected.checked_status(), 409);
+    let seconds: u64 = rejected.header("retry-after").parse().unwrap();
     assert!(seconds >= 1 && seconds <= order["expiresIn"].as_u64().unwrap());
 
     let path = format!("/api/orders/{id}");
@@ -35,24 +35,24 @@ async fn a_ticket_is_ordered_shown_listed_and_let_go() {
     let listed = alice.get("/api/orders").await;
     assert_eq!((listed.status.as_u16(), &listed.json()[0]["id"]), (200, &order["id"]));
 
-    for (answer, status) in [
+    for (response, status) in [
         (bob.get(&path).await, 404),
         (bob.cancel(id).await, 404),
         (alice.get("/api/orders/00000000-0000-4000-8000-000000000000").await, 404),
         (alice.order("no-such-ticket").await, 404),
     ] {
-        assert_eq!(answer.checked_status(), status);
+        assert_eq!(response.checked_status(), status);
     }
     assert_eq!(bob.get("/api/orders").await.text, "[]");
 
     assert_eq!(alice.cancel(id).await.status, 204);
     assert_eq!(alice.cancel(id).await.status, 204);
     assert_eq!(alice.get(&path).await.json()["status"], "cancelled");
-    assert_eq!(bob.order(&ticket).await.status, 201, "the ticket is free again at once");
+    assert_eq!(bob.order(&ticket).await.status, 201, "a free ticket");
 }
 
 #[tokio::test]
-async fn without_a_good_token_there_is_no_answer() {
+async fn missing_or_forged_token_is_rejected() {
     let alice = new_buyer();
     let forged = format!("{}x", token_of(&alice.request(Method::GET, "/api/orders")));
     let url = format!("{}/api/orders", orders_tests::stack::stack().api_url);
@@ -69,7 +69,7 @@ fn token_of(request: &reqwest::RequestBuilder) -> String {
 }
 
 #[tokio::test]
-async fn once_the_hold_has_lapsed_another_buyer_gets_the_ticket() {
+async fn lapsed_hold_is_taken_over_by_another_buyer() {
     let test_stack = TestStack::connect().await;
     let ticket = test_stack.new_ticket().await;
     let [alice, bob] = new_buyers(2).try_into().ok().unwrap();
@@ -91,12 +91,12 @@ async fn once_the_hold_has_lapsed_another_buyer_gets_the_ticket() {
     let row = test_stack.ticket_row(&ticket).await.unwrap();
     assert_eq!(row["locked_by"], taken_over.json()["id"]);
     let id = order["id"].as_str().unwrap();
-    assert_eq!(alice.cancel(id).await.status, 204, "it is final already");
-    assert_eq!(test_stack.ticket_row(&ticket).await.unwrap(), row, "and frees nothing");
+    assert_eq!(alice.cancel(id).await.status, 204, "an expired order");
+    assert_eq!(test_stack.ticket_row(&ticket).await.unwrap(), row, "an unchanged lock");
 }
 
 #[tokio::test]
-async fn a_list_is_read_page_by_page() {
+async fn list_is_read_page_by_page() {
     let test_stack = TestStack::connect().await;
     let tickets = test_stack.new_tickets(5).await;
     let alice = new_buyer();

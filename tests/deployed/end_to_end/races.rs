@@ -1,15 +1,15 @@
-//! Many buyers at once.
+//! Concurrent requests of many buyers.
 
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use orders_tests::buyers::{Answer, TestStack, new_buyer, new_buyers};
+use orders_tests::buyers::{ApiResponse, TestStack, new_buyer, new_buyers};
 
 const BUYERS: usize = 200;
 const ROUNDS: usize = 20;
 
 #[tokio::test]
-async fn of_two_hundred_buyers_of_one_ticket_one_gets_it() {
+async fn two_hundred_buyers_of_one_ticket_get_one_order() {
     let test_stack = TestStack::connect().await;
     let buyers = new_buyers(BUYERS);
     for ticket in test_stack.new_tickets(ROUNDS).await {
@@ -18,9 +18,9 @@ async fn of_two_hundred_buyers_of_one_ticket_one_gets_it() {
             let ticket = ticket.clone();
             requests.spawn(async move { buyer.order(&ticket).await });
         }
-        let answers = requests.join_all().await;
-        let (winners, losers): (Vec<Answer>, Vec<Answer>) =
-            answers.into_iter().partition(|answer| answer.status == 201);
+        let responses = requests.join_all().await;
+        let (winners, losers): (Vec<ApiResponse>, Vec<ApiResponse>) =
+            responses.into_iter().partition(|response| response.status == 201);
         assert_eq!(winners.len(), 1, "{ticket}");
         for loser in losers {
             assert_eq!(loser.checked_status(), 409, "{loser:?}");
@@ -36,7 +36,7 @@ async fn of_two_hundred_buyers_of_one_ticket_one_gets_it() {
 }
 
 #[tokio::test]
-async fn one_key_sent_fifty_times_at_once_makes_one_order() {
+async fn fifty_concurrent_repeats_of_a_key_create_one_order() {
     let test_stack = TestStack::connect().await;
     let [ticket, other] = test_stack.new_tickets(2).await.try_into().unwrap();
     let alice = new_buyer();
@@ -45,16 +45,16 @@ async fn one_key_sent_fifty_times_at_once_makes_one_order() {
         let (alice, ticket) = (alice.clone(), ticket.clone());
         requests.spawn(async move { alice.order_with_key(&ticket, "one-attempt").await });
     }
-    let answers = requests.join_all().await;
-    for answer in &answers {
-        assert_eq!(answer.status, 201, "{answer:?}");
-        assert_eq!(answer.text, answers[0].text);
+    let responses = requests.join_all().await;
+    for response in &responses {
+        assert_eq!(response.status, 201, "{response:?}");
+        assert_eq!(response.text, responses[0].text);
     }
     assert_eq!(test_stack.orders_for(&ticket).await.len(), 1);
     let reused = alice.order_with_key(&other, "one-attempt").await;
     assert_eq!(reused.checked_status(), 422);
 
-    let id = answers[0].json()["id"].as_str().unwrap().to_owned();
+    let id = responses[0].json()["id"].as_str().unwrap().to_owned();
     assert_eq!(alice.cancel(&id).await.status, 204);
     let repeat = alice.order_with_key(&ticket, "one-attempt").await;
     assert_eq!(repeat.status, 201);

@@ -1,21 +1,21 @@
-//! Holds lapse to the second, whichever way the timer goes.
+//! Expiry on time, by the queue and by the scheduler.
 
 use aws_sdk_scheduler::Client as Scheduler;
 use chrono::DateTime;
 use orders_tests::{
-    bus::{Heard, Listener, check_histories, kinds},
+    bus::{Listener, ReceivedEvent, check_event_sequences, kinds},
     buyers::{TestStack, new_buyer},
     stack::stack,
 };
 
 use crate::holds::Hold;
 
-/// Short ones go straight to the queue, long ones by the scheduler.
+// The short holds use the queue, the long ones the scheduler.
 const HOLDS_SECONDS: [u64; 5] = [5, 20, 45, 75, 90];
 const ORDERS_PER_HOLD: usize = 40;
 
 #[tokio::test]
-async fn every_hold_lapses_none_early_and_no_schedule_is_left() {
+async fn every_hold_expires_on_time_and_leaves_no_schedule() {
     let test_stack = TestStack::connect().await;
     let tickets = test_stack.new_tickets(HOLDS_SECONDS.len() * ORDERS_PER_HOLD).await;
     let alice = new_buyer();
@@ -33,15 +33,15 @@ async fn every_hold_lapses_none_early_and_no_schedule_is_left() {
         }
     }
     let histories =
-        listener.stop(&orders, |all| all.values().all(|history| history.len() >= 2)).await;
-    check_histories(&histories);
+        listener.collect(&orders, |all| all.values().all(|history| history.len() >= 2)).await;
+    check_event_sequences(&histories);
     let mut late_ms = Vec::new();
     for history in histories.values() {
         assert_eq!(kinds(history), ["OrderCreated", "OrderExpired"]);
         late_ms.push(lateness_ms(&history[1]));
     }
     late_ms.sort_unstable();
-    assert!(late_ms[0] >= 0, "an order has expired early: {late_ms:?}");
+    assert!(late_ms[0] >= 0, "an order expired early: {late_ms:?}");
     report(&late_ms);
     assert_eq!(schedules().await, Vec::<String>::new());
     for ticket in &tickets {
@@ -51,13 +51,13 @@ async fn every_hold_lapses_none_early_and_no_schedule_is_left() {
     hold.set(30).await;
 }
 
-/// From `expiresAt` until the bus delivered the event.
-fn lateness_ms(expired: &Heard) -> i64 {
+/// Time from `expiresAt` to the delivery of the event.
+fn lateness_ms(expired: &ReceivedEvent) -> i64 {
     let expires_at = expired.detail()["expiresAt"].as_str().unwrap();
     expired.at_ms - DateTime::parse_from_rfc3339(expires_at).unwrap().timestamp_millis()
 }
 
-#[expect(clippy::print_stdout, reason = "the figures are what is asked for, with --nocapture")]
+#[expect(clippy::print_stdout, reason = "figures of the run, with --nocapture")]
 fn report(late_ms: &[i64]) {
     let percentile = |percent| late_ms[(late_ms.len() - 1) * percent / 100];
     println!(

@@ -1,4 +1,4 @@
-//! How long the deployed service holds a ticket, and whether its timers run.
+//! Changes of the hold and of the expiry timers in the deployed stack.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,10 @@ use aws_sdk_lambda::{
 use orders_tests::{buyers::eventually, stack::stack};
 use tokio::sync::{Mutex, MutexGuard};
 
-/// Only one test at a time says how long.
+/// Held by the test that changes the hold.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// The setting, while a test has it.
+/// Access to the hold of new orders.
 pub(crate) struct Hold {
     lambda: Lambda,
     _turn: MutexGuard<'static, ()>,
@@ -24,7 +24,7 @@ impl Hold {
         Self { lambda: Lambda::new(&stack().sdk_config().await), _turn: turn }
     }
 
-    /// From now on a ticket is held for this long.
+    /// Sets the hold of new orders.
     pub(crate) async fn set(&self, seconds: u64) {
         let function = stack().output("CreateOrderFunctionName");
         let configuration = self.lambda.get_function_configuration().function_name(function);
@@ -42,14 +42,14 @@ impl Hold {
             }
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
-        // The API calls what the alias names.
+        // The API calls the version of the alias.
         let published = self.lambda.publish_version().function_name(function).send().await.unwrap();
         let alias = self.lambda.update_alias().function_name(function).name("live");
         alias.set_function_version(published.version).send().await.unwrap();
     }
 }
 
-/// The timers that expire orders, stopped.
+/// The expiry timers, stopped.
 pub(crate) struct Timers {
     lambda: Lambda,
     mapping: String,

@@ -1,9 +1,9 @@
-//! Every way an order can end, alone and against another way at the same instant.
+//! Every outcome of an order, alone and in a race with another.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use orders_tests::{
-    bus::{Listener, check_histories, kinds, use_of_charge},
+    bus::{Listener, check_event_sequences, kinds, payment_result},
     buyers::{TestStack, eventually, new_buyers},
 };
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ fn new_payment() -> String {
 }
 
 #[tokio::test]
-async fn each_way_of_life_is_told_in_full() {
+async fn every_outcome_publishes_its_events() {
     let test_stack = TestStack::connect().await;
     let tickets = test_stack.new_tickets(3).await;
     let [alice] = new_buyers(1).try_into().unwrap();
@@ -33,35 +33,37 @@ async fn each_way_of_life_is_told_in_full() {
 
     let paid = id_of(&alice.order(&tickets[0]).await.json());
     let payment = new_payment();
-    test_stack.charge(&payment, &paid).await;
+    test_stack.publish_payment(&payment, &paid).await;
     let cancelled = id_of(&alice.order(&tickets[1]).await.json());
     assert_eq!(alice.cancel(&cancelled).await.status, 204);
     let refunded = new_payment();
-    test_stack.charge(&refunded, &cancelled).await;
+    test_stack.publish_payment(&refunded, &cancelled).await;
     let expired = id_of(&alice.order(&tickets[2]).await.json());
     hold.set(30).await;
     drop(hold);
 
-    let ways = [
+    let sequences = [
         (&paid, vec!["OrderCreated", "OrderPaid"]),
         (&cancelled, vec!["OrderCreated", "OrderCancelled", "OrderRefundDue"]),
         (&expired, vec!["OrderCreated", "OrderExpired"]),
     ];
-    let orders: Vec<_> = ways.iter().map(|(order, _)| (*order).clone()).collect();
-    let heard = listener
-        .stop(&orders, |all| ways.iter().all(|(order, way)| kinds(&all[*order]).len() >= way.len()))
+    let orders: Vec<_> = sequences.iter().map(|(order, _)| (*order).clone()).collect();
+    let received = listener
+        .collect(&orders, |all| {
+            sequences.iter().all(|(order, sequence)| kinds(&all[*order]).len() >= sequence.len())
+        })
         .await;
-    check_histories(&heard);
-    for (order, way) in ways {
-        assert_eq!(kinds(&heard[order]), way);
+    check_event_sequences(&received);
+    for (order, sequence) in sequences {
+        assert_eq!(kinds(&received[order]), sequence);
     }
-    assert_eq!(heard[&paid][1].detail()["paymentId"], payment);
-    assert_eq!(heard[&cancelled][2].detail()["paymentId"], refunded);
-    assert_eq!(heard[&cancelled][2].detail()["reason"], "order_cancelled");
+    assert_eq!(received[&paid][1].detail()["paymentId"], payment);
+    assert_eq!(received[&cancelled][2].detail()["paymentId"], refunded);
+    assert_eq!(received[&cancelled][2].detail()["reason"], "order_cancelled");
 }
 
 #[tokio::test]
-async fn a_lapsed_hold_is_taken_over_before_its_timer_has_fired() {
+async fn lapsed_hold_is_taken_over_before_its_timer_fires() {
     let test_stack = TestStack::connect().await;
     let ticket = test_stack.new_ticket().await;
     let [alice, bob] = new_buyers(2).try_into().unwrap();
@@ -79,21 +81,22 @@ async fn a_lapsed_hold_is_taken_over_before_its_timer_has_fired() {
     let taken_over = id_of(&bob.order(&ticket).await.json());
     assert_eq!(test_stack.order_row(&lapsed).await.unwrap()["status"], "expired");
     timers.start().await;
-    // Its timer fires now, and must leave the new lock alone.
+    // The old timer fires now and must keep the new lock.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(test_stack.ticket_row(&ticket).await.unwrap()["locked_by"], taken_over);
     assert_eq!(bob.cancel(&taken_over).await.status, 204);
     hold.set(30).await;
 
     let orders = [lapsed, taken_over];
-    let heard = listener.stop(&orders, |all| all.values().all(|it| kinds(it).len() >= 2)).await;
-    check_histories(&heard);
-    assert_eq!(kinds(&heard[&orders[0]]), ["OrderCreated", "OrderExpired"]);
-    assert_eq!(kinds(&heard[&orders[1]]), ["OrderCreated", "OrderCancelled"]);
+    let received =
+        listener.collect(&orders, |all| all.values().all(|it| kinds(it).len() >= 2)).await;
+    check_event_sequences(&received);
+    assert_eq!(kinds(&received[&orders[0]]), ["OrderCreated", "OrderExpired"]);
+    assert_eq!(kinds(&received[&orders[1]]), ["OrderCreated", "OrderCancelled"]);
 }
 
 #[tokio::test]
-async fn the_id_of_a_request_travels_in_its_events() {
+async fn events_carry_the_correlation_id() {
     let test_stack = TestStack::connect().await;
     let ticket = test_stack.new_ticket().await;
     let [alice] = new_buyers(1).try_into().unwrap();
@@ -102,14 +105,14 @@ async fn the_id_of_a_request_travels_in_its_events() {
     let request = request.header("X-Correlation-Id", "checkout-42");
     let order = alice.send(request.json(&json!({ "ticketId": ticket }))).await.json();
     assert_eq!(alice.cancel(&id_of(&order)).await.status, 204);
-    let heard = listener.stop(&[id_of(&order)], |all| all[&id_of(&order)].len() >= 2).await;
-    for event in &heard[&id_of(&order)] {
+    let received = listener.collect(&[id_of(&order)], |all| all[&id_of(&order)].len() >= 2).await;
+    for event in &received[&id_of(&order)] {
         assert_eq!(event.detail()["metadata"]["correlationId"], "checkout-42");
     }
 }
 
 #[tokio::test]
-async fn an_expiry_late_and_twice_leaves_the_next_buyers_lock_alone() {
+async fn late_expiry_keeps_the_next_buyers_lock() {
     let test_stack = TestStack::connect().await;
     let ticket = test_stack.new_ticket().await;
     let [alice, bob] = new_buyers(2).try_into().unwrap();
@@ -119,7 +122,7 @@ async fn an_expiry_late_and_twice_leaves_the_next_buyers_lock_alone() {
     assert_eq!(alice.cancel(&first).await.status, 204);
     hold.set(60).await;
     let second = id_of(&bob.order(&ticket).await.json());
-    // The real message comes after 5 seconds; these are two more.
+    // Two extra messages; the real one comes after 5 seconds.
     for _ in 0..2 {
         test_stack.send("ExpiryQueueUrl", &json!({ "orderId": first }).to_string()).await;
     }
@@ -135,8 +138,8 @@ async fn an_expiry_late_and_twice_leaves_the_next_buyers_lock_alone() {
 }
 
 #[tokio::test]
-async fn of_a_payment_and_an_expiry_at_the_same_instant_one_comes_first() {
-    // A charge takes a moment to arrive, and longer on a busy machine.
+async fn concurrent_payment_and_expiry_end_as_paid() {
+    // A payment takes a moment to arrive, and longer on a busy machine.
     const EARLY_MS: [i64; 8] = [-100, 0, 50, 100, 200, 500, 1_500, 5_000];
     let test_stack = std::sync::Arc::new(TestStack::connect().await);
     let tickets = test_stack.new_tickets(ROUNDS).await;
@@ -153,7 +156,7 @@ async fn of_a_payment_and_an_expiry_at_the_same_instant_one_comes_first() {
             let expires_at = chrono::DateTime::parse_from_rfc3339(expires_at).unwrap();
             let left = expires_at.timestamp_millis() - early_ms - now_ms();
             tokio::time::sleep(Duration::from_millis(u64::try_from(left).unwrap_or(0))).await;
-            test_stack.charge(&payment, &id_of(&order)).await;
+            test_stack.publish_payment(&payment, &id_of(&order)).await;
             (id_of(&order), payment)
         });
     }
@@ -161,27 +164,24 @@ async fn of_a_payment_and_an_expiry_at_the_same_instant_one_comes_first() {
     hold.set(30).await;
     for (id, payment) in ids.iter().zip(&payments) {
         eventually(async || {
-            use_of_charge(&test_stack.order_row(id).await.unwrap(), payment).is_some()
+            payment_result(&test_stack.order_row(id).await.unwrap(), payment).is_some()
         })
         .await;
     }
-    let heard = listener
-        .stop(&ids, |all| all.values().all(|history| kinds(history).contains(&"OrderPaid")))
+    let received = listener
+        .collect(&ids, |all| all.values().all(|history| kinds(history).contains(&"OrderPaid")))
         .await;
-    check_histories(&heard);
-    let mut ways: BTreeMap<Vec<&str>, usize> = BTreeMap::new();
+    check_event_sequences(&received);
+    let mut sequences: BTreeMap<Vec<&str>, usize> = BTreeMap::new();
     for (id, payment) in ids.iter().zip(&payments) {
         let row = test_stack.order_row(id).await.unwrap();
-        // Nobody else wants the ticket: even a late payment gets it.
-        assert_eq!(
-            (&row["status"], use_of_charge(&row, payment)),
-            (&json!("paid"), Some("bought"))
-        );
-        *ways.entry(kinds(&heard[id])).or_default() += 1;
+        // Without other buyers even a late payment buys the ticket.
+        assert_eq!((&row["status"], payment_result(&row, payment)), (&json!("paid"), Some("paid")));
+        *sequences.entry(kinds(&received[id])).or_default() += 1;
     }
     let in_time = vec!["OrderCreated", "OrderPaid"];
     let late = vec!["OrderCreated", "OrderExpired", "OrderPaid"];
-    assert_eq!(ways.keys().collect::<Vec<_>>(), [&late, &in_time], "{ways:?}");
+    assert_eq!(sequences.keys().collect::<Vec<_>>(), [&late, &in_time], "{sequences:?}");
 }
 
 fn now_ms() -> i64 {
@@ -189,7 +189,7 @@ fn now_ms() -> i64 {
 }
 
 #[tokio::test]
-async fn of_a_payment_and_a_cancellation_at_the_same_instant_one_comes_first() {
+async fn concurrent_payment_and_cancellation_have_one_winner() {
     let test_stack = std::sync::Arc::new(TestStack::connect().await);
     let tickets = test_stack.new_tickets(ROUNDS).await;
     let [alice] = new_buyers(1).try_into().unwrap();
@@ -201,8 +201,8 @@ async fn of_a_payment_and_a_cancellation_at_the_same_instant_one_comes_first() {
         let id = id_of(&alice.order(&ticket).await.json());
         let (alice, test_stack, payment) = (alice.clone(), test_stack.clone(), new_payment());
         rounds.spawn(async move {
-            let charge = test_stack.charge(&payment, &id);
-            let (cancelled, ()) = tokio::join!(alice.cancel(&id), charge);
+            let publish = test_stack.publish_payment(&payment, &id);
+            let (cancelled, ()) = tokio::join!(alice.cancel(&id), publish);
             (id, payment, ticket, cancelled.status.as_u16())
         });
     }
@@ -211,33 +211,33 @@ async fn of_a_payment_and_a_cancellation_at_the_same_instant_one_comes_first() {
     drop(hold);
     for (id, payment, _, _) in &rounds {
         eventually(async || {
-            use_of_charge(&test_stack.order_row(id).await.unwrap(), payment).is_some()
+            payment_result(&test_stack.order_row(id).await.unwrap(), payment).is_some()
         })
         .await;
     }
     let ids: Vec<_> = rounds.iter().map(|(id, ..)| id.clone()).collect();
-    let told = ["OrderPaid", "OrderRefundDue"];
-    let heard = listener
-        .stop(&ids, |all| {
-            all.values().all(|history| kinds(history).iter().any(|kind| told.contains(kind)))
+    let final_kinds = ["OrderPaid", "OrderRefundDue"];
+    let received = listener
+        .collect(&ids, |all| {
+            all.values().all(|history| kinds(history).iter().any(|kind| final_kinds.contains(kind)))
         })
         .await;
-    check_histories(&heard);
+    check_event_sequences(&received);
     for (id, payment, ticket, cancelled) in rounds {
         let row = test_stack.order_row(&id).await.unwrap();
         let lock = test_stack.ticket_row(&ticket).await.unwrap()["locked_by"].clone();
-        let outcome = (row["status"].as_str().unwrap(), use_of_charge(&row, &payment));
-        let kinds = kinds(&heard[&id]);
+        let outcome = (row["status"].as_str().unwrap(), payment_result(&row, &payment));
+        let kinds = kinds(&received[&id]);
         match cancelled {
             204 => {
-                assert_eq!((outcome, lock), (("cancelled", Some("owed")), Value::Null));
+                assert_eq!((outcome, lock), (("cancelled", Some("refund due")), Value::Null));
                 assert_eq!(kinds, ["OrderCreated", "OrderCancelled", "OrderRefundDue"]);
             }
             409 => {
-                assert_eq!((outcome, lock), (("paid", Some("bought")), json!(id)));
+                assert_eq!((outcome, lock), (("paid", Some("paid")), json!(id)));
                 assert_eq!(kinds, ["OrderCreated", "OrderPaid"]);
             }
-            other => panic!("{other}"),
+            other => panic!("unexpected status {other}"),
         }
     }
 }

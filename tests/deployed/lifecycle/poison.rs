@@ -1,4 +1,4 @@
-//! One bad message or record among good ones: it alone ends in a dead-letter queue, whole.
+//! Invalid messages and records: each is dead-lettered alone and unmodified.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use orders_domain::OrderId;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 #[tokio::test]
-async fn a_bad_payment_and_a_bad_expiry_end_in_their_dead_letter_queues() {
+async fn malformed_payment_and_expiry_are_dead_lettered() {
     let test_stack = TestStack::connect().await;
     let order = new_buyer().order(&test_stack.new_ticket().await).await.json();
     let id = order["id"].as_str().unwrap();
@@ -19,17 +19,17 @@ async fn a_bad_payment_and_a_bad_expiry_end_in_their_dead_letter_queues() {
     for queue in ["PaymentEventsQueueUrl", "ExpiryQueueUrl"] {
         test_stack.send(queue, &bad).await;
     }
-    test_stack.charge(&format!("payment-{}", Uuid::new_v4()), id).await;
+    test_stack.publish_payment(&format!("payment-{}", Uuid::new_v4()), id).await;
     eventually(async || test_stack.order_row(id).await.unwrap()["status"] == "paid").await;
     for queue in ["PaymentEventsDeadLetterQueueUrl", "ExpiryDeadLetterQueueUrl"] {
-        eventually(async || test_stack.take(queue, &bad).await).await;
-        let others = test_stack.look_into(queue).await;
+        eventually(async || test_stack.delete_message(queue, &bad).await).await;
+        let others = test_stack.peek(queue).await;
         assert!(!others.iter().any(|message| message.contains(id)), "{others:?}");
     }
 }
 
 #[tokio::test]
-async fn what_is_moved_back_from_a_dead_letter_queue_is_applied() {
+async fn redriven_dead_letters_are_applied() {
     let test_stack = TestStack::connect().await;
     let ticket = test_stack.new_ticket().await;
     let alice = new_buyer();
@@ -42,23 +42,23 @@ async fn what_is_moved_back_from_a_dead_letter_queue_is_applied() {
     test_stack.send("TicketEventsDeadLetterQueueUrl", &next.to_string()).await;
     let expiry = json!({"orderId": id}).to_string();
     test_stack.send("ExpiryDeadLetterQueueUrl", &expiry).await;
-    let record = test_stack.record_of_placing(&id).await.to_string();
+    let record = test_stack.creation_record(&id).await.to_string();
     test_stack.send("OrderRelayDeadLetterQueueUrl", &record).await;
 
     for name in ["TicketEvents", "Expiry", "OrderRelay"] {
         redrive(name);
     }
     eventually(async || test_stack.ticket_row(&ticket).await.unwrap()["version"] == 1).await;
-    // Once from the stream and once more from the record that was moved back.
-    let heard = listener.stop(std::slice::from_ref(&id), |all| all[&id].len() >= 3).await;
-    assert_eq!(kinds(&heard[&id]), ["OrderCreated", "OrderCancelled"]);
+    // Published once from the stream and once from the redriven record.
+    let received = listener.collect(std::slice::from_ref(&id), |all| all[&id].len() >= 3).await;
+    assert_eq!(kinds(&received[&id]), ["OrderCreated", "OrderCancelled"]);
     assert_eq!(test_stack.order_row(&id).await.unwrap()["version"], 1);
-    let left = test_stack.look_into("ExpiryDeadLetterQueueUrl").await;
+    let left = test_stack.peek("ExpiryDeadLetterQueueUrl").await;
     assert!(!left.contains(&expiry), "{left:?}");
 }
 
 #[tokio::test]
-async fn a_payment_whose_order_does_not_come_is_a_dead_letter_until_it_is_moved_back() {
+async fn payment_without_an_order_is_dead_lettered_until_redriven() {
     let test_stack = TestStack::connect().await;
     let ticket = test_stack.new_ticket().await;
     let alice = new_buyer();
@@ -68,16 +68,16 @@ async fn a_payment_whose_order_does_not_come_is_a_dead_letter_until_it_is_moved_
     let event = json!({"detail-type": "PaymentCreated", "detail": detail}).to_string();
     test_stack.send("PaymentEventsQueueUrl", &event).await;
     let dead_letters = "PaymentEventsDeadLetterQueueUrl";
-    eventually(async || test_stack.look_into(dead_letters).await.contains(&event)).await;
+    eventually(async || test_stack.peek(dead_letters).await.contains(&event)).await;
 
     assert_eq!(alice.order_with_key(&ticket, "later").await.json()["id"], id);
-    assert!(redrive("").contains("PaymentEvents: "), "they are listed");
+    assert!(redrive("").contains("PaymentEvents: "), "a list of queues");
     assert!(redrive("PaymentEvents").contains("moved back"));
     eventually(async || test_stack.order_row(&id).await.unwrap()["payment_id"] == payment).await;
 }
 
 #[tokio::test]
-async fn a_bad_record_of_the_stream_is_buried_whole_and_the_others_are_told() {
+async fn invalid_stream_record_is_dead_lettered_unmodified() {
     let test_stack = TestStack::connect().await;
     let ticket = test_stack.new_ticket().await;
     let listener = Listener::start().await;
@@ -89,8 +89,8 @@ async fn a_bad_record_of_the_stream_is_buried_whole_and_the_others_are_told() {
 
     let order = new_buyer().order(&ticket).await.json();
     let id = order["id"].as_str().unwrap().to_owned();
-    let heard = listener.stop(std::slice::from_ref(&id), |all| !all[&id].is_empty()).await;
-    assert_eq!(kinds(&heard[&id])[0], "OrderCreated");
+    let received = listener.collect(std::slice::from_ref(&id), |all| !all[&id].is_empty()).await;
+    assert_eq!(kinds(&received[&id])[0], "OrderCreated");
 
     let mut record = None;
     eventually(async || {
@@ -98,7 +98,7 @@ async fn a_bad_record_of_the_stream_is_buried_whole_and_the_others_are_told() {
         record.is_some()
     })
     .await;
-    let messages = test_stack.look_into("OrderRelayDeadLetterQueueUrl").await;
+    let messages = test_stack.peek("OrderRelayDeadLetterQueueUrl").await;
     assert!(!messages.iter().any(|message| message.contains(&id)), "{messages:?}");
     let image = &record.unwrap()["dynamodb"]["NewImage"];
     assert_eq!(*image, json!({"id": {"S": bad}, "status": {"S": "lost"}}));
@@ -106,9 +106,9 @@ async fn a_bad_record_of_the_stream_is_buried_whole_and_the_others_are_told() {
     delete.key("id", AttributeValue::S(bad)).send().await.unwrap();
 }
 
-/// The record of this row in the relay's dead-letter queue, if it is there.
+/// Returns the dead-lettered record of this row.
 async fn record_of(test_stack: &TestStack, id: &str) -> Option<Value> {
-    let messages = test_stack.look_into("OrderRelayDeadLetterQueueUrl").await;
+    let messages = test_stack.peek("OrderRelayDeadLetterQueueUrl").await;
     let mut records = messages.iter().filter_map(|message| serde_json::from_str(message).ok());
     records.find(|record: &Value| record["dynamodb"]["Keys"]["id"]["S"] == id)
 }

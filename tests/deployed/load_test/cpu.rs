@@ -1,17 +1,17 @@
-//! Whose CPU time it was, on this machine (proc(5), `/proc/pid/stat`).
+//! CPU time by process group, on this machine (proc(5), `/proc/pid/stat`).
 
 use std::{collections::HashMap, fs};
 
 use orders_tests::stack::stack;
 
-/// CPU time, in hundredths of a second, which is what the kernel counts in.
+/// CPU time in clock ticks of 10 ms.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cpu {
     /// The emulator: gateway, tables, queues, bus and scheduler.
     pub(crate) emulator: u64,
-    /// The functions, which the emulator starts; those that have ended as well.
+    /// The functions, children of the emulator, including ended ones.
     pub(crate) functions: u64,
-    /// This program: all buyers.
+    /// This process: all buyers.
     pub(crate) buyers: u64,
 }
 
@@ -22,7 +22,7 @@ struct Process {
 }
 
 impl Cpu {
-    /// What has been used until now.
+    /// Returns the CPU time used so far.
     pub(crate) fn now() -> Self {
         let processes = processes();
         let emulator = stack().emulator_pid();
@@ -36,7 +36,7 @@ impl Cpu {
         }
     }
 
-    /// What has been used since then.
+    /// Returns the CPU time used since an earlier reading.
     pub(crate) fn since(self, before: &Self) -> Self {
         Self {
             emulator: self.emulator - before.emulator,
@@ -47,16 +47,16 @@ impl Cpu {
 }
 
 fn processes() -> HashMap<u32, Process> {
-    let entries = fs::read_dir("/proc").expect("this is Linux").flatten();
+    let entries = fs::read_dir("/proc").expect("a /proc file system").flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter_map(|pid| Some((pid, Process::read(pid)?))).collect()
 }
 
 impl Process {
-    /// The process, unless it has ended meanwhile.
+    /// Reads a process. Returns `None` if the process has ended.
     fn read(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name before it may hold anything, spaces and parentheses too.
+        // The name before the fields can contain spaces and parentheses.
         let fields: Vec<_> = stat.rsplit_once(") ")?.1.split(' ').collect();
         let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
         Some(Self {

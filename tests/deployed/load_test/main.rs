@@ -1,7 +1,7 @@
-//! An on-sale: many buyers want few tickets, all at once, while holds lapse and payments come in.
-//! Prints how fast it went and what kept it from going faster, and looks that the promises were kept.
+//! Load test: many buyers compete for few tickets, while holds lapse and payments arrive. Prints
+//! throughput, latencies and CPU time, and verifies the history.
 //!
-//! `make onsale BUYERS=1000 TICKETS=40`
+//! `make load-test BUYERS=1000 TICKETS=40`
 
 mod cpu;
 mod report;
@@ -16,20 +16,20 @@ use fastrand::Rng;
 use orders_tests::{
     bus::Listener,
     buyers::{Buyer, TestStack, new_buyers},
-    history::{Answer, Asked, explain},
-    recording::{Record, everything_is_told, listen},
+    history::{Operation, Outcome, check_history},
+    recording::{Record, record_events, wait_until_published},
 };
 use tokio::task::JoinSet;
 
 use crate::{cpu::Cpu, report::Report};
 
-/// How many requests are under way at once.
+/// Concurrent requests.
 const CONNECTIONS: usize = 32;
-/// How many tickets a buyer tries to get before giving up.
-const WISHES: usize = 3;
-/// How often a request is sent whose outcome is not known.
-const TRIES: usize = 5;
-/// How far the service's clocks may be off from this machine's.
+/// Tickets tried by a buyer.
+const TICKETS_PER_BUYER: usize = 3;
+/// Attempts of a request with an unknown outcome.
+const MAX_TRIES: usize = 5;
+/// Largest difference between the service's clocks and this machine's.
 const CLOCK_TOLERANCE_MS: u64 = 200;
 
 #[tokio::main]
@@ -39,30 +39,30 @@ async fn main() {
     let record = Arc::new(Record::default());
     let tickets = record.new_tickets(&test_stack, tickets).await;
     let listener = Listener::start().await;
-    let on_sale = async {
-        let (before, begun) = (Cpu::now(), Instant::now());
-        sell(&test_stack, &record, &tickets, buyers).await;
-        let (took, cpu) = (begun.elapsed(), Cpu::now().since(&before));
-        everything_is_told(&test_stack, &record, &tickets).await;
-        (took, cpu)
+    let load = async {
+        let (before, started) = (Cpu::now(), Instant::now());
+        run_buyers(&test_stack, &record, &tickets, buyers).await;
+        let (duration, cpu) = (started.elapsed(), Cpu::now().since(&before));
+        wait_until_published(&test_stack, &record, &tickets).await;
+        (duration, cpu)
     };
-    let (took, cpu) = tokio::select! {
-        done = on_sale => done,
-        never = listen(&listener, &record, &tickets) => match never {},
+    let (duration, cpu) = tokio::select! {
+        done = load => done,
+        never = record_events(&listener, &record, &tickets) => match never {},
     };
-    listener.forget().await;
+    listener.delete().await;
     let history = record.complete(CLOCK_TOLERANCE_MS);
-    Report { history: &history, tickets: tickets.len(), took, cpu }.print();
-    explain(&history).expect("all that was seen fits one order of operations");
+    Report { history: &history, tickets: tickets.len(), duration, cpu }.print();
+    check_history(&history).expect("a valid history");
 }
 
 fn number(name: &str, default: usize) -> usize {
     let text = env::var(name).ok().filter(|text| !text.is_empty());
-    text.map_or(default, |text| text.parse().expect("BUYERS and TICKETS are whole numbers"))
+    text.map_or(default, |text| text.parse().expect("a whole number in BUYERS and TICKETS"))
 }
 
-/// Lets the buyers in, as many at a time as there are connections.
-async fn sell(
+/// Runs all buyers, with one buyer per connection at a time.
+async fn run_buyers(
     test_stack: &Arc<TestStack>,
     record: &Arc<Record>,
     tickets: &[String],
@@ -75,43 +75,49 @@ async fn sell(
             (Arc::clone(&queue), Arc::clone(test_stack), Arc::clone(record));
         let (tickets, mut rng) = (tickets.to_vec(), Rng::with_seed(number as u64));
         connections.spawn(async move {
-            let next = || queue.lock().expect("no buyer panics").pop();
+            let next = || queue.lock().expect("an unpoisoned lock").pop();
             while let Some(buyer) = next() {
-                shop(&test_stack, &record, &tickets, &mut rng, &buyer).await;
+                run_buyer(&test_stack, &record, &tickets, &mut rng, &buyer).await;
             }
         });
     }
     connections.join_all().await;
 }
 
-/// A buyer tries for one ticket after the other, and pays for what they get, lets it go, or forgets it.
-async fn shop(
+/// A buyer tries tickets until an order is placed, and pays, cancels, or lets the hold lapse.
+async fn run_buyer(
     test_stack: &TestStack,
     record: &Record,
     tickets: &[String],
     rng: &mut Rng,
     buyer: &Buyer,
 ) {
-    for wish in 0..WISHES {
-        let ticket = rng.choice(tickets).expect("there are tickets").clone();
-        let asked = Asked::Place { ticket, key: Some(format!("wish-{wish}")) };
-        let Answer::Order(order) = insist(record, buyer, asked).await else { continue };
+    for attempt in 0..TICKETS_PER_BUYER {
+        let ticket = rng.choice(tickets).expect("a ticket").clone();
+        let operation = Operation::Place { ticket, key: Some(format!("wish-{attempt}")) };
+        let Outcome::Order(order) = call_until_known(record, buyer, operation).await else {
+            continue;
+        };
         match rng.u8(0..4) {
-            0 | 1 => record.charge(test_stack, &order.order, 1).await,
-            2 => drop(insist(record, buyer, Asked::Cancel { order: order.order }).await),
-            _ => drop(insist(record, buyer, Asked::Show { order: order.order }).await),
+            0 | 1 => record.pay(test_stack, &order.order, 1).await,
+            2 => drop(
+                call_until_known(record, buyer, Operation::Cancel { order: order.order }).await,
+            ),
+            _ => {
+                drop(call_until_known(record, buyer, Operation::Show { order: order.order }).await)
+            }
         }
         return;
     }
 }
 
-/// Asks, and asks again while the outcome is not known.
-async fn insist(record: &Record, buyer: &Buyer, asked: Asked) -> Answer {
-    for _ in 1..TRIES {
-        match record.ask(buyer, asked.clone()).await {
-            Answer::Unknown => tokio::time::sleep(Duration::from_millis(200)).await,
-            answer => return answer,
+/// Sends a request, and repeats it while the outcome is unknown.
+async fn call_until_known(record: &Record, buyer: &Buyer, operation: Operation) -> Outcome {
+    for _ in 1..MAX_TRIES {
+        match record.call_api(buyer, operation.clone()).await {
+            Outcome::Unknown => tokio::time::sleep(Duration::from_millis(200)).await,
+            outcome => return outcome,
         }
     }
-    record.ask(buyer, asked).await
+    record.call_api(buyer, operation).await
 }

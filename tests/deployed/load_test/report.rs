@@ -1,22 +1,22 @@
-//! What has come of an on-sale, for people.
+//! Report of a load test.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use orders_tests::history::{Answer, Asked, History, Request};
+use orders_tests::history::{History, Operation, Outcome, Request};
 
 use crate::cpu::Cpu;
 
-/// What has come of an on-sale.
+/// Figures of a load test.
 pub(crate) struct Report<'a> {
     pub(crate) history: &'a History,
     pub(crate) tickets: usize,
-    /// From the first request to the last answer.
-    pub(crate) took: Duration,
+    /// Time from the first request to the last response.
+    pub(crate) duration: Duration,
     pub(crate) cpu: Cpu,
 }
 
 impl Report<'_> {
-    #[expect(clippy::print_stdout, reason = "it is for reading")]
+    #[expect(clippy::print_stdout, reason = "output of the load test")]
     pub(crate) fn print(&self) {
         println!(
             "{}{}{}{}",
@@ -28,7 +28,7 @@ impl Report<'_> {
     }
 
     fn throughput(&self) -> String {
-        let (requests, seconds) = (self.history.requests.len(), self.took.as_secs_f64());
+        let (requests, seconds) = (self.history.requests.len(), self.duration.as_secs_f64());
         format!(
             "{requests} requests for {} tickets in {seconds:.1} s: {:.0} a second\n",
             self.tickets,
@@ -36,7 +36,7 @@ impl Report<'_> {
         )
     }
 
-    /// How long each kind of request took, in milliseconds.
+    /// Latencies by kind of request, in milliseconds.
     fn latencies(&self) -> String {
         let mut by_kind: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
         for request in &self.history.requests {
@@ -61,12 +61,12 @@ impl Report<'_> {
             *counts.entry(&event.kind).or_default() += 1;
         }
         let unknown =
-            self.history.requests.iter().filter(|it| it.answer == Answer::Unknown).count();
+            self.history.requests.iter().filter(|it| it.outcome == Outcome::Unknown).count();
         let lines = counts.iter().map(|(kind, count)| format!("{count:>8}  {kind}\n"));
-        format!("\n{}{unknown:>8}  outcomes unknown, asked again\n", lines.collect::<String>())
+        format!("\n{}{unknown:>8}  unknown outcomes, repeated\n", lines.collect::<String>())
     }
 
-    /// Who used the processors, of which there was not enough.
+    /// CPU time by process group.
     fn bottleneck(&self) -> String {
         let Cpu { emulator, functions, buyers } = self.cpu;
         let all = (emulator + functions + buyers).max(1);
@@ -90,18 +90,18 @@ impl Report<'_> {
 }
 
 fn kind(request: &Request) -> &'static str {
-    match (&request.asked, &request.answer) {
-        (_, Answer::Unknown) => "unknown",
-        (Asked::Place { .. }, Answer::Order(_)) => "order: placed",
-        (Asked::Place { .. }, Answer::Reserved) => "order: reserved",
-        (Asked::Place { .. }, Answer::Sold) => "order: sold",
-        (Asked::Cancel { .. }, _) => "cancel",
-        (Asked::Show { .. }, _) => "show",
+    match (&request.operation, &request.outcome) {
+        (_, Outcome::Unknown) => "unknown",
+        (Operation::Place { .. }, Outcome::Order(_)) => "order: placed",
+        (Operation::Place { .. }, Outcome::Reserved) => "order: reserved",
+        (Operation::Place { .. }, Outcome::Sold) => "order: sold",
+        (Operation::Cancel { .. }, _) => "cancel",
+        (Operation::Show { .. }, _) => "show",
         _ => "other",
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "it is for reading")]
+#[expect(clippy::cast_precision_loss, reason = "approximate figures for people")]
 fn as_f64(number: usize) -> f64 {
     number as f64
 }

@@ -1,17 +1,18 @@
-//! Requests of the HTTP API, through the entry that every HTTP function has.
+//! HTTP requests, through the entry point of all HTTP functions.
 
 use std::{str, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use lambda_http::{Body, aws_lambda_events::apigw::ApiGatewayV2httpResponse};
-use orders_domain::{MemoryStore, OrderId, Timestamp};
+use orders_domain::{OrderId, Timestamp};
 use orders_lambda::http::respond;
+use orders_testing::MemoryStore;
 use serde_json::{Map, Value, json};
 use tokio::sync::OnceCell;
 
-use crate::shop;
+use crate::fixture;
 
-/// The functions behind the HTTP API.
+/// The functions of the HTTP API.
 #[derive(Clone, Copy, Debug)]
 enum Function {
     Create,
@@ -21,7 +22,7 @@ enum Function {
 }
 
 impl Function {
-    /// Every status that it may answer with. None of them says that the service is broken.
+    /// Documented statuses of the function, without 5xx.
     fn statuses(self) -> &'static [i64] {
         match self {
             Self::Create => &[201, 400, 401, 404, 409, 413, 415, 422],
@@ -32,8 +33,8 @@ impl Function {
     }
 }
 
-/// Any bytes as the event of a function; the first says which function. There is always an answer,
-/// with a status and a body that the API has.
+/// Any bytes as the event of a function, chosen by the first byte. The response always has a
+/// documented status and body.
 pub fn http_event(input: &[u8]) {
     let Some((first, event)) = input.split_first() else { return };
     let Ok(event) = str::from_utf8(event) else { return };
@@ -44,14 +45,14 @@ pub fn http_event(input: &[u8]) {
         b'D' => Function::Cancel,
         _ => return,
     };
-    shop::run(async {
-        let answer = ask(&OnceCell::new(), function, event, shop::now()).await;
-        check(function, &answer);
+    fixture::run(async {
+        let response = call(&OnceCell::new(), function, event, fixture::now()).await;
+        check(function, &response);
     });
 }
 
-/// A request, as its buyer would write it. It gets through API Gateway, so that an input reaches
-/// further than the JSON of an event:
+/// A buyer's request. The target builds a valid event from it, so that inputs get past the parser
+/// of the event:
 ///
 /// ```text
 /// POST /api/orders
@@ -61,64 +62,64 @@ pub fn http_event(input: &[u8]) {
 /// {"ticketId": "free"}
 /// ```
 ///
-/// Beyond [`http_event`]: a buyer sees nobody else's orders; a repeat with a key, a second later, gets
-/// the same answer; the next page that a list links to is there.
+/// Beyond [`http_event`]: a buyer gets no other buyer's order; a repeat with a key, a second later,
+/// gets the same response; the next page of a list exists.
 pub fn http_request(input: &[u8]) {
     let Some(request) = Request::read(input) else { return };
-    shop::run(async {
-        let shop = OnceCell::new();
+    fixture::run(async {
+        let store = OnceCell::new();
         let event = request.event();
-        let answer = ask(&shop, request.function, &event, shop::now()).await;
-        let body = check(request.function, &answer);
-        if matches!(answer.status_code, 200 | 201) {
+        let response = call(&store, request.function, &event, fixture::now()).await;
+        let body = check(request.function, &response);
+        if matches!(response.status_code, 200 | 201) {
             let orders = body.as_array().cloned().unwrap_or_else(|| vec![body]);
             assert!(orders.iter().all(|order| order["userId"] == *request.header("sub")));
         }
-        if answer.status_code == 201 && !request.header("idempotency-key").is_null() {
-            let later = shop::now().plus(Duration::from_secs(1));
-            assert_eq!(ask(&shop, request.function, &event, later).await, answer);
+        if response.status_code == 201 && !request.header("idempotency-key").is_null() {
+            let later = fixture::now().plus(Duration::from_secs(1));
+            assert_eq!(call(&store, request.function, &event, later).await, response);
         }
-        if let Some(link) = answer.headers.get("link") {
-            let link = link.to_str().expect("a link is ASCII");
+        if let Some(link) = response.headers.get("link") {
+            let link = link.to_str().expect("an ASCII link");
             let target = link.trim_start_matches('<').split('>').next().unwrap_or_default();
             let next = format!("GET {target}\nsub: alice\n\n");
-            let next = Request::read(next.as_bytes()).expect("a link is a request");
-            let page = ask(&shop, Function::List, &next.event(), shop::now()).await;
+            let next = Request::read(next.as_bytes()).expect("a request");
+            let page = call(&store, Function::List, &next.event(), fixture::now()).await;
             assert_eq!(page.status_code, 200);
         }
     });
 }
 
-/// Asks the function, in a shop that opens with the first request that gets that far: most do not.
-async fn ask(
-    shop: &OnceCell<MemoryStore>,
+/// Calls a function. The store is created on first use, because most inputs fail before.
+async fn call(
+    store: &OnceCell<MemoryStore>,
     function: Function,
     event: &str,
     now: Timestamp,
 ) -> ApiGatewayV2httpResponse {
     let new_id = |now| Ok(OrderId::new(now, &[7; 10]));
-    let handler = async |call| {
-        let store = shop.get_or_init(shop::open).await;
+    let handler = async |request| {
+        let store = store.get_or_init(fixture::store).await;
         match function {
-            Function::Create => create_order::handle(store, shop::HOLD, new_id, call).await,
-            Function::Show => show_order::handle(store, call).await,
-            Function::List => list_orders::handle(store, call).await,
-            Function::Cancel => cancel_order::handle(store, call).await,
+            Function::Create => create_order::handle(store, fixture::HOLD, new_id, request).await,
+            Function::Show => show_order::handle(store, request).await,
+            Function::List => list_orders::handle(store, request).await,
+            Function::Cancel => cancel_order::handle(store, request).await,
         }
     };
-    respond(event, &shop::context(), now, handler).await
+    respond(event, &fixture::context(), now, handler).await
 }
 
-/// Looks that the answer is one that the API has; returns its body.
-fn check(function: Function, answer: &ApiGatewayV2httpResponse) -> Value {
-    let status = answer.status_code;
-    assert!(function.statuses().contains(&status), "{function:?} answers {status}");
-    let body = match &answer.body {
+/// Checks that the response is documented. Returns its body.
+fn check(function: Function, response: &ApiGatewayV2httpResponse) -> Value {
+    let status = response.status_code;
+    assert!(function.statuses().contains(&status), "undocumented status {status} of {function:?}");
+    let body = match &response.body {
         None => Value::Null,
-        Some(Body::Text(text)) => serde_json::from_str(text).expect("a body is JSON"),
-        Some(other) => panic!("a body is text, not {other:?}"),
+        Some(Body::Text(text)) => serde_json::from_str(text).expect("a JSON body"),
+        Some(other) => panic!("unexpected body {other:?}"),
     };
-    let content_type = answer.headers.get("content-type").and_then(|value| value.to_str().ok());
+    let content_type = response.headers.get("content-type").and_then(|value| value.to_str().ok());
     match status {
         204 | 304 => assert!(body.is_null() && content_type.is_none()),
         200 | 201 => assert_eq!(content_type, Some("application/json")),
@@ -128,12 +129,12 @@ fn check(function: Function, answer: &ApiGatewayV2httpResponse) -> Value {
             assert!(body["errors"].as_array().is_some_and(|errors| !errors.is_empty()));
         }
     }
-    // As the runtime sends it.
-    serde_json::to_string(answer).expect("an answer is JSON");
+    // The runtime serialises the response.
+    serde_json::to_string(response).expect("a JSON response");
     body
 }
 
-/// A request that API Gateway hands to a function.
+/// A parsed request.
 struct Request<'a> {
     function: Function,
     method: &'a str,
@@ -161,12 +162,12 @@ impl<'a> Request<'a> {
         Some(Self { function, method, path, query, headers, body: &input[end + 2..] })
     }
 
-    /// A header; the buyer's name is given like one.
+    /// Returns a header. `sub` is given as a header too.
     fn header(&self, name: &str) -> &Value {
         self.headers.get(name).unwrap_or(&Value::Null)
     }
 
-    /// The event that API Gateway makes of it: in base64, if the body is not text.
+    /// Builds the API Gateway event. A body that is not UTF-8 is encoded in base64.
     fn event(&self) -> String {
         let text = str::from_utf8(self.body);
         json!({

@@ -1,11 +1,10 @@
-//! What reads bytes from outside, and what must hold whatever those bytes are. A target is a plain
-//! function that takes an input and panics if its promise is broken. The ordinary tests call it with
-//! the kept inputs and mutations of them (`short_run.rs`), libFuzzer with what covers new code
-//! (`make fuzz`).
+//! Fuzz targets for every parser of untrusted input. A target is a function that panics if a
+//! property does not hold for an input. The ordinary tests run the targets on the corpus and on
+//! mutations (`short_run.rs`); libFuzzer runs them with coverage feedback (`make fuzz`).
 
+mod fixture;
 mod http;
 mod messages;
-mod shop;
 mod stream;
 mod values;
 

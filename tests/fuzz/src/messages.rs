@@ -1,75 +1,76 @@
-//! Messages of the queues, alone and in batches.
+//! Messages of the queues, single and in batches.
 
 use std::{str, time::Duration};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_http::Context;
 use orders_contracts::{ExpiryMessage, PaymentEvent, TicketEvent};
-use orders_domain::{BoxError, MemoryStore, OrderStore, UpdateKind};
+use orders_domain::{BoxError, OrderStore, UpdateKind};
 use orders_lambda::queue::{Failure, Message, Outcome, Visibility, process};
+use orders_testing::MemoryStore;
 use serde_json::json;
 
-use crate::shop;
+use crate::fixture;
 
-/// Hides messages nowhere.
-struct Nowhere;
+/// Ignores visibility timeouts.
+struct NoVisibility;
 
-impl Visibility for Nowhere {
+impl Visibility for NoVisibility {
     async fn set_visibility_timeout(&self, _: &str, _: Duration) -> Result<(), BoxError> {
         Ok(())
     }
 }
 
-/// Any bytes as a batch, for each of the functions that read queues. What makes no sense stays in the
-/// queue, and what stays is named by an id of the batch: of an empty or unknown one, Lambda would make
-/// the whole batch come again.
+/// Any bytes as a batch for each queue function. An invalid message stays in the queue, and every
+/// reported id is an id of the batch: an empty or unknown id would make Lambda retry the whole
+/// batch.
 pub fn sqs_batch(input: &[u8]) {
     let Ok(batch) = serde_json::from_slice::<SqsEvent>(input) else { return };
-    let (context, now): (Context, _) = (shop::context(), shop::now());
-    shop::run(async {
-        let store = shop::open().await;
+    let (context, now): (Context, _) = (fixture::context(), fixture::now());
+    fixture::run(async {
+        let store = fixture::store().await;
         let tickets = async |message: Message<'_>| ticket_events::handle(&store, message).await;
-        let response = process(&batch, &context, now, &Nowhere, &tickets).await;
+        let response = process(&batch, &context, now, &NoVisibility, &tickets).await;
         check(&batch, response.ok(), |body| TicketEvent::parse(body).is_ok());
 
         let payments =
             async |message: Message<'_>| payment_events::handle(&store, now, message).await;
-        let response = process(&batch, &context, now, &Nowhere, &payments).await;
+        let response = process(&batch, &context, now, &NoVisibility, &payments).await;
         check(&batch, response.ok(), |body| PaymentEvent::parse(body).is_ok());
 
         let expiries =
             async |message: Message<'_>| expire_orders::handle(&store, now, message).await;
-        let response = process(&batch, &context, now, &Nowhere, &expiries).await;
+        let response = process(&batch, &context, now, &NoVisibility, &expiries).await;
         check(&batch, response.ok(), |body| ExpiryMessage::parse(body).is_ok());
     });
 }
 
-fn check(batch: &SqsEvent, response: Option<SqsBatchResponse>, makes_sense: fn(&str) -> bool) {
+fn check(batch: &SqsEvent, response: Option<SqsBatchResponse>, is_valid: fn(&str) -> bool) {
     let id = |message: &aws_lambda_events::sqs::SqsMessage| {
         message.message_id.clone().filter(|id| !id.is_empty())
     };
     let Some(ids) = batch.records.iter().map(id).collect::<Option<Vec<_>>>() else {
-        assert!(response.is_none(), "a message without an id brings the whole batch again");
+        assert!(response.is_none(), "a message without an id fails the batch");
         return;
     };
-    let stay = response.expect("each message has an outcome of its own").batch_item_failures;
-    let stays = |id: &String| stay.iter().any(|failure| failure.item_identifier == *id);
-    assert!(stay.iter().all(|failure| ids.contains(&failure.item_identifier)));
+    let failures = response.expect("a result per message").batch_item_failures;
+    let failed = |id: &String| failures.iter().any(|failure| failure.item_identifier == *id);
+    assert!(failures.iter().all(|failure| ids.contains(&failure.item_identifier)));
     for (message, id) in batch.records.iter().zip(&ids) {
-        assert!(stays(id) || makes_sense(message.body.as_deref().unwrap_or_default()));
+        assert!(failed(id) || is_valid(message.body.as_deref().unwrap_or_default()));
     }
 }
 
-/// Any text as a message for `ticket-events`. It is poison, or an event that says the same when it is
-/// written again, and on its third receive the ticket is stored as it says.
+/// Any text as a message for `ticket-events`. A valid event is equal after serialisation, and its
+/// ticket is stored on the third receive.
 pub fn ticket_event(input: &[u8]) {
     let Ok(body) = str::from_utf8(input) else { return };
-    shop::run(async {
+    fixture::run(async {
         let store = MemoryStore::default();
-        let handled = ticket_events::handle(&store, Message { body, receive_count: 3 }).await;
-        let Ok(event) = TicketEvent::parse(body) else { return assert_poison(&handled) };
-        assert!(matches!(handled, Ok(Outcome::Done)), "{handled:?}");
-        let stored = store.find_ticket(&event.ticket.id).await.expect("it is in memory");
+        let outcome = ticket_events::handle(&store, Message { body, receive_count: 3 }).await;
+        let Ok(event) = TicketEvent::parse(body) else { return assert_poison(&outcome) };
+        assert!(matches!(outcome, Ok(Outcome::Done)), "{outcome:?}");
+        let stored = store.find_ticket(&event.ticket.id).await.expect("a working store");
         assert_eq!(stored.map(|replica| replica.ticket).as_ref(), Some(&event.ticket));
         assert_eq!(TicketEvent::parse(&write_ticket_event(&event)).expect("an event"), event);
     });
@@ -90,48 +91,48 @@ fn write_ticket_event(event: &TicketEvent) -> String {
     )
 }
 
-/// Any text as a message for `payment-events`. It is poison, or a charge that says the same when it is
-/// written again; it is booked, or waits for its order.
+/// Any text as a message for `payment-events`. A valid event is equal after serialisation, and is
+/// booked, or retried if its order does not exist.
 pub fn payment_event(input: &[u8]) {
     let Ok(body) = str::from_utf8(input) else { return };
     let event = PaymentEvent::parse(body);
-    shop::run(async {
-        let store = shop_for(&event).await;
+    fixture::run(async {
+        let store = store_for(&event).await;
         let message = Message { body, receive_count: 1 };
-        let handled = payment_events::handle(&store, shop::now(), message).await;
-        let Ok(event) = event else { return assert_poison(&handled) };
-        let order = store.find(event.order_id).await.expect("it is in memory");
+        let outcome = payment_events::handle(&store, fixture::now(), message).await;
+        let Ok(event) = event else { return assert_poison(&outcome) };
+        let order = store.find(event.order_id).await.expect("a working store");
         let is_booked = order.is_some();
-        assert!(matches!(handled, Ok(Outcome::Done)) == is_booked, "{handled:?}");
-        assert!(matches!(handled, Ok(Outcome::RetryAfter(_))) != is_booked, "{handled:?}");
+        assert!(matches!(outcome, Ok(Outcome::Done)) == is_booked, "{outcome:?}");
+        assert!(matches!(outcome, Ok(Outcome::RetryAfter(_))) != is_booked, "{outcome:?}");
         let detail =
             json!({"id": event.payment_id.as_str(), "orderId": event.order_id.to_string()});
-        let again = json!({"detail-type": "PaymentCreated", "detail": detail}).to_string();
-        assert_eq!(PaymentEvent::parse(&again).expect("an event"), event);
+        let serialised = json!({"detail-type": "PaymentCreated", "detail": detail}).to_string();
+        assert_eq!(PaymentEvent::parse(&serialised).expect("an event"), event);
     });
 }
 
-/// Any text as a message for `expire-orders`. It is poison, or a message that says the same when it is
-/// written again; it is done, or waits until the order is due.
+/// Any text as a message for `expire-orders`. A valid message is equal after serialisation, and is
+/// done, or retried until the order is due.
 pub fn expiry_message(input: &[u8]) {
     let Ok(body) = str::from_utf8(input) else { return };
     let message = ExpiryMessage::parse(body);
-    shop::run(async {
-        let store = shop_for(&message).await;
+    fixture::run(async {
+        let store = store_for(&message).await;
         let received = Message { body, receive_count: 1 };
-        let handled = expire_orders::handle(&store, shop::now(), received).await;
-        let Ok(message) = message else { return assert_poison(&handled) };
-        assert!(handled.is_ok(), "{handled:?}");
-        let again = message.to_text().expect("a message is JSON");
-        assert_eq!(ExpiryMessage::parse(&again).expect("a message"), message);
+        let outcome = expire_orders::handle(&store, fixture::now(), received).await;
+        let Ok(message) = message else { return assert_poison(&outcome) };
+        assert!(outcome.is_ok(), "{outcome:?}");
+        let serialised = message.to_text().expect("a message is JSON");
+        assert_eq!(ExpiryMessage::parse(&serialised).expect("a message"), message);
     });
 }
 
-/// The shop; an empty one for poison, which most inputs are, and which touches no store.
-async fn shop_for<T, E>(parsed: &Result<T, E>) -> MemoryStore {
-    if parsed.is_ok() { shop::open().await } else { MemoryStore::default() }
+/// The fixture's store; an empty store for an invalid message, because it is faster and unused.
+async fn store_for<T, E>(parsed: &Result<T, E>) -> MemoryStore {
+    if parsed.is_ok() { fixture::store().await } else { MemoryStore::default() }
 }
 
-fn assert_poison(handled: &Result<Outcome, Failure>) {
-    assert!(matches!(handled, Err(Failure::Poison(_))), "{handled:?}");
+fn assert_poison(outcome: &Result<Outcome, Failure>) {
+    assert!(matches!(outcome, Err(Failure::Poison(_))), "{outcome:?}");
 }

@@ -13,65 +13,65 @@ use orders_lambda::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::shop;
+use crate::fixture;
 
-/// Any text as a batch. Each record tells of a change, of a removal, or is buried as it came; none
-/// stops those after it, and what is published is JSON.
+/// Any text as a batch. Each record is a change, a removal, or dead-lettered unmodified. No record
+/// blocks the next ones, and the published events are JSON.
 pub fn stream_batch(input: &[u8]) {
     let Ok(batch) = str::from_utf8(input) else { return };
     let Ok(records) = read(batch) else { return };
     relay(&records);
 }
 
-/// Any text as the image of an order, in a record that is good otherwise. Beyond [`stream_batch`]: an
-/// order that it is read as reads the same when it is written again.
+/// Any text as the image of an order, in an otherwise valid record. Beyond [`stream_batch`]: an
+/// order is equal after serialisation.
 pub fn stream_image(input: &[u8]) {
     let Ok(image) = str::from_utf8(input) else { return };
     let batch = batch_with(image);
     let Ok(records) = read(&batch) else { return };
     relay(&records);
     for change in records.iter().filter_map(|record| record.change.as_ref().ok()?.as_ref()) {
-        let again = batch_with(&write_image(&change.after).to_string());
-        let again = read(&again).expect("a batch is a batch");
-        let [Record { change: Ok(Some(again)), .. }] = again.as_slice() else {
-            panic!("{again:?} is one change");
+        let serialised = batch_with(&order_image(&change.after).to_string());
+        let serialised = read(&serialised).expect("a valid batch");
+        let [Record { change: Ok(Some(serialised)), .. }] = serialised.as_slice() else {
+            panic!("unexpected records {serialised:?}");
         };
-        assert_eq!(again.after, change.after);
+        assert_eq!(serialised.after, change.after);
     }
 }
 
-/// Relays a batch to a sink that never fails.
+/// Relays a batch to a sink without failures.
 fn relay(records: &[Record<'_>]) {
-    let sink = Taken::default();
-    let not_done = shop::run(async {
+    let sink = RecordingSink::default();
+    let not_done = fixture::run(async {
         let deadline = Instant::now() + Duration::from_secs(10);
-        order_relay::relay(&sink, shop::now(), deadline, records).await
+        order_relay::relay(&sink, fixture::now(), deadline, records).await
     });
-    assert_eq!(not_done, None, "nothing stops the stream");
-    let (events, buried) = (sink.events.into_inner(), sink.buried.into_inner());
-    assert!(events + buried.len() <= records.len());
+    assert_eq!(not_done, None, "unfinished record");
+    let (events, dead_letters) = (sink.events.into_inner(), sink.dead_letters.into_inner());
+    assert!(events + dead_letters.len() <= records.len());
     for record in records {
-        let is_buried = buried.iter().any(|buried| buried == record.raw);
-        assert!(is_buried || record.change.is_ok(), "{record:?} is lost");
+        let is_dead_lettered = dead_letters.iter().any(|dead_letters| dead_letters == record.raw);
+        assert!(is_dead_lettered || record.change.is_ok(), "{record:?} is lost");
         if let Ok(None) = record.change {
-            let event: EventRecord = serde_json::from_str(record.raw).expect("it was read");
-            assert_eq!(event.event_name, "REMOVE", "{record:?} is taken for a removal");
+            let event: EventRecord = serde_json::from_str(record.raw).expect("a valid record");
+            assert_eq!(event.event_name, "REMOVE", "{record:?} is not a removal");
         }
     }
 }
 
-/// What the relay has put somewhere.
+/// Counts the events and stores the dead letters.
 #[derive(Default)]
-struct Taken {
+struct RecordingSink {
     events: RefCell<usize>,
-    buried: RefCell<Vec<String>>,
+    dead_letters: RefCell<Vec<String>>,
 }
 
-impl RelaySink for Taken {
+impl RelaySink for RecordingSink {
     async fn publish(&self, events: &[OutgoingEvent]) -> Vec<bool> {
         assert!((1..=MAX_ENTRIES).contains(&events.len()));
         for event in events {
-            let detail: Value = serde_json::from_str(&event.detail).expect("an event is JSON");
+            let detail: Value = serde_json::from_str(&event.detail).expect("a JSON event");
             assert!(detail["id"].as_str().is_some_and(|id| id.parse::<OrderId>().is_ok()));
         }
         *self.events.borrow_mut() += events.len();
@@ -79,7 +79,7 @@ impl RelaySink for Taken {
     }
 
     async fn schedule_expiry(&self, _: OrderId, at: Timestamp) -> Result<(), BoxError> {
-        assert!(at > shop::now());
+        assert!(at > fixture::now());
         Ok(())
     }
 
@@ -93,7 +93,7 @@ impl RelaySink for Taken {
     }
 
     async fn dead_letter(&self, record: &str) -> Result<(), BoxError> {
-        self.buried.borrow_mut().push(record.to_owned());
+        self.dead_letters.borrow_mut().push(record.to_owned());
         Ok(())
     }
 }
@@ -104,8 +104,8 @@ fn batch_with(image: &str) -> String {
     )
 }
 
-/// The image of an order, as DynamoDB writes it.
-fn write_image(order: &Order) -> Value {
+/// The image of an order in DynamoDB's format.
+fn order_image(order: &Order) -> Value {
     let ticket = &order.ticket;
     let refunds = order.refunds_due.iter().map(|refund| {
         let (payment_id, reason) = (refund.payment_id.as_str(), refund.reason.name());

@@ -1,15 +1,14 @@
-//! The small texts that stand in requests and events.
+//! Ids, cursors and prices.
 
 use std::{fmt::Display, str};
 
-use orders_contracts::{decode_cursor, encode_cursor};
+use orders_contracts::{PriceError, decode_cursor, encode_cursor, parse_price};
 use orders_domain::{
-    CorrelationId, IdempotencyKey, OrderId, PaymentId, Price, PriceError, TicketId, Timestamp,
-    UserId,
+    CorrelationId, IdempotencyKey, OrderId, PaymentId, Price, TicketId, Timestamp, UserId,
 };
 use serde_json::value::RawValue;
 
-/// Any text as a cursor. One that is read is written as the same text.
+/// Any text as a cursor. An accepted cursor serialises to the same text.
 pub fn cursor(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else { return };
     if let Ok(position) = decode_cursor(text) {
@@ -18,8 +17,8 @@ pub fn cursor(input: &[u8]) {
     }
 }
 
-/// Any text as an id of each kind. Those of others are short printable ASCII and nothing else is; an
-/// order's is what it is written as; a key names one order, and another one for another buyer.
+/// Any text as an id of each kind. Ids of other services are short printable ASCII. An order id
+/// serialises to the same text. A key gives different order ids for different buyers.
 pub fn id(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else { return };
     check_id::<TicketId>(text, 128);
@@ -33,7 +32,7 @@ pub fn id(input: &[u8]) {
     }
     if let Ok(key) = text.parse::<IdempotencyKey>() {
         let [alices, bobs] = ["alice", "bob"].map(|buyer| {
-            let buyer: UserId = buyer.parse().expect("it is an id");
+            let buyer: UserId = buyer.parse().expect("a user id");
             OrderId::for_key(&buyer, &key)
         });
         assert_ne!(alices, bobs);
@@ -41,25 +40,26 @@ pub fn id(input: &[u8]) {
     }
 }
 
-fn check_id<Id: str::FromStr + Display>(text: &str, longest: usize) {
-    let is_id = (1..=longest).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+fn check_id<Id: str::FromStr + Display>(text: &str, max_length: usize) {
+    let is_id =
+        (1..=max_length).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
     let id = text.parse::<Id>().ok().map(|id| id.to_string());
     assert_eq!(id.as_deref(), is_id.then_some(text));
 }
 
-/// Any text as a price. What JSON calls a number is told from what it does not; a price that is read
-/// is the number that others read, to the cent, and reads the same when it is written again.
+/// Any text as a price. Only a JSON number is accepted. An accepted price is exact to the cent and
+/// equal after serialisation.
 pub fn price(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else { return };
-    let price = text.parse::<Price>();
+    let price = parse_price(text);
     let is_number = text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
         && serde_json::from_str::<&RawValue>(text).is_ok_and(|raw| raw.get() == text);
     assert_eq!(price != Err(PriceError::NotANumber), is_number);
     if let Ok(price) = price {
         assert!(price <= Price::MAX);
-        assert_eq!(price.to_string().parse(), Ok(price));
-        let written: f64 = price.to_string().parse().expect("a price is a number");
-        let read: f64 = text.parse().expect("a JSON number is a number");
-        assert!((written - read).abs() < 0.001, "{text} is read as {price}");
+        assert_eq!(parse_price(&price.to_string()), Ok(price));
+        let written: f64 = price.to_string().parse().expect("a number");
+        let read: f64 = text.parse().expect("a number");
+        assert!((written - read).abs() < 0.001, "{text} parsed as {price}");
     }
 }

@@ -1,5 +1,5 @@
-//! What each way through the service asks of AWS: which operations, and how many of each. docs/costs.md
-//! reckons with these numbers.
+//! Number of AWS calls and capacity units of each operation of the service. docs/costs.md uses
+//! these numbers.
 
 mod recorder;
 
@@ -14,64 +14,68 @@ use orders_lambda::{
     queue::{Message, Outcome},
     stream::{Change, Record},
 };
+use orders_testing::START_MS;
 use orders_tests::{
     aws_responses,
     gateway::{Api, Event},
-    orders::{self, PLACED_AT_MS},
     stores,
 };
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::recorder::{CallRecorder, Ledger};
+use crate::recorder::{CallLog, CallRecorder};
 
-/// The HTTP API on a store whose requests are counted.
-async fn api() -> (Api<DynamoStore>, Ledger) {
+/// The HTTP API on a store with recorded calls.
+async fn api() -> (Api<DynamoStore>, CallLog) {
     let sdk = stores::in_process_endpoint().await;
     let tables = stores::make_tables(&Client::new(&sdk)).await;
-    let ledger = Ledger::default();
-    let client = CallRecorder { inner: sdk.http_client().unwrap(), ledger: ledger.clone() };
+    let log = CallLog::default();
+    let client = CallRecorder { inner: sdk.http_client().unwrap(), log: log.clone() };
     let sdk = sdk.into_builder().http_client(client).build();
-    (Api { store: DynamoStore::new(Client::new(&sdk), tables, Duration::from_secs(4)) }, ledger)
+    (Api { store: DynamoStore::new(Client::new(&sdk), tables, Duration::from_secs(4)) }, log)
 }
 
-async fn on_sale(store: &impl OrderStore, id: &str) {
+async fn publish_ticket(store: &impl OrderStore, id: &str) {
     let detail = json!({"id": id, "title": "x".repeat(100), "price": 25.5, "version": 0});
     let body = json!({"detail-type": "TicketCreated", "detail": detail}).to_string();
-    let applied = ticket_events::handle(store, Message { body: &body, receive_count: 1 }).await;
-    assert_eq!(applied.unwrap(), Outcome::Done);
+    let outcome = ticket_events::handle(store, Message { body: &body, receive_count: 1 }).await;
+    assert_eq!(outcome.unwrap(), Outcome::Done);
 }
 
 fn post(ticket: &str) -> Event {
     Event::post(&json!({ "ticketId": ticket }).to_string())
 }
 
-/// The id of a new order that holds the ticket for this long.
-async fn placed(api: &Api<DynamoStore>, event: &Event, hold: Duration) -> String {
-    let placed =
-        event.to(|call| create_order::handle(&api.store, hold, clock::new_order_id, call)).await;
-    assert_eq!(placed.status(), 201, "{placed:?}");
-    placed.body()["id"].as_str().unwrap().to_owned()
+/// Places an order with this hold and returns its id.
+async fn place(api: &Api<DynamoStore>, event: &Event, hold: Duration) -> String {
+    let response = event
+        .to(|request| create_order::handle(&api.store, hold, clock::new_order_id, request))
+        .await;
+    assert_eq!(response.status(), 201, "{response:?}");
+    response.body()["id"].as_str().unwrap().to_owned()
 }
 
-/// The id of a new order for a new ticket, when both have been entered.
-async fn entered(api: &Api<DynamoStore>, ledger: &Ledger, ticket: &str, hold: Duration) -> String {
-    on_sale(&api.store, ticket).await;
-    let id = placed(api, &post(ticket), hold).await;
-    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)], (1.0, 6.0));
+/// Publishes a ticket and places an order for it. Returns the order id.
+async fn place_new(api: &Api<DynamoStore>, log: &CallLog, ticket: &str, hold: Duration) -> String {
+    publish_ticket(&api.store, ticket).await;
+    let id = place(api, &post(ticket), hold).await;
+    log.assert_calls(
+        &[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)],
+        (1.0, 6.0),
+    );
     id
 }
 
-const LONG: Duration = Duration::from_secs(30);
-/// Has lapsed by the next request.
-const NONE: Duration = Duration::ZERO;
+const HELD: Duration = Duration::from_secs(30);
+// Lapsed by the time of the next request.
+const LAPSED: Duration = Duration::ZERO;
 
 async fn pay(store: &DynamoStore, order: &str, payment: &str) {
     let detail = json!({"id": payment, "orderId": order});
     let body = json!({"detail-type": "PaymentCreated", "detail": detail}).to_string();
     let message = Message { body: &body, receive_count: 1 };
-    let booked = payment_events::handle(store, clock::now(), message).await;
-    assert_eq!(booked.unwrap(), Outcome::Done);
+    let outcome = payment_events::handle(store, clock::now(), message).await;
+    assert_eq!(outcome.unwrap(), Outcome::Done);
 }
 
 async fn expire(store: &DynamoStore, order: &str) -> Outcome {
@@ -81,151 +85,152 @@ async fn expire(store: &DynamoStore, order: &str) -> Outcome {
 }
 
 #[tokio::test]
-async fn a_ticket_event() {
-    let (api, ledger) = api().await;
-    on_sale(&api.store, "t1").await;
-    ledger.has(&[("UpdateItem", 1)], (0.0, 1.0));
-    on_sale(&api.store, "t1").await; // a repeat is refused by the table
-    // It costs as much; but an error does not say so.
-    ledger.has(&[("UpdateItem", 1)], (0.0, 0.0));
+async fn ticket_event_calls() {
+    let (api, log) = api().await;
+    publish_ticket(&api.store, "t1").await;
+    log.assert_calls(&[("UpdateItem", 1)], (0.0, 1.0));
+    publish_ticket(&api.store, "t1").await; // a repeat fails the condition
+    // The failed write consumes a unit too, but an error response does not report units.
+    log.assert_calls(&[("UpdateItem", 1)], (0.0, 0.0));
 }
 
 #[tokio::test]
-async fn a_request_for_a_ticket() {
-    let (api, ledger) = api().await;
-    on_sale(&api.store, "t1").await;
-    ledger.has(&[("UpdateItem", 1)], (0.0, 1.0));
-    let keyed = post("t1").header("idempotency-key", "k1");
+async fn create_order_calls() {
+    let (api, log) = api().await;
+    publish_ticket(&api.store, "t1").await;
+    log.assert_calls(&[("UpdateItem", 1)], (0.0, 1.0));
+    let with_key = post("t1").header("idempotency-key", "k1");
 
-    placed(&api, &keyed, LONG).await;
-    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 2", 1)], (1.0, 5.0));
-    placed(&api, &keyed, LONG).await; // a repeat, which finds its own lock
-    ledger.has(&[("GetItem", 2)], (2.0, 0.0));
+    place(&api, &with_key, HELD).await;
+    log.assert_calls(&[("GetItem", 1), ("TransactWriteItems of 2", 1)], (1.0, 5.0));
+    place(&api, &with_key, HELD).await; // a repeat finds its own lock
+    log.assert_calls(&[("GetItem", 2)], (2.0, 0.0));
     assert_eq!(api.create(&post("t1").by("bob")).await.status(), 409);
-    ledger.has(&[("GetItem", 1)], (1.0, 0.0));
-    let keyed_loser = post("t1").by("bob").header("idempotency-key", "k1");
-    assert_eq!(api.create(&keyed_loser).await.status(), 409);
-    ledger.has(&[("GetItem", 2)], (2.0, 0.0));
+    log.assert_calls(&[("GetItem", 1)], (1.0, 0.0));
+    let with_foreign_key = post("t1").by("bob").header("idempotency-key", "k1");
+    assert_eq!(api.create(&with_foreign_key).await.status(), 409);
+    log.assert_calls(&[("GetItem", 2)], (2.0, 0.0));
     assert_eq!(api.create(&post("none")).await.status(), 404);
-    ledger.has(&[("GetItem", 1)], (1.0, 0.0));
-    for refused in [post("").header("content-type", "text/plain"), Event::post("{}")] {
-        assert!(api.create(&refused).await.status() >= 400);
-        ledger.has(&[], (0.0, 0.0));
+    log.assert_calls(&[("GetItem", 1)], (1.0, 0.0));
+    for invalid in [post("").header("content-type", "text/plain"), Event::post("{}")] {
+        assert!(api.create(&invalid).await.status() >= 400);
+        log.assert_calls(&[], (0.0, 0.0));
     }
 }
 
 #[tokio::test]
-async fn a_takeover() {
-    let (api, ledger) = api().await;
-    entered(&api, &ledger, "t1", NONE).await;
-    placed(&api, &post("t1").by("bob"), LONG).await;
-    ledger.has(&[("GetItem", 2), ("TransactWriteItems of 3", 1)], (2.0, 8.0));
+async fn takeover_calls() {
+    let (api, log) = api().await;
+    place_new(&api, &log, "t1", LAPSED).await;
+    place(&api, &post("t1").by("bob"), HELD).await;
+    log.assert_calls(&[("GetItem", 2), ("TransactWriteItems of 3", 1)], (2.0, 8.0));
 }
 
 #[tokio::test]
-async fn a_look_and_a_list() {
-    let (api, ledger) = api().await;
-    let id = entered(&api, &ledger, "t1", LONG).await;
-    assert_eq!(api.show(&Event::of_order("GET", &id)).await.status(), 200);
-    ledger.has(&[("GetItem", 1)], (1.0, 0.0));
-    assert_eq!(api.show(&Event::of_order("GET", "no-id")).await.status(), 404);
-    ledger.has(&[], (0.0, 0.0));
+async fn show_and_list_calls() {
+    let (api, log) = api().await;
+    let id = place_new(&api, &log, "t1", HELD).await;
+    assert_eq!(api.show(&Event::for_order("GET", &id)).await.status(), 200);
+    log.assert_calls(&[("GetItem", 1)], (1.0, 0.0));
+    assert_eq!(api.show(&Event::for_order("GET", "no-id")).await.status(), 404);
+    log.assert_calls(&[], (0.0, 0.0));
     assert_eq!(api.list(&Event::new("GET", "/api/orders")).await.status(), 200);
-    ledger.has(&[("Query", 1)], (0.5, 0.0));
+    log.assert_calls(&[("Query", 1)], (0.5, 0.0));
 }
 
 #[tokio::test]
-async fn a_cancellation() {
-    let (api, ledger) = api().await;
-    let id = entered(&api, &ledger, "t1", LONG).await;
+async fn cancellation_calls() {
+    let (api, log) = api().await;
+    let id = place_new(&api, &log, "t1", HELD).await;
     for (expected, units) in [
         (&[("GetItem", 1), ("TransactWriteItems of 2", 1)][..], (1.0, 5.0)),
         (&[("GetItem", 1)], (1.0, 0.0)),
     ] {
-        assert_eq!(api.cancel(&Event::of_order("DELETE", &id)).await.status(), 204);
-        ledger.has(expected, units);
+        assert_eq!(api.cancel(&Event::for_order("DELETE", &id)).await.status(), 204);
+        log.assert_calls(expected, units);
     }
-    pay(&api.store, &id, "p1").await; // is owed back: the order alone is written
-    ledger.has(&[("GetItem", 1), ("TransactWriteItems of 1", 1)], (1.0, 3.0));
+    pay(&api.store, &id, "p1").await; // refund due: only the order is written
+    log.assert_calls(&[("GetItem", 1), ("TransactWriteItems of 1", 1)], (1.0, 3.0));
 }
 
 #[tokio::test]
-async fn a_payment() {
-    let (api, ledger) = api().await;
-    let id = entered(&api, &ledger, "t1", LONG).await;
+async fn payment_calls() {
+    let (api, log) = api().await;
+    let id = place_new(&api, &log, "t1", HELD).await;
     for (expected, units) in [
         (&[("GetItem", 1), ("TransactWriteItems of 2", 1)][..], (1.0, 5.0)),
         (&[("GetItem", 1)], (1.0, 0.0)),
     ] {
         pay(&api.store, &id, "p1").await;
-        ledger.has(expected, units);
+        log.assert_calls(expected, units);
     }
-    assert_eq!(expire(&api.store, &id).await, Outcome::Done); // its timer finds nothing to do
-    ledger.has(&[("GetItem", 1)], (1.0, 0.0));
+    assert_eq!(expire(&api.store, &id).await, Outcome::Done); // the timer of a paid order
+    log.assert_calls(&[("GetItem", 1)], (1.0, 0.0));
 }
 
 #[tokio::test]
-async fn an_expiry_and_a_payment_after_it() {
-    let (api, ledger) = api().await;
-    let id = entered(&api, &ledger, "t1", NONE).await;
+async fn expiry_and_late_payment_calls() {
+    let (api, log) = api().await;
+    let id = place_new(&api, &log, "t1", LAPSED).await;
     for (expected, units) in [
         (&[("GetItem", 1), ("TransactWriteItems of 2", 1)][..], (1.0, 5.0)),
         (&[("GetItem", 1)], (1.0, 0.0)),
     ] {
         assert_eq!(expire(&api.store, &id).await, Outcome::Done);
-        ledger.has(expected, units);
+        log.assert_calls(expected, units);
     }
     pay(&api.store, &id, "p1").await;
-    ledger.has(&[("GetItem", 2), ("TransactWriteItems of 2", 1)], (2.0, 5.0));
+    log.assert_calls(&[("GetItem", 2), ("TransactWriteItems of 2", 1)], (2.0, 5.0));
 
-    let early = entered(&api, &ledger, "t2", LONG).await;
+    let early = place_new(&api, &log, "t2", HELD).await;
     assert!(matches!(expire(&api.store, &early).await, Outcome::RetryAfter(_)));
-    ledger.has(&[("GetItem", 1)], (1.0, 0.0));
+    log.assert_calls(&[("GetItem", 1)], (1.0, 0.0));
 }
 
-/// What a request takes when there are so many tickets, orders of this buyer, and losers of this ticket:
-/// AWS calls, units read, and units written.
-async fn taken_at(scale: usize) -> Vec<(&'static str, usize, f64, f64)> {
-    let (api, ledger) = api().await;
+/// Returns the AWS calls and the units read and written of each request, with this many tickets,
+/// orders of the buyer, and rejected requests.
+async fn calls_at_scale(scale: usize) -> Vec<(&'static str, usize, f64, f64)> {
+    let (api, log) = api().await;
     for number in 0..scale {
         let ticket = format!("old-{number}");
-        on_sale(&api.store, &ticket).await;
-        placed(&api, &post(&ticket), LONG).await;
+        publish_ticket(&api.store, &ticket).await;
+        place(&api, &post(&ticket), HELD).await;
     }
-    on_sale(&api.store, "t1").await;
-    on_sale(&api.store, "t2").await;
-    ledger.take();
-    let mut taken = Vec::new();
-    let mut enter = |what| taken.push(ledger.take().sums(what));
+    publish_ticket(&api.store, "t1").await;
+    publish_ticket(&api.store, "t2").await;
+    log.take();
+    let mut calls = Vec::new();
+    let mut record = |name| calls.push(log.take().totals(name));
 
-    let id = placed(&api, &post("t1"), LONG).await;
-    enter("placed");
+    let id = place(&api, &post("t1"), HELD).await;
+    record("placed");
     for _ in 0..scale {
         assert_eq!(api.create(&post("t1").by("bob")).await.status(), 409);
     }
-    ledger.take();
+    log.take();
     assert_eq!(api.create(&post("t1").by("bob")).await.status(), 409);
-    enter("too late");
-    assert_eq!(api.show(&Event::of_order("GET", &id)).await.status(), 200);
-    enter("shown");
+    record("too late");
+    assert_eq!(api.show(&Event::for_order("GET", &id)).await.status(), 200);
+    record("shown");
     assert_eq!(api.list(&Event::new("GET", "/api/orders")).await.status(), 200);
-    enter("listed");
-    assert_eq!(api.cancel(&Event::of_order("DELETE", &id)).await.status(), 204);
-    enter("cancelled");
-    let id = placed(&api, &post("t2"), NONE).await;
-    ledger.take();
+    record("listed");
+    assert_eq!(api.cancel(&Event::for_order("DELETE", &id)).await.status(), 204);
+    record("cancelled");
+    let id = place(&api, &post("t2"), LAPSED).await;
+    log.take();
     assert_eq!(expire(&api.store, &id).await, Outcome::Done);
-    enter("expired");
+    record("expired");
     pay(&api.store, &id, "p1").await;
-    enter("paid");
-    taken
+    record("paid");
+    calls
 }
 
 #[tokio::test]
-async fn a_request_takes_no_more_when_there_is_more_of_everything() {
-    let (one, ten, hundred) = tokio::join!(taken_at(1), taken_at(10), taken_at(100));
+async fn calls_do_not_grow_with_the_data() {
+    let (one, ten, hundred) =
+        tokio::join!(calls_at_scale(1), calls_at_scale(10), calls_at_scale(100));
     for ((one, ten), hundred) in one.iter().zip(&ten).zip(&hundred) {
-        // A list grows with its orders, to a page of 20.
+        // A list grows with its orders, up to a page of 20.
         let grows = if one.0 == "listed" { 0.5 } else { 0.0 };
         assert_eq!(one, ten);
         assert_eq!((ten.0, ten.1, ten.2 + grows, ten.3), *hundred);
@@ -233,8 +238,8 @@ async fn a_request_takes_no_more_when_there_is_more_of_everything() {
 }
 
 /// Relays ten changes of ten orders.
-async fn relay(ledger: &Ledger, change: impl Fn(u8) -> (Option<Order>, Order)) {
-    let now = Timestamp::from_epoch_ms(PLACED_AT_MS).unwrap();
+async fn relay(log: &CallLog, change: impl Fn(u8) -> (Option<Order>, Order)) {
+    let now = Timestamp::from_epoch_ms(START_MS).unwrap();
     let records: Vec<_> = (0..10)
         .map(|byte| {
             let (before, after) = change(byte);
@@ -243,32 +248,32 @@ async fn relay(ledger: &Ledger, change: impl Fn(u8) -> (Option<Order>, Order)) {
         })
         .collect();
     let deadline = Instant::now() + Duration::from_mins(1);
-    let ledger = ledger.clone();
+    let log = log.clone();
     let sink = aws_responses::relay_sink(move |operation, request| {
-        ledger.enter_batch(operation, request, "Entries");
-        aws_responses::well(operation, request)
+        log.record_batch(operation, request, "Entries");
+        aws_responses::success(operation, request)
     });
     assert_eq!(order_relay::relay(&sink, now, deadline, &records).await, None);
 }
 
 #[tokio::test]
-async fn a_batch_of_ten_for_the_relay() {
-    let ledger = Ledger::default();
-    relay(&ledger, |byte| (None, orders::placed(byte, 30))).await;
-    ledger.has(&[("PutEvents of 10", 1), ("SendMessageBatch of 10", 1)], (0.0, 0.0));
-    relay(&ledger, |byte| (None, orders::placed(byte, 600))).await;
-    ledger.has(&[("CreateSchedule", 10), ("PutEvents of 10", 1)], (0.0, 0.0));
+async fn relay_batch_of_ten_calls() {
+    let log = CallLog::default();
+    relay(&log, |byte| (None, orders_testing::order_with_hold(byte, 30))).await;
+    log.assert_calls(&[("PutEvents of 10", 1), ("SendMessageBatch of 10", 1)], (0.0, 0.0));
+    relay(&log, |byte| (None, orders_testing::order_with_hold(byte, 600))).await;
+    log.assert_calls(&[("CreateSchedule", 10), ("PutEvents of 10", 1)], (0.0, 0.0));
     for (hold_seconds, expected) in [
         (30, &[("PutEvents of 10", 1)][..]),
         (600, &[("DeleteSchedule", 10), ("PutEvents of 10", 1)]),
     ] {
         let cancelled = |byte| {
-            let order = orders::placed(byte, hold_seconds);
+            let order = orders_testing::order_with_hold(byte, hold_seconds);
             let Decision::Apply(cancel) = decide(&order, &Command::Cancel) else { panic!() };
             assert_eq!(cancel.order().status, Status::Cancelled);
             (Some(order), cancel.order().clone())
         };
-        relay(&ledger, cancelled).await;
-        ledger.has(expected, (0.0, 0.0));
+        relay(&log, cancelled).await;
+        log.assert_calls(expected, (0.0, 0.0));
     }
 }

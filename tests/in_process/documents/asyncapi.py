@@ -1,6 +1,5 @@
-"""Looks that docs/asyncapi.yaml is an AsyncAPI 3.0 document, as far as it makes use of that; that every
-reference leads somewhere; and that each message has an example, which is as its schema says. That the
-code agrees with the schemas is what tests/contracts.rs looks for."""
+"""Checks docs/asyncapi.yaml: the fields of AsyncAPI 3.0 in use here, every reference, and each example against its
+schema. tests/in_process/schemas.rs checks the code against the same schemas."""
 
 import json
 import sys
@@ -12,9 +11,12 @@ import yaml
 DOCS = Path(__file__).resolve().parent.parent.parent.parent / "docs"
 
 DESCRIBED = {"title", "summary", "description"}
-# The fields that an object may have, and those that it must (AsyncAPI 3.0.0, "Schema").
+# Allowed and required fields of each object (AsyncAPI 3.0.0, "Schema").
 ALLOWED = {
-    "document": ({"asyncapi", "info", "defaultContentType", "servers", "channels", "operations", "components"}, {"asyncapi", "info"}),
+    "document": (
+        {"asyncapi", "info", "defaultContentType", "servers", "channels", "operations", "components"},
+        {"asyncapi", "info"},
+    ),
     "info": ({"title", "version", "description", "license"}, {"title", "version"}),
     "server": (DESCRIBED | {"host", "protocol", "variables"}, {"host", "protocol"}),
     "channel": (DESCRIBED | {"address", "messages", "servers"}, {"address", "messages"}),
@@ -52,8 +54,8 @@ def main():
     for operation in document["operations"].values():
         check("operation", operation)
         assert operation["action"] in ("send", "receive")
-    told_of = {operation["channel"]["$ref"] for operation in document["operations"].values()}
-    assert told_of == {f"#/channels/{name}" for name in document["channels"]}
+    used_channels = {operation["channel"]["$ref"] for operation in document["operations"].values()}
+    assert used_channels == {f"#/channels/{name}" for name in document["channels"]}
     used = {}
     for source, channel in document["channels"].items():
         check("channel", channel)

@@ -1,5 +1,5 @@
-//! What DynamoDB does when it is not well, put between the SDK and a healthy engine: conflicts,
-//! throttling, errors, silence, and answers that get lost after the work is done.
+//! Faults of DynamoDB between the SDK and a healthy engine: conflicts, throttling, errors, missing
+//! replies, and replies lost after the commit.
 
 use std::{
     collections::VecDeque,
@@ -30,36 +30,36 @@ use serde_json::{Value, json};
 
 use crate::{
     stores,
-    suite::{free_ticket, order_at, order_for, placement, ticket},
+    suite::{new_ticket, order_at, order_for, placement, ticket},
 };
 
-/// What happens to one request.
+/// Fate of a request.
 #[derive(Clone, Debug)]
 enum Fault {
-    /// It is not forwarded; this is the answer.
-    Answer(u16, String),
-    /// It is forwarded, and the answer gets lost.
-    LoseAnswer,
-    /// It is not forwarded, and nothing answers.
-    Silence,
+    /// Not forwarded; this is the reply.
+    Reply(u16, String),
+    /// Forwarded; the reply is lost.
+    LoseReply,
+    /// Not forwarded; no reply.
+    NoReply,
 }
 
-/// Does to the next requests what is planned, forwards the others, and keeps the body of each.
+/// An HTTP client with planned faults for the next requests. Records the body of each request.
 #[derive(Clone, Debug)]
 struct Faults {
     inner: SharedHttpClient,
     planned: Arc<Mutex<VecDeque<Fault>>>,
-    sent: Arc<Mutex<Vec<Value>>>,
+    requests: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Faults {
     fn plan(&self, faults: impl IntoIterator<Item = Fault>) {
         self.planned.lock().unwrap().extend(faults);
-        self.sent.lock().unwrap().clear();
+        self.requests.lock().unwrap().clear();
     }
 
-    fn sent(&self) -> Vec<Value> {
-        self.sent.lock().unwrap().clone()
+    fn requests(&self) -> Vec<Value> {
+        self.requests.lock().unwrap().clone()
     }
 }
 
@@ -85,20 +85,20 @@ struct FaultyConnector {
 impl HttpConnector for FaultyConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let body = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
-        self.faults.sent.lock().unwrap().push(body);
+        self.faults.requests.lock().unwrap().push(body);
         let fault = self.faults.planned.lock().unwrap().pop_front();
         let inner = self.inner.clone();
         HttpConnectorFuture::new(async move {
             match fault {
                 None => inner.call(request).await,
-                Some(Fault::Answer(status, body)) => {
+                Some(Fault::Reply(status, body)) => {
                     Ok(HttpResponse::new(StatusCode::try_from(status).unwrap(), body.into()))
                 }
-                Some(Fault::LoseAnswer) => {
+                Some(Fault::LoseReply) => {
                     inner.call(request).await?;
-                    Err(ConnectorError::io("the connection broke".into()))
+                    Err(ConnectorError::io("connection reset".into()))
                 }
-                Some(Fault::Silence) => std::future::pending().await,
+                Some(Fault::NoReply) => std::future::pending().await,
             }
         })
     }
@@ -106,12 +106,15 @@ impl HttpConnector for FaultyConnector {
 
 const CONFLICT_BUDGET: Duration = Duration::from_millis(300);
 
-/// A store on a healthy engine, with a client between them that can be made faulty.
+/// Returns a store on a healthy engine, and the faults of its HTTP client.
 async fn store() -> (DynamoStore, Faults) {
     let sdk = stores::in_process_endpoint().await;
     let tables: TableNames = stores::make_tables(&Client::new(&sdk)).await;
-    let faults =
-        Faults { inner: sdk.http_client().unwrap(), planned: Arc::default(), sent: Arc::default() };
+    let faults = Faults {
+        inner: sdk.http_client().unwrap(),
+        planned: Arc::default(),
+        requests: Arc::default(),
+    };
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(Duration::from_millis(100));
     let sdk =
         sdk.into_builder().http_client(faults.clone()).timeout_config(timeouts.build()).build();
@@ -120,10 +123,10 @@ async fn store() -> (DynamoStore, Faults) {
 
 fn error(status: u16, name: &str) -> Fault {
     let body = json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{name}"), "message": ""});
-    Fault::Answer(status, body.to_string())
+    Fault::Reply(status, body.to_string())
 }
 
-/// A cancelled transaction, with a reason for each write.
+/// A cancelled transaction with a reason per write.
 fn cancelled(reasons: &[&str]) -> Fault {
     let reasons: Vec<_> = reasons.iter().map(|code| json!({"Code": code})).collect();
     let body = json!({
@@ -131,13 +134,13 @@ fn cancelled(reasons: &[&str]) -> Fault {
         "Message": "Transaction cancelled",
         "CancellationReasons": reasons,
     });
-    Fault::Answer(400, body.to_string())
+    Fault::Reply(400, body.to_string())
 }
 
 #[tokio::test]
-async fn a_conflict_is_tried_again_with_the_same_token_and_the_same_writes() {
+async fn conflict_is_retried_with_the_same_token() {
     let (store, faults) = store().await;
-    let order = order_for(&free_ticket(&store).await);
+    let order = order_for(&new_ticket(&store).await);
     faults.plan([
         cancelled(&["None", "TransactionConflict"]),
         cancelled(&["TransactionConflict", "None"]),
@@ -145,36 +148,36 @@ async fn a_conflict_is_tried_again_with_the_same_token_and_the_same_writes() {
         cancelled(&["None", "ProvisionedThroughputExceeded"]),
     ]);
     assert_eq!(store.place(&placement(&order)).await.unwrap(), PlaceOutcome::Placed);
-    let sent = faults.sent();
-    assert_eq!(sent.len(), 5);
-    assert!(sent[0]["ClientRequestToken"].is_string());
-    assert!(sent.iter().all(|body| *body == sent[0]), "{sent:#?}");
+    let requests = faults.requests();
+    assert_eq!(requests.len(), 5);
+    assert!(requests[0]["ClientRequestToken"].is_string());
+    assert!(requests.iter().all(|body| *body == requests[0]), "{requests:#?}");
 }
 
 #[tokio::test]
-async fn a_conflict_that_lasts_is_an_open_outcome_and_not_a_reserved_ticket() {
+async fn lasting_conflict_is_unavailable_not_reserved() {
     let (store, faults) = store().await;
-    let order = order_for(&free_ticket(&store).await);
+    let order = order_for(&new_ticket(&store).await);
     faults.plan((0..1_000).map(|_| cancelled(&["None", "TransactionConflict"])));
     let outcome = store.place(&placement(&order)).await;
     assert!(matches!(&outcome, Err(error @ StoreError::Unavailable(_)) if error.retryable()));
-    let tries = faults.sent().len();
+    let tries = faults.requests().len();
     assert!((2..1_000).contains(&tries), "{tries}");
 }
 
 #[tokio::test]
-async fn a_failed_condition_beside_a_conflict_counts() {
+async fn failed_condition_overrides_a_conflict() {
     let (store, faults) = store().await;
-    let order = order_for(&free_ticket(&store).await);
+    let order = order_for(&new_ticket(&store).await);
     faults.plan([cancelled(&["TransactionConflict", "ConditionalCheckFailed"])]);
     assert_eq!(store.place(&placement(&order)).await.unwrap(), PlaceOutcome::Conflict);
-    assert_eq!(faults.sent().len(), 1);
+    assert_eq!(faults.requests().len(), 1);
 }
 
 #[tokio::test]
-async fn a_conflict_of_a_ticket_event_is_tried_again() {
+async fn ticket_write_conflict_is_retried() {
     let (store, faults) = store().await;
-    let known = free_ticket(&store).await;
+    let known = new_ticket(&store).await;
     faults.plan([error(400, "TransactionConflictException")]);
     let next = ticket(&known.id, known.version.number() + 1);
     let outcome = store.apply_ticket(&next, TicketRule::Next).await.unwrap();
@@ -182,22 +185,22 @@ async fn a_conflict_of_a_ticket_event_is_tried_again() {
 }
 
 #[tokio::test]
-async fn an_answer_lost_after_the_commit_is_still_a_success() {
+async fn reply_lost_after_the_commit_is_a_success() {
     let (store, faults) = store().await;
-    let order = order_for(&free_ticket(&store).await);
-    faults.plan([Fault::LoseAnswer]);
+    let order = order_for(&new_ticket(&store).await);
+    faults.plan([Fault::LoseReply]);
     assert_eq!(store.place(&placement(&order)).await.unwrap(), PlaceOutcome::Placed);
 
     let Decision::Apply(cancel) = decide(&order, &Command::Cancel) else { panic!() };
-    faults.plan([Fault::LoseAnswer]);
+    faults.plan([Fault::LoseReply]);
     assert_eq!(store.commit(&cancel).await.unwrap(), CommitOutcome::Committed);
 }
 
 #[tokio::test]
-async fn answers_lost_for_good_leave_the_outcome_open_and_a_repeat_finds_it() {
+async fn lost_replies_are_unavailable_until_a_repeat() {
     let (store, faults) = store().await;
-    let order = order_for(&free_ticket(&store).await);
-    faults.plan((0..3).map(|_| Fault::LoseAnswer));
+    let order = order_for(&new_ticket(&store).await);
+    faults.plan((0..3).map(|_| Fault::LoseReply));
     let outcome = store.place(&placement(&order)).await;
     assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
     let repeat = store.place(&placement(&order)).await.unwrap();
@@ -205,18 +208,18 @@ async fn answers_lost_for_good_leave_the_outcome_open_and_a_repeat_finds_it() {
 }
 
 #[tokio::test]
-async fn trouble_that_passes_is_told_from_trouble_that_stays() {
+async fn transient_and_permanent_errors_are_distinguished() {
     let (store, faults) = store().await;
-    let known = free_ticket(&store).await;
+    let known = new_ticket(&store).await;
     for fault in [
         error(400, "ThrottlingException"),
         error(400, "ProvisionedThroughputExceededException"),
         error(400, "RequestLimitExceeded"),
         error(500, "InternalServerError"),
         error(503, "ServiceUnavailable"),
-        Fault::Answer(502, "<html>".to_owned()),
-        Fault::Answer(200, "{".to_owned()),
-        Fault::Silence,
+        Fault::Reply(502, "<html>".to_owned()),
+        Fault::Reply(200, "{".to_owned()),
+        Fault::NoReply,
     ] {
         faults.plan(vec![fault.clone(); 3]);
         let outcome = store.find_ticket(&known.id).await;
@@ -237,29 +240,29 @@ async fn trouble_that_passes_is_told_from_trouble_that_stays() {
 }
 
 #[tokio::test]
-async fn a_throttled_request_is_tried_again_by_the_sdk() {
+async fn throttled_read_is_retried_by_the_sdk() {
     let (store, faults) = store().await;
-    let known = free_ticket(&store).await;
+    let known = new_ticket(&store).await;
     faults.plan([error(400, "ThrottlingException"), error(500, "InternalServerError")]);
     assert!(store.find_ticket(&known.id).await.unwrap().is_some());
-    assert_eq!(faults.sent().len(), 3);
+    assert_eq!(faults.requests().len(), 3);
 }
 
 #[tokio::test]
-async fn a_lock_that_names_another_order_is_never_touched() {
+async fn foreign_lock_is_never_changed() {
     let sdk = stores::in_process_endpoint().await;
     let client = Client::new(&sdk);
     let tables = stores::make_tables(&client).await;
     let store = DynamoStore::new(client.clone(), tables.clone(), CONFLICT_BUDGET);
-    let order = order_for(&free_ticket(&store).await);
+    let order = order_for(&new_ticket(&store).await);
     assert_eq!(store.place(&placement(&order)).await.unwrap(), PlaceOutcome::Placed);
-    // No store lets it come to this: the order is live, and its ticket is another's.
+    // Impossible through the store: a live order whose ticket is locked by another order.
     let other = order_for(&order.ticket).id;
-    let steal = client.update_item().table_name(tables.tickets);
-    let steal = steal.key("id", AttributeValue::S(order.ticket.id.to_string()));
-    let steal = steal.update_expression("SET locked_by = :other");
+    let foreign = client.update_item().table_name(tables.tickets);
+    let foreign = foreign.key("id", AttributeValue::S(order.ticket.id.to_string()));
+    let foreign = foreign.update_expression("SET locked_by = :other");
     let other_id = AttributeValue::S(other.to_string());
-    steal.expression_attribute_values(":other", other_id).send().await.unwrap();
+    foreign.expression_attribute_values(":other", other_id).send().await.unwrap();
     for command in [
         Command::Cancel,
         Command::Expire { now: order.expires_at },
@@ -279,10 +282,10 @@ async fn a_lock_that_names_another_order_is_never_touched() {
 }
 
 #[tokio::test]
-async fn a_row_that_is_no_order_is_told_so() {
+async fn invalid_order_row_is_corrupt() {
     let (store, faults) = store().await;
     let row = json!({"Item": {"id": {"S": "x"}, "status": {"S": "lost"}}});
-    faults.plan([Fault::Answer(200, row.to_string())]);
+    faults.plan([Fault::Reply(200, row.to_string())]);
     let outcome = store.find(order_for(&ticket(&"t".parse().unwrap(), 0)).id).await;
     assert!(matches!(outcome, Err(StoreError::Corrupt(_))), "{outcome:?}");
 }

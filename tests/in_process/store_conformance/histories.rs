@@ -1,23 +1,23 @@
-//! Random histories: whatever happens in whatever order, the store on DynamoDB gives the same
-//! outcomes as the store in memory and ends up with the same orders and locks.
+//! Random operations: the DynamoDB store has the same outcomes as the in-memory store, and ends
+//! with the same rows.
 
 use std::time::Duration;
 
 use fastrand::Rng;
 use orders_domain::{
-    Availability, Command, Decision, MemoryStore, NewOrder, Order, OrderId, OrderStore, Placement,
-    TicketId, TicketRule, Timestamp, decide,
+    Availability, Command, Decision, Order, OrderId, OrderStore, Placement, TicketId, TicketRule,
+    Timestamp, decide,
 };
+use orders_testing::{MemoryStore, new_order};
 
 use crate::{stores, suite::ticket};
 
 const SEEDS: u64 = 30;
 const STEPS: usize = 120;
 const TICKETS: u64 = 3;
-const HOLD: Duration = Duration::from_secs(30);
 
 #[tokio::test]
-async fn random_histories_have_the_same_outcomes_as_in_memory() {
+async fn random_operations_match_the_in_memory_store() {
     for seed in 0..SEEDS {
         let mut history = History {
             rng: Rng::with_seed(seed),
@@ -64,13 +64,13 @@ impl<S: OrderStore> History<S> {
         assert_eq!(self.dynamo.apply_ticket(&ticket, rule).await.unwrap(), expected, "{place}");
     }
 
-    /// Places an order on what was read now or, at times, on what was never there.
+    /// Places an order on a current read or, sometimes, on an invalid one.
     async fn place(&mut self, place: &str) {
         let id = self.any_ticket_id();
         let Some(replica) = self.memory.find_ticket(&id).await.unwrap() else { return };
         let takeover = match replica.lock.availability(self.now) {
             Availability::Lapsed(by) => {
-                match self.decided(by, &Command::Expire { now: self.now }).await {
+                match self.transition_of(by, &Command::Expire { now: self.now }).await {
                     Some(Decision::Apply(expiry)) => Some(expiry),
                     _ => None,
                 }
@@ -87,20 +87,14 @@ impl<S: OrderStore> History<S> {
         }
         let read =
             if self.rng.u8(0..5) == 0 { ticket(&id, self.rng.u64(0..12)) } else { replica.ticket };
-        let request = NewOrder {
-            id: order_id,
-            user_id: "alice".parse().unwrap(),
-            now: self.now,
-            hold: HOLD,
-            correlation_id: "request-1".parse().unwrap(),
-        };
-        let placement = Placement { order: Order::new(request, read), takeover };
+        let order = Order::new(new_order(order_id, self.now), read);
+        let placement = Placement { order, takeover };
         let expected = self.memory.place(&placement).await.unwrap();
         assert_eq!(self.dynamo.place(&placement).await.unwrap(), expected, "{place}");
         self.placed.push(order_id);
     }
 
-    /// Commits a change of an order that is there, or was as it is not any more.
+    /// Commits a transition once or twice.
     async fn commit(&mut self, place: &str) {
         let Some(&id) = self.rng.choice(&self.placed) else { return };
         let command = match self.rng.u8(0..3) {
@@ -111,14 +105,14 @@ impl<S: OrderStore> History<S> {
                 ticket_is_free: self.rng.bool(),
             },
         };
-        let Some(Decision::Apply(change)) = self.decided(id, &command).await else { return };
+        let Some(Decision::Apply(change)) = self.transition_of(id, &command).await else { return };
         for _ in 0..self.rng.u8(1..3) {
             let expected = self.memory.commit(&change).await.unwrap();
             assert_eq!(self.dynamo.commit(&change).await.unwrap(), expected, "{place}");
         }
     }
 
-    async fn decided(&self, id: OrderId, command: &Command) -> Option<Decision> {
+    async fn transition_of(&self, id: OrderId, command: &Command) -> Option<Decision> {
         let order = self.memory.find(id).await.unwrap()?;
         Some(decide(&order, command))
     }

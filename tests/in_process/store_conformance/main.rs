@@ -1,6 +1,6 @@
-//! One suite that every store passes: in memory, on a DynamoDB engine inside this process, and on
-//! tables made where the stack is. Set `ORDERS_DYNAMODB_ENDPOINT` to a URL, or to `aws` for the
-//! account of the current credentials, to make them there instead.
+//! Conformance suite for every store: in memory, on a DynamoDB engine in this process, and on test
+//! tables at the stack's endpoint. `ORDERS_DYNAMODB_ENDPOINT` names another endpoint: a URL, or
+//! `aws` for the account of the current credentials.
 
 mod faults;
 mod histories;
@@ -8,13 +8,13 @@ mod suite;
 
 use orders_tests::stores;
 
-/// Makes each test of the suite a test of each store.
+/// Defines each test of the suite for each store.
 macro_rules! conformance {
     ($($test:ident)*) => {
         mod in_memory {
             $(#[tokio::test]
             async fn $test() {
-                super::suite::$test(&orders_domain::MemoryStore::default()).await;
+                super::suite::$test(&orders_testing::MemoryStore::default()).await;
             })*
         }
 
@@ -35,24 +35,24 @@ macro_rules! conformance {
 }
 
 conformance! {
-    what_was_never_written_is_not_there
-    a_ticket_is_written_where_the_version_rule_allows_and_nowhere_else
-    a_ticket_event_never_touches_the_lock
-    a_placed_order_is_there_whole_and_has_its_ticket
-    an_order_id_is_used_once
-    an_order_for_a_ticket_that_has_moved_is_not_placed
-    a_takeover_expires_the_lapsed_order_in_the_same_step
-    a_takeover_of_an_order_that_has_moved_is_not_placed
-    a_hold_that_has_not_lapsed_is_not_taken_over
-    an_order_that_lets_its_ticket_go_frees_it
-    a_paid_order_has_its_ticket_for_good
-    a_late_payment_takes_a_free_ticket_again_and_no_other
-    a_refund_due_is_kept_with_the_order_and_changes_no_lock
-    a_stale_change_writes_nothing_and_touches_no_lock
-    a_list_has_each_of_the_buyers_orders_once_in_either_direction
-    orders_placed_in_the_same_millisecond_are_all_listed
-    of_many_who_want_one_ticket_at_once_one_gets_it
-    of_many_sendings_of_one_order_at_once_one_is_placed
-    of_a_cancel_and_a_payment_at_once_one_wins
-    ticket_versions_at_once_end_at_the_newest
+    missing_rows_are_not_found
+    ticket_write_follows_the_version_rule
+    ticket_write_keeps_the_lock
+    placed_order_is_stored_and_locks_its_ticket
+    order_id_is_used_once
+    place_conflicts_with_a_changed_ticket
+    takeover_expires_the_lapsed_order
+    takeover_conflicts_with_a_changed_order
+    takeover_conflicts_with_an_active_hold
+    cancelled_or_expired_order_frees_its_ticket
+    paid_order_locks_its_ticket_permanently
+    late_payment_locks_only_a_free_ticket
+    refund_due_is_stored_and_keeps_the_lock
+    stale_commit_writes_nothing
+    list_contains_own_orders_once_in_both_directions
+    list_contains_orders_of_the_same_millisecond
+    concurrent_buyers_of_one_ticket_get_one_order
+    concurrent_repeats_place_one_order
+    concurrent_cancel_and_payment_commit_once
+    concurrent_ticket_versions_end_at_the_newest
 }

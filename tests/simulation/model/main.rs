@@ -1,14 +1,14 @@
-//! All that can happen to one ticket: an exhaustive search of the states that the service can be in.
+//! Exhaustive search of all states of one ticket.
 //!
-//! An operation is what a function does for one message: reads, a decision, one transaction. Between
-//! any two of its calls another may come. The decisions are the domain's own, and the conditions of
-//! the transactions are the store's own; only the way from one call to the next is told again, in
-//! `steps`.
+//! An operation is the work of a function for one message: reads, a decision, a transaction.
+//! Between any two calls another operation can run. The decisions are the domain's own code, and
+//! the conditions of the transactions are the store's own. Only the sequence of calls is repeated
+//! here, in `steps`.
 //!
-//! Requests and messages come at any time, as often as they like, in any order, and more than one at
-//! once. So nothing need be said of what gets lost: an operation that ends before its transaction is
-//! one that never began; one whose reply is lost, or whose transaction takes effect after its caller
-//! has given it up, is one that is begun again while it is still under way.
+//! Requests and messages come at any time, in any number and order, also concurrently. This covers
+//! lost calls and replies: an operation that ends before its transaction has no effect, and an
+//! operation with a lost reply or a late transaction is repeated while the first is still in
+//! progress.
 
 mod promises;
 mod state;
@@ -19,40 +19,40 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use crate::{
-    state::{ChargeNumber, OrderNumber, Pending, State, Tick},
+    state::{OrderNumber, PaymentNumber, Pending, State, Tick},
     steps::{Action, Message, Observed},
 };
 
-/// How far the search goes.
+/// Limits of a search.
 #[derive(Clone, Copy)]
 struct Bounds {
-    /// How many orders for the ticket there may be.
+    /// Number of orders for the ticket.
     orders: OrderNumber,
-    /// How many charges, for one of the orders or for two.
-    charges: ChargeNumber,
-    /// How often the clock ticks. A hold lasts one tick.
+    /// Number of payments, for one order or for two.
+    payments: PaymentNumber,
+    /// Number of clock ticks. A hold lasts one tick.
     ticks: Tick,
-    /// How many operations are under way at once.
-    at_once: usize,
+    /// Number of concurrent operations.
+    concurrent: usize,
 }
 
-/// Time enough for each of three orders to take the ticket over from the one before.
-const WIDE: Bounds = Bounds { orders: 3, charges: 2, ticks: 2, at_once: 2 };
-const DEEP: Bounds = Bounds { orders: 2, charges: 2, ticks: 1, at_once: 3 };
+/// Enough ticks for each of three orders to take over the ticket from the previous order.
+const WIDE: Bounds = Bounds { orders: 3, payments: 2, ticks: 2, concurrent: 2 };
+const DEEP: Bounds = Bounds { orders: 2, payments: 2, ticks: 1, concurrent: 3 };
 
-// Any change of the state machine, of the store's conditions or of this model is seen in a number.
+// A change of the state machine, of the store's conditions or of this model changes these numbers.
 
 #[test]
-fn every_promise_holds_in_every_state_of_three_orders() {
-    assert_eq!(states_that_keep_every_promise(WIDE), 380_675);
+fn every_promise_holds_for_three_orders() {
+    assert_eq!(checked_states(WIDE), 380_675);
 }
 
 #[test]
-fn every_promise_holds_in_every_state_of_two_orders_and_three_operations_at_once() {
-    assert_eq!(states_that_keep_every_promise(DEEP), 103_834);
+fn every_promise_holds_for_three_concurrent_operations() {
+    assert_eq!(checked_states(DEEP), 103_834);
 }
 
-fn states_that_keep_every_promise(bounds: Bounds) -> usize {
+fn checked_states(bounds: Bounds) -> usize {
     let search = Ticket::new(bounds, promises()).checker();
     let searched = search.finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     searched.assert_properties();
@@ -60,16 +60,16 @@ fn states_that_keep_every_promise(bounds: Bounds) -> usize {
 }
 
 #[test]
-fn whatever_can_happen_is_met() {
-    // Ends once it has met all.
-    Ticket::new(WIDE, observed()).checker().spawn_bfs().join().assert_properties();
+fn every_result_occurs() {
+    // Ends when all results have occurred.
+    Ticket::new(WIDE, results()).checker().spawn_bfs().join().assert_properties();
 }
 
-/// One ticket and all who want it.
+/// One ticket with all its buyers.
 struct Ticket {
     bounds: Bounds,
     properties: Vec<Property<Self>>,
-    /// What has been seen to happen, a bit for each.
+    /// Results that have occurred, one bit each.
     seen: AtomicU32,
 }
 
@@ -82,14 +82,14 @@ impl Model for Ticket {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        if state.broken.is_some() {
+        if state.violation.is_some() {
             return;
         }
         if state.now < self.bounds.ticks {
             actions.push(Action::Tick);
         }
         actions.extend((0..state.pending.len()).map(|pending| Action::Continue { pending }));
-        if state.pending.len() < self.bounds.at_once {
+        if state.pending.len() < self.bounds.concurrent {
             let messages = self.messages(state).into_iter();
             actions.extend(messages.map(|message| Action::Begin { message }));
         }
@@ -113,45 +113,45 @@ impl Ticket {
     fn messages(&self, state: &State) -> Vec<Message> {
         let orders = 0..self.bounds.orders;
         let is_placed = |order: &OrderNumber| state.order(*order).is_some();
-        // Which buyer is the next to come makes no difference.
-        let came = |order: OrderNumber| is_placed(&order) || is_being_placed(state, order);
-        let buyers = orders.clone().filter(|order| *order == 0 || came(order - 1));
+        // The buyers are interchangeable: only the next one can arrive.
+        let arrived = |order: OrderNumber| is_placed(&order) || is_being_placed(state, order);
+        let buyers = orders.clone().filter(|order| *order == 0 || arrived(order - 1));
         let mut messages: Vec<_> = buyers.map(|order| Message::Place { order }).collect();
         for order in orders.clone().filter(is_placed) {
             messages.extend([Message::Cancel { order }, Message::Expire { order }]);
         }
-        for charge in 0..self.bounds.charges {
-            if let Some(order) = state.charged(charge) {
-                messages.push(Message::Pay { charge, order });
+        for payment in 0..self.bounds.payments {
+            if let Some(order) = state.order_of_payment(payment) {
+                messages.push(Message::Pay { payment, order });
                 continue;
             }
-            // A new charge, for any order. Which of two is made first makes no difference.
-            let new = orders.filter(is_placed).map(|order| Message::Pay { charge, order });
+            // A new payment, for any order. The payments are interchangeable.
+            let new = orders.filter(is_placed).map(|order| Message::Pay { payment, order });
             messages.extend(new);
             break;
         }
         messages
     }
 
-    /// Whether this can happen next, and is not seen to happen before.
-    fn shows_first(&self, state: &State, what: Observed) -> bool {
+    /// Whether this result can occur next, for the first time.
+    fn occurs_first(&self, state: &State, what: Observed) -> bool {
         let bit = 1 << what as u32;
         if self.seen.load(Ordering::Relaxed) & bit != 0 {
             return false;
         }
         let mut actions = Vec::new();
         self.actions(state, &mut actions);
-        let happens = actions.into_iter().any(|action| state.after(action).1 == Some(what));
-        if happens {
+        let occurs = actions.into_iter().any(|action| state.after(action).1 == Some(what));
+        if occurs {
             self.seen.fetch_or(bit, Ordering::Relaxed);
         }
-        happens
+        occurs
     }
 }
 
-fn is_being_placed(state: &State, wanted: OrderNumber) -> bool {
+fn is_being_placed(state: &State, number: OrderNumber) -> bool {
     state.pending.iter().any(|pending| match pending {
-        Pending::Place { order, .. } | Pending::ReadLapsed { order, .. } => *order == wanted,
+        Pending::Place { order, .. } | Pending::ReadLapsed { order, .. } => *order == number,
         Pending::ReadLock { .. } | Pending::Commit { .. } => false,
     })
 }
@@ -159,50 +159,52 @@ fn is_being_placed(state: &State, wanted: OrderNumber) -> bool {
 fn promises() -> Vec<Property<Ticket>> {
     vec![
         Property::always("at most one order is live", |_, state| {
-            promises::one_live_order_at_most(state)
+            promises::at_most_one_live_order(state)
         }),
         Property::always("the lock names the live order", |_, state| {
-            promises::the_lock_names_the_live_order(state)
+            promises::lock_names_the_live_order(state)
         }),
-        Property::always("every change is allowed", |_, state: &State| state.broken.is_none()),
-        Property::always("no charge is booked twice", |_, state| {
-            promises::no_charge_is_booked_twice(state)
+        Property::always("every change is allowed", |_, state: &State| state.violation.is_none()),
+        Property::always("no payment is booked twice", |_, state| {
+            promises::no_payment_is_booked_twice(state)
         }),
-        Property::always("a ticket can be had unless it is held", |_, state| {
-            promises::a_ticket_can_be_had_unless_it_is_held(state)
+        Property::always("a ticket is available unless locked", |_, state| {
+            promises::ticket_is_available_unless_locked(state)
         }),
-        Property::always("all comes to its end", |_, state| promises::all_comes_to_its_end(state)),
+        Property::always("every order becomes final", |_, state| {
+            promises::every_order_becomes_final(state)
+        }),
     ]
 }
 
-/// What must be possible, or else the promises would say little.
-fn observed() -> Vec<Property<Ticket>> {
-    macro_rules! happens {
+/// The results that must be possible, so that the properties are not vacuous.
+fn results() -> Vec<Property<Ticket>> {
+    macro_rules! occurs {
         ($what:literal, $observed:ident) => {
             Property::sometimes($what, |ticket: &Ticket, state| {
-                ticket.shows_first(state, Observed::$observed)
+                ticket.occurs_first(state, Observed::$observed)
             })
         };
     }
     vec![
-        happens!("placed", Placed),
-        happens!("placed by takeover", PlacedByTakeover),
-        happens!("placed before: the repeat finds its order", PlacedBefore),
-        happens!("not placed: reserved", Reserved),
-        happens!("not placed: sold", Sold),
-        happens!("cancelled", Cancelled),
-        happens!("cancelled before", CancelledBefore),
-        happens!("not cancelled: paid", CancelRefused),
-        happens!("expired", Expired),
-        happens!("expired before", ExpiredBefore),
-        happens!("not expired: too early", ExpiryTooEarly),
-        happens!("paid", Paid),
-        happens!("paid when it was due", PaidWhenDue),
-        happens!("paid after it had expired", PaidLate),
-        happens!("booked before", BookedBefore),
-        happens!("refund due: already paid", AlreadyPaid),
-        happens!("refund due: order cancelled", OrderCancelled),
-        happens!("refund due: ticket taken", TicketTaken),
-        happens!("not committed: what was read has changed", Overtaken),
+        occurs!("placed", Placed),
+        occurs!("placed by takeover", PlacedByTakeover),
+        occurs!("already placed", PlacedBefore),
+        occurs!("not placed: reserved", Reserved),
+        occurs!("not placed: sold", Sold),
+        occurs!("cancelled", Cancelled),
+        occurs!("cancelled before", CancelledBefore),
+        occurs!("not cancelled: paid", CancelRefused),
+        occurs!("expired", Expired),
+        occurs!("expired before", ExpiredBefore),
+        occurs!("not expired: too early", ExpiryTooEarly),
+        occurs!("paid", Paid),
+        occurs!("paid when it was due", PaidWhenDue),
+        occurs!("paid after it had expired", PaidLate),
+        occurs!("booked before", BookedBefore),
+        occurs!("refund due: already paid", AlreadyPaid),
+        occurs!("refund due: order cancelled", OrderCancelled),
+        occurs!("refund due: ticket taken", TicketTaken),
+        occurs!("conflict with a changed read", Overtaken),
     ]
 }

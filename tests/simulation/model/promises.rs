@@ -1,77 +1,82 @@
-//! What must hold in every state, and after every step.
+//! Properties of every state and of every step.
 
 use crate::{
-    state::{Ask, CHARGES, Locked, ORDERS, Row, Stage, State, Tick},
+    state::{LockState, ORDERS, OrderRow, OrderStatus, PAYMENTS, Request, State, Tick},
     steps::{Action, Message, Observed},
 };
 
-pub(crate) const LEAVES_PAID: &str = "a paid order stays paid";
-pub(crate) const BACK_TO_LIFE: &str = "only a charge brings an order back to life";
-pub(crate) const SKIPS_A_VERSION: &str = "each change is the next version";
-pub(crate) const TOO_EARLY: &str = "no order expires before its time";
-pub(crate) const ORDER_IS_GONE: &str = "no order is ever gone, or placed twice";
-pub(crate) const CHARGE_IS_LOST: &str = "a charge is done only when it is booked";
+pub(crate) const PAID_IS_FINAL: &str = "a paid order stays paid";
+pub(crate) const ONLY_PAYMENT_REVIVES: &str = "only a payment makes a final order live";
+pub(crate) const NEXT_VERSION: &str = "each change increments the version";
+pub(crate) const NO_EARLY_EXPIRY: &str = "no order expires before its time";
+pub(crate) const ORDERS_PERSIST: &str = "no order is lost or replaced";
+pub(crate) const PAYMENT_IS_BOOKED: &str = "a payment is done only when booked";
 
-/// The promise that a write has broken, if any.
-pub(crate) fn broken_by_writing(
-    before: Option<Row>,
-    after: Option<Row>,
+/// Returns the property violated by a write.
+pub(crate) fn violation_of_write(
+    before: Option<OrderRow>,
+    after: Option<OrderRow>,
     now: Tick,
 ) -> Option<&'static str> {
     let (before, after) = match (before, after) {
         (None, None) => return None,
         (None, Some(placed)) => {
-            let is_new = placed.version == 0 && placed.status == Stage::AwaitingPayment;
-            return (!is_new).then_some(ORDER_IS_GONE);
+            let is_new = placed.version == 0 && placed.status == OrderStatus::AwaitingPayment;
+            return (!is_new).then_some(ORDERS_PERSIST);
         }
-        (Some(_), None) => return Some(ORDER_IS_GONE),
+        (Some(_), None) => return Some(ORDERS_PERSIST),
         (Some(before), Some(after)) if before == after => return None,
         (Some(before), Some(after)) => (before, after),
     };
-    let broken = |holds: bool, promise| (!holds).then_some(promise);
+    let check = |holds: bool, promise| (!holds).then_some(promise);
     let goes_to = |status| before.status != status && after.status == status;
-    let was_paid = matches!(before.status, Stage::Paid { .. });
-    let is_paid = matches!(after.status, Stage::Paid { .. });
-    broken(after.version == before.version + 1, SKIPS_A_VERSION)
-        .or(broken(!was_paid || before.status == after.status, LEAVES_PAID))
-        .or(broken(before.is_live() || !after.is_live() || is_paid, BACK_TO_LIFE))
-        .or(broken(!goes_to(Stage::Expired) || before.is_due(now), TOO_EARLY))
+    let was_paid = matches!(before.status, OrderStatus::Paid { .. });
+    let is_paid = matches!(after.status, OrderStatus::Paid { .. });
+    check(after.version == before.version + 1, NEXT_VERSION)
+        .or(check(!was_paid || before.status == after.status, PAID_IS_FINAL))
+        .or(check(before.is_live() || !after.is_live() || is_paid, ONLY_PAYMENT_REVIVES))
+        .or(check(!goes_to(OrderStatus::Expired) || before.is_due(now), NO_EARLY_EXPIRY))
 }
 
-/// The promise that is broken by doing nothing, if any.
-pub(crate) fn broken_by_leaving(read: &Row, ask: Ask, why: Observed) -> Option<&'static str> {
-    let Ask::Pay { charge, .. } = ask else { return None };
-    let is_done = why == Observed::BookedBefore && read.bookings(charge) == 1;
-    (!is_done).then_some(CHARGE_IS_LOST)
+/// Returns the property violated by an operation without a write.
+pub(crate) fn violation_of_no_op(
+    read: &OrderRow,
+    request: Request,
+    result: Observed,
+) -> Option<&'static str> {
+    let Request::Pay { payment, .. } = request else { return None };
+    let is_done = result == Observed::BookedBefore && read.bookings(payment) == 1;
+    (!is_done).then_some(PAYMENT_IS_BOOKED)
 }
 
 /// Promise 1.
-pub(crate) fn one_live_order_at_most(state: &State) -> bool {
+pub(crate) fn at_most_one_live_order(state: &State) -> bool {
     state.orders().filter(|(_, order)| order.is_live()).count() <= 1
 }
 
 /// Promise 2.
-pub(crate) fn the_lock_names_the_live_order(state: &State) -> bool {
+pub(crate) fn lock_names_the_live_order(state: &State) -> bool {
     let lock = state.orders().find_map(|(number, order)| match order.status {
-        Stage::AwaitingPayment => order.expires_at.map(|until| Locked::Held { by: number, until }),
-        Stage::Paid { .. } => Some(Locked::Sold { to: number }),
-        Stage::Cancelled | Stage::Expired => None,
+        OrderStatus::AwaitingPayment => {
+            order.expires_at.map(|until| LockState::Held { by: number, until })
+        }
+        OrderStatus::Paid { .. } => Some(LockState::Sold { to: number }),
+        OrderStatus::Cancelled | OrderStatus::Expired => None,
     });
-    state.lock == lock.unwrap_or(Locked::Free)
+    state.lock == lock.unwrap_or(LockState::Free)
 }
 
-/// Promise 8, but for what is still to come.
-pub(crate) fn no_charge_is_booked_twice(state: &State) -> bool {
-    (0..CHARGES).all(|charge| {
+/// Promise 8, without the payments in progress.
+pub(crate) fn no_payment_is_booked_twice(state: &State) -> bool {
+    (0..PAYMENTS).all(|payment| {
         state.orders().all(|(number, order)| {
-            order.bookings(charge) <= usize::from(state.charged(charge) == Some(number))
+            order.bookings(payment) <= usize::from(state.order_of_payment(payment) == Some(number))
         })
     })
 }
 
-/// Promise 7, as a buyer meets it who comes alone: what is free or has lapsed can be had at once, and
-/// nothing else can.
-pub(crate) fn a_ticket_can_be_had_unless_it_is_held(state: &State) -> bool {
+/// Promise 7, for a buyer alone: a free or lapsed ticket is available at once, any other is not.
+pub(crate) fn ticket_is_available_unless_locked(state: &State) -> bool {
     let Some(newcomer) = (0..ORDERS).find(|number| state.order(*number).is_none()) else {
         return true;
     };
@@ -79,17 +84,17 @@ pub(crate) fn a_ticket_can_be_had_unless_it_is_held(state: &State) -> bool {
         return true;
     }
     let expected = match state.lock {
-        Locked::Free => Observed::Placed,
-        Locked::Held { until, .. } if until <= state.now => Observed::PlacedByTakeover,
-        Locked::Held { .. } => Observed::Reserved,
-        Locked::Sold { .. } => Observed::Sold,
+        LockState::Free => Observed::Placed,
+        LockState::Held { until, .. } if until <= state.now => Observed::PlacedByTakeover,
+        LockState::Held { .. } => Observed::Reserved,
+        LockState::Sold { .. } => Observed::Sold,
     };
-    alone(state, Message::Place { order: newcomer }).1 == Some(expected)
+    run_alone(state, Message::Place { order: newcomer }).1 == Some(expected)
 }
 
-/// Promise 8, to its end: once time has passed and each message that is left has come, one after the
-/// other, every order is final and every charge is booked.
-pub(crate) fn all_comes_to_its_end(state: &State) -> bool {
+/// Promise 8, at the end: after a tick and one delivery of each remaining message, every order is
+/// final and every payment is booked.
+pub(crate) fn every_order_becomes_final(state: &State) -> bool {
     if !state.pending.is_empty() {
         return true;
     }
@@ -97,24 +102,24 @@ pub(crate) fn all_comes_to_its_end(state: &State) -> bool {
     end.now += 1;
     for _ in 0..ORDERS {
         for order in 0..ORDERS {
-            end = alone(&end, Message::Expire { order }).0;
+            end = run_alone(&end, Message::Expire { order }).0;
         }
-        for charge in 0..CHARGES {
-            if let Some(order) = state.charged(charge) {
-                end = alone(&end, Message::Pay { charge, order }).0;
+        for payment in 0..PAYMENTS {
+            if let Some(order) = state.order_of_payment(payment) {
+                end = run_alone(&end, Message::Pay { payment, order }).0;
             }
         }
     }
-    let is_booked = |charge| {
-        let order = state.charged(charge).map(|order| end.order(order));
-        order.is_none_or(|order| order.is_some_and(|order| order.bookings(charge) == 1))
+    let is_booked = |payment| {
+        let order = state.order_of_payment(payment).map(|order| end.order(order));
+        order.is_none_or(|order| order.is_some_and(|order| order.bookings(payment) == 1))
     };
-    (0..CHARGES).all(is_booked)
-        && end.orders().all(|(_, order)| order.status != Stage::AwaitingPayment)
+    (0..PAYMENTS).all(is_booked)
+        && end.orders().all(|(_, order)| order.status != OrderStatus::AwaitingPayment)
 }
 
-/// The state after an operation that nothing disturbs, and the last thing that it did.
-fn alone(state: &State, message: Message) -> (State, Option<Observed>) {
+/// Runs an operation without interruption. Returns the state after it and its result.
+fn run_alone(state: &State, message: Message) -> (State, Option<Observed>) {
     let (mut state, mut done) = state.after(Action::Begin { message });
     while !state.pending.is_empty() {
         let (after, observed) = state.after(Action::Continue { pending: 0 });

@@ -1,61 +1,62 @@
-//! One ticket, the orders for it and what is under way, small enough to be told apart a million times.
+//! State of the model: a ticket, its orders and the operations in progress. Small, for a fast
+//! search.
 
 use std::{sync::LazyLock, time::Duration};
 
 use orders_domain::{
-    Lock, NewOrder, Order, OrderId, OrderVersion, PaymentId, Price, RefundDue, RefundReason,
-    Status, Ticket, TicketReplica, TicketVersion, Timestamp,
+    Lock, NewOrder, Order, OrderId, OrderVersion, PaymentId, RefundDue, RefundReason, Status,
+    Ticket, TicketReplica, Timestamp,
 };
 
-/// Which order, from 0 on.
+/// Number of an order, from 0.
 pub(crate) type OrderNumber = u8;
-/// Which charge, from 0 on.
-pub(crate) type ChargeNumber = u8;
-/// How often the clock has ticked. A hold lasts one tick.
+/// Number of a payment, from 0.
+pub(crate) type PaymentNumber = u8;
+/// Number of clock ticks. A hold lasts one tick.
 pub(crate) type Tick = u8;
 
-/// How many orders there may be for the ticket.
+/// Largest number of orders for the ticket.
 pub(crate) const ORDERS: OrderNumber = 3;
-/// How many charges there may be for them, all for one or each for another.
-pub(crate) const CHARGES: ChargeNumber = 2;
+/// Largest number of payments, for one order or for several.
+pub(crate) const PAYMENTS: PaymentNumber = 2;
 
-/// All there is at one moment.
+/// State of the model at an instant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct State {
     pub(crate) now: Tick,
-    pub(crate) lock: Locked,
-    orders: [Option<Row>; ORDERS as usize],
-    /// The order that each charge is for, once it is made.
-    charges: [Option<OrderNumber>; CHARGES as usize],
-    /// What the operations that are under way have read and will do next, sorted.
+    pub(crate) lock: LockState,
+    orders: [Option<OrderRow>; ORDERS as usize],
+    /// Order of each payment made.
+    payments: [Option<OrderNumber>; PAYMENTS as usize],
+    /// Operations in progress, sorted.
     pub(crate) pending: Vec<Pending>,
-    /// The promise that the last step has broken.
-    pub(crate) broken: Option<&'static str>,
+    /// Property violated by the last step.
+    pub(crate) violation: Option<&'static str>,
 }
 
-/// The ticket's lock.
+/// Lock of the ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Locked {
+pub(crate) enum LockState {
     Free,
     Held { by: OrderNumber, until: Tick },
     Sold { to: OrderNumber },
 }
 
-/// An order, as it is stored.
+/// Stored order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Row {
-    pub(crate) status: Stage,
+pub(crate) struct OrderRow {
+    pub(crate) status: OrderStatus,
     pub(crate) version: u8,
-    /// Of an order that awaits payment: nothing that comes after depends on it.
+    /// `None` unless the order awaits payment: no later decision depends on it.
     pub(crate) expires_at: Option<Tick>,
-    /// The charges to give back; room for one too many.
-    refunds: [Option<(ChargeNumber, Reason)>; CHARGES as usize + 1],
+    /// Refunds due, with room for one too many.
+    refunds: [Option<(PaymentNumber, Reason)>; PAYMENTS as usize + 1],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Stage {
+pub(crate) enum OrderStatus {
     AwaitingPayment,
-    Paid { charge: ChargeNumber },
+    Paid { payment: PaymentNumber },
     Cancelled,
     Expired,
 }
@@ -67,107 +68,110 @@ pub(crate) enum Reason {
     TicketTaken,
 }
 
-/// An operation between two of its calls of the store.
+/// An operation between two calls of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Pending {
-    /// The lock has lapsed; it will read the order that the lock names.
+    /// Has read a lapsed lock; next: read the order named by the lock.
     ReadLapsed { order: OrderNumber, now: Tick, lapsed: OrderNumber },
-    /// It will lock the ticket, from the one whose row it has read.
-    Place { order: OrderNumber, now: Tick, lapsed: Option<(OrderNumber, Row)> },
-    /// Its order has expired; it will read the ticket's lock.
-    ReadLock { charge: ChargeNumber, now: Tick, read: Row },
-    /// It will change the order whose row it has read.
-    Commit { order: OrderNumber, read: Row, ask: Ask },
+    /// Has read a free lock, or a lapsed lock and its order; next: place the order.
+    Place { order: OrderNumber, now: Tick, lapsed: Option<(OrderNumber, OrderRow)> },
+    /// Has read its expired order; next: read the lock.
+    ReadLock { payment: PaymentNumber, now: Tick, read: OrderRow },
+    /// Has read the order; next: commit the transition.
+    Commit { order: OrderNumber, read: OrderRow, request: Request },
 }
 
-/// A command, small.
+/// A command of the domain, in small types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Ask {
+pub(crate) enum Request {
     Cancel,
     Expire { now: Tick },
-    Pay { charge: ChargeNumber, ticket_is_free: bool },
+    Pay { payment: PaymentNumber, ticket_is_free: bool },
 }
 
 impl State {
     pub(crate) fn first() -> Self {
         Self {
             now: 0,
-            lock: Locked::Free,
+            lock: LockState::Free,
             orders: [None; ORDERS as usize],
-            charges: [None; CHARGES as usize],
+            payments: [None; PAYMENTS as usize],
             pending: Vec::new(),
-            broken: None,
+            violation: None,
         }
     }
 
-    /// The order of this number, if it is placed.
-    pub(crate) fn order(&self, number: OrderNumber) -> Option<&Row> {
+    /// Returns a placed order.
+    pub(crate) fn order(&self, number: OrderNumber) -> Option<&OrderRow> {
         self.orders[usize::from(number)].as_ref()
     }
 
-    pub(crate) fn order_mut(&mut self, number: OrderNumber) -> &mut Option<Row> {
+    pub(crate) fn order_mut(&mut self, number: OrderNumber) -> &mut Option<OrderRow> {
         &mut self.orders[usize::from(number)]
     }
 
-    /// The orders that are placed.
-    pub(crate) fn orders(&self) -> impl Iterator<Item = (OrderNumber, &Row)> {
+    /// Returns the placed orders.
+    pub(crate) fn orders(&self) -> impl Iterator<Item = (OrderNumber, &OrderRow)> {
         (0..ORDERS).filter_map(|number| Some((number, self.order(number)?)))
     }
 
-    /// The order that a charge is for, once it is made.
-    pub(crate) fn charged(&self, charge: ChargeNumber) -> Option<OrderNumber> {
-        self.charges[usize::from(charge)]
+    /// Returns the order of a payment.
+    pub(crate) fn order_of_payment(&self, payment: PaymentNumber) -> Option<OrderNumber> {
+        self.payments[usize::from(payment)]
     }
 
-    pub(crate) fn charge(&mut self, charge: ChargeNumber, order: OrderNumber) {
-        self.charges[usize::from(charge)] = Some(order);
+    pub(crate) fn set_order_of_payment(&mut self, payment: PaymentNumber, order: OrderNumber) {
+        self.payments[usize::from(payment)] = Some(order);
     }
 
     pub(crate) fn replica(&self) -> TicketReplica {
         let lock = match self.lock {
-            Locked::Free => Lock::Free,
-            Locked::Held { by, until } => Lock::Held { by: id(by), until: time(until) },
-            Locked::Sold { to } => Lock::Sold { to: id(to) },
+            LockState::Free => Lock::Free,
+            LockState::Held { by, until } => Lock::Held { by: id(by), until: time(until) },
+            LockState::Sold { to } => Lock::Sold { to: id(to) },
         };
-        TicketReplica { ticket: WANTED.1.clone(), lock }
+        TicketReplica { ticket: REQUEST.1.clone(), lock }
     }
 
     pub(crate) fn set_lock(&mut self, lock: Lock) {
         self.lock = match lock {
-            Lock::Free => Locked::Free,
-            Lock::Held { by, until } => Locked::Held { by: number(by), until: tick(until) },
-            Lock::Sold { to } => Locked::Sold { to: number(to) },
+            Lock::Free => LockState::Free,
+            Lock::Held { by, until } => LockState::Held { by: number(by), until: tick(until) },
+            Lock::Sold { to } => LockState::Sold { to: number(to) },
         };
     }
 }
 
-impl Row {
-    pub(crate) fn of(order: &Order) -> Self {
+impl OrderRow {
+    pub(crate) fn new(order: &Order) -> Self {
         let status = match &order.status {
-            Status::AwaitingPayment => Stage::AwaitingPayment,
-            Status::Paid { payment_id } => Stage::Paid { charge: charge(payment_id) },
-            Status::Cancelled => Stage::Cancelled,
-            Status::Expired => Stage::Expired,
+            Status::AwaitingPayment => OrderStatus::AwaitingPayment,
+            Status::Paid { payment_id } => {
+                OrderStatus::Paid { payment: payment_number(payment_id) }
+            }
+            Status::Cancelled => OrderStatus::Cancelled,
+            Status::Expired => OrderStatus::Expired,
         };
-        let refund = |refund: &RefundDue| (charge(&refund.payment_id), refund.reason.into());
+        let refund =
+            |refund: &RefundDue| (payment_number(&refund.payment_id), refund.reason.into());
         let mut refunds = order.refunds_due.iter().map(refund);
         Self {
             status,
             version: order.version.number().try_into().unwrap(),
-            expires_at: (status == Stage::AwaitingPayment).then(|| tick(order.expires_at)),
+            expires_at: (status == OrderStatus::AwaitingPayment).then(|| tick(order.expires_at)),
             refunds: std::array::from_fn(|_| refunds.next()),
         }
     }
 
     pub(crate) fn to_order(self, number: OrderNumber) -> Order {
         let status = match self.status {
-            Stage::AwaitingPayment => Status::AwaitingPayment,
-            Stage::Paid { charge } => Status::Paid { payment_id: payment(charge) },
-            Stage::Cancelled => Status::Cancelled,
-            Stage::Expired => Status::Expired,
+            OrderStatus::AwaitingPayment => Status::AwaitingPayment,
+            OrderStatus::Paid { payment } => Status::Paid { payment_id: payment_id(payment) },
+            OrderStatus::Cancelled => Status::Cancelled,
+            OrderStatus::Expired => Status::Expired,
         };
-        let refund = |(charge, reason): &(ChargeNumber, Reason)| RefundDue {
-            payment_id: payment(*charge),
+        let refund = |(payment, reason): &(PaymentNumber, Reason)| RefundDue {
+            payment_id: payment_id(*payment),
             reason: (*reason).into(),
         };
         Order {
@@ -175,7 +179,7 @@ impl Row {
             version: OrderVersion::new(self.version.into()),
             expires_at: time(self.expires_at.unwrap_or_default()),
             refunds_due: self.refunds.iter().flatten().map(refund).collect(),
-            ..NEW[usize::from(number)].clone()
+            ..NEW_ORDERS[usize::from(number)].clone()
         }
     }
 
@@ -184,62 +188,50 @@ impl Row {
     }
 
     pub(crate) fn is_live(&self) -> bool {
-        matches!(self.status, Stage::AwaitingPayment | Stage::Paid { .. })
+        matches!(self.status, OrderStatus::AwaitingPayment | OrderStatus::Paid { .. })
     }
 
-    /// How often a charge has bought the order or is to be given back.
-    pub(crate) fn bookings(&self, charge: ChargeNumber) -> usize {
+    /// Number of bookings of a payment: as payment or as refund due.
+    pub(crate) fn bookings(&self, payment: PaymentNumber) -> usize {
         let refunds =
-            self.refunds.iter().flatten().filter(|(refunded, _)| *refunded == charge).count();
-        refunds + usize::from(self.status == Stage::Paid { charge })
+            self.refunds.iter().flatten().filter(|(refunded, _)| *refunded == payment).count();
+        refunds + usize::from(self.status == OrderStatus::Paid { payment })
     }
 }
 
-/// The order of this number, as it is when it is placed at this moment.
+/// A new order with this number, placed at this time.
 pub(crate) fn new_order(number: OrderNumber, now: Tick) -> Order {
-    let (mut request, ticket) = WANTED.clone();
+    let (mut request, ticket) = REQUEST.clone();
     (request.id, request.now) = (id(number), time(now));
     Order::new(request, ticket)
 }
 
-static NEW: LazyLock<Vec<Order>> =
+static NEW_ORDERS: LazyLock<Vec<Order>> =
     LazyLock::new(|| (0..ORDERS).map(|number| new_order(number, 0)).collect());
 
-static WANTED: LazyLock<(NewOrder, Ticket)> = LazyLock::new(|| {
-    let request = NewOrder {
-        id: id(0),
-        user_id: "alice".parse().unwrap(),
-        now: time(0),
-        hold: Duration::from_millis(1),
-        correlation_id: "request-1".parse().unwrap(),
-    };
-    let ticket = Ticket {
-        id: "t".parse().unwrap(),
-        title: "Concert".parse().unwrap(),
-        price: Price::from_minor(2_000).unwrap(),
-        version: TicketVersion::new(0),
-    };
-    (request, ticket)
+static REQUEST: LazyLock<(NewOrder, Ticket)> = LazyLock::new(|| {
+    let hold = Duration::from_millis(1);
+    (NewOrder { hold, ..orders_testing::new_order(id(0), time(0)) }, orders_testing::ticket("t", 0))
 });
 
 pub(crate) fn id(number: OrderNumber) -> OrderId {
     OrderId::from_bytes([number; 16])
 }
 
-/// The number of an order.
+/// Returns the number of an order id.
 pub(crate) fn number(id: OrderId) -> OrderNumber {
     id.to_bytes()[0]
 }
 
-pub(crate) fn payment(charge: ChargeNumber) -> PaymentId {
-    charge.to_string().parse().unwrap()
+pub(crate) fn payment_id(payment: PaymentNumber) -> PaymentId {
+    payment.to_string().parse().unwrap()
 }
 
-fn charge(payment: &PaymentId) -> ChargeNumber {
+fn payment_number(payment: &PaymentId) -> PaymentNumber {
     payment.as_str().parse().unwrap()
 }
 
-/// A tick is a millisecond, the least that the domain tells apart.
+/// A tick is a millisecond, the smallest unit of the domain.
 pub(crate) fn time(tick: Tick) -> Timestamp {
     Timestamp::from_epoch_ms(tick.into()).unwrap()
 }

@@ -1,30 +1,31 @@
-//! What an operation does from one call of the store to the next: the functions' ways through the
-//! domain, with its own decisions and the store's own conditions.
+//! The calls of each operation: the functions' sequence of reads and writes, with the domain's
+//! decisions and the store's conditions.
 
 use orders_domain::{
-    Availability, Command, CommitOutcome, Decision, LockChange, MemoryStore, OrderStore,
-    PlaceOutcome, Placement, RefundReason, Refusal, Status, StoreError, Transition, decide,
+    Availability, Command, CommitOutcome, Decision, LockChange, OrderStore, PlaceOutcome,
+    Placement, RefundReason, Refusal, Status, StoreError, Transition, decide,
 };
+use orders_testing::MemoryStore;
 use orders_tests::memory::at_once;
 
 use crate::{
     promises,
     state::{
-        Ask, ChargeNumber, ORDERS, OrderNumber, Pending, Row, Stage, State, Tick, id, new_order,
-        number, payment, time,
+        ORDERS, OrderNumber, OrderRow, OrderStatus, PaymentNumber, Pending, Request, State, Tick,
+        id, new_order, number, payment_id, time,
     },
 };
 
-/// What begins an operation. Each may come any number of times, at once as well.
+/// Start of an operation. Each can come any number of times, also concurrently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     Place { order: OrderNumber },
     Cancel { order: OrderNumber },
     Expire { order: OrderNumber },
-    Pay { charge: ChargeNumber, order: OrderNumber },
+    Pay { payment: PaymentNumber, order: OrderNumber },
 }
 
-/// What can come next: an operation makes its first call, or the next one.
+/// A step of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Tick,
@@ -32,7 +33,7 @@ pub(crate) enum Action {
     Continue { pending: usize },
 }
 
-/// What a step has done.
+/// Result of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Observed {
     Placed,
@@ -57,7 +58,7 @@ pub(crate) enum Observed {
 }
 
 impl State {
-    /// The state after an action, and what has happened, if it is more than a read.
+    /// Returns the state after an action, and the result of an operation that has ended.
     pub(crate) fn after(&self, action: Action) -> (Self, Option<Observed>) {
         let mut after = self.clone();
         let observed = match action {
@@ -68,7 +69,7 @@ impl State {
             Action::Begin { message } => after.begin(message),
             Action::Continue { pending } => {
                 let pending = after.pending.remove(pending);
-                after.go_on(pending)
+                after.continue_pending(pending)
             }
         };
         after.pending.sort();
@@ -78,23 +79,23 @@ impl State {
     fn begin(&mut self, message: Message) -> Option<Observed> {
         let now = self.now;
         match message {
-            Message::Place { order } => self.begin_to_place(order, now),
-            Message::Cancel { order } => self.ask(order, Ask::Cancel),
-            Message::Expire { order } => self.ask(order, Ask::Expire { now }),
-            Message::Pay { charge, order } => {
-                self.charge(charge, order);
+            Message::Place { order } => self.begin_place(order, now),
+            Message::Cancel { order } => self.read_and_decide(order, Request::Cancel),
+            Message::Expire { order } => self.read_and_decide(order, Request::Expire { now }),
+            Message::Pay { payment, order } => {
+                self.set_order_of_payment(payment, order);
                 let read = *self.order(order)?;
-                if read.status == Stage::Expired {
-                    self.pending.push(Pending::ReadLock { charge, now, read });
+                if read.status == OrderStatus::Expired {
+                    self.pending.push(Pending::ReadLock { payment, now, read });
                     return None;
                 }
-                self.ask(order, Ask::Pay { charge, ticket_is_free: false })
+                self.read_and_decide(order, Request::Pay { payment, ticket_is_free: false })
             }
         }
     }
 
-    /// A ticket that somebody has is answered from the read alone.
-    fn begin_to_place(&mut self, order: OrderNumber, now: Tick) -> Option<Observed> {
+    /// Rejects a locked ticket after a single read.
+    fn begin_place(&mut self, order: OrderNumber, now: Tick) -> Option<Observed> {
         let lock = self.replica().lock;
         let is_repeat = self.order(order).is_some();
         let refused = |why| Some(if is_repeat { Observed::PlacedBefore } else { why });
@@ -111,23 +112,23 @@ impl State {
         None
     }
 
-    fn go_on(&mut self, pending: Pending) -> Option<Observed> {
+    fn continue_pending(&mut self, pending: Pending) -> Option<Observed> {
         match pending {
             Pending::ReadLapsed { order, now, lapsed } => {
                 let read = *self.order(lapsed)?;
-                // If it has changed since its lock was read, the operation begins anew.
-                decided(lapsed, &read, Ask::Expire { now }).ok()?;
+                // If the order has changed since the read of the lock, the operation starts again.
+                decided(lapsed, &read, Request::Expire { now }).ok()?;
                 self.pending.push(Pending::Place { order, now, lapsed: Some((lapsed, read)) });
                 None
             }
             Pending::Place { order, now, lapsed } => self.place(order, now, lapsed),
-            Pending::ReadLock { charge, now, read } => self.pay_late(charge, now, read),
-            Pending::Commit { order, read, ask } => self.commit(order, &read, ask),
+            Pending::ReadLock { payment, now, read } => self.pay_late(payment, now, read),
+            Pending::Commit { order, read, request } => self.commit(order, &read, request),
         }
     }
 
-    fn pay_late(&mut self, charge: ChargeNumber, now: Tick, read: Row) -> Option<Observed> {
-        let order = self.charged(charge)?;
+    fn pay_late(&mut self, payment: PaymentNumber, now: Tick, read: OrderRow) -> Option<Observed> {
+        let order = self.order_of_payment(payment)?;
         let lock = self.replica().lock;
         if lock.holder().map(number) == Some(order) {
             return None;
@@ -135,27 +136,29 @@ impl State {
         let ticket_is_free = match lock.availability(time(now)) {
             Availability::Free => true,
             Availability::Reserved { .. } | Availability::Sold => false,
-            // The lapsed hold is in the way until its order has expired; then this begins anew.
-            Availability::Lapsed(by) => return self.ask(number(by), Ask::Expire { now }),
+            // The lapsed order is expired first; then the operation starts again.
+            Availability::Lapsed(by) => {
+                return self.read_and_decide(number(by), Request::Expire { now });
+            }
         };
-        self.decide_on(order, read, Ask::Pay { charge, ticket_is_free })
+        self.decide(order, read, Request::Pay { payment, ticket_is_free })
     }
 
     /// Reads the order and decides.
-    fn ask(&mut self, order: OrderNumber, ask: Ask) -> Option<Observed> {
+    fn read_and_decide(&mut self, order: OrderNumber, request: Request) -> Option<Observed> {
         let read = *self.order(order)?;
-        self.decide_on(order, read, ask)
+        self.decide(order, read, request)
     }
 
-    fn decide_on(&mut self, order: OrderNumber, read: Row, ask: Ask) -> Option<Observed> {
-        match decided(order, &read, ask) {
+    fn decide(&mut self, order: OrderNumber, read: OrderRow, request: Request) -> Option<Observed> {
+        match decided(order, &read, request) {
             Ok(_) => {
-                self.pending.push(Pending::Commit { order, read, ask });
+                self.pending.push(Pending::Commit { order, read, request });
                 None
             }
-            Err(nothing_to_do) => {
-                self.broken = promises::broken_by_leaving(&read, ask, nothing_to_do);
-                Some(nothing_to_do)
+            Err(result) => {
+                self.violation = promises::violation_of_no_op(&read, request, result);
+                Some(result)
             }
         }
     }
@@ -164,18 +167,18 @@ impl State {
         &mut self,
         order: OrderNumber,
         now: Tick,
-        lapsed: Option<(OrderNumber, Row)>,
+        lapsed: Option<(OrderNumber, OrderRow)>,
     ) -> Option<Observed> {
         let takeover = match lapsed {
-            Some((lapsed, read)) => Some(decided(lapsed, &read, Ask::Expire { now }).ok()?),
+            Some((lapsed, read)) => Some(decided(lapsed, &read, Request::Expire { now }).ok()?),
             None => None,
         };
         let observed =
             if takeover.is_some() { Observed::PlacedByTakeover } else { Observed::Placed };
         let store = self.store();
-        Some(match answered(store.place(&Placement { order: new_order(order, now), takeover })) {
+        Some(match result_of(store.place(&Placement { order: new_order(order, now), takeover })) {
             PlaceOutcome::Placed => {
-                self.read_all(&store);
+                self.load(&store);
                 observed
             }
             PlaceOutcome::AlreadyPlaced(_) => Observed::PlacedBefore,
@@ -183,51 +186,56 @@ impl State {
         })
     }
 
-    fn commit(&mut self, order: OrderNumber, read: &Row, ask: Ask) -> Option<Observed> {
-        let transition = decided(order, read, ask).ok()?;
+    fn commit(
+        &mut self,
+        order: OrderNumber,
+        read: &OrderRow,
+        request: Request,
+    ) -> Option<Observed> {
+        let transition = decided(order, read, request).ok()?;
         let store = self.store();
-        Some(match answered(store.commit(&transition)) {
+        Some(match result_of(store.commit(&transition)) {
             CommitOutcome::Committed => {
-                self.read_all(&store);
+                self.load(&store);
                 committed(&transition, read.is_due(self.now))
             }
             CommitOutcome::Conflict => Observed::Overtaken,
         })
     }
 
-    /// A store that holds what there is, for one transaction.
+    /// Returns a store with the current state, for one transaction.
     fn store(&self) -> MemoryStore {
         let orders = self.orders().map(|(number, row)| row.to_order(number));
         MemoryStore::holding([self.replica()], orders)
     }
 
-    /// Takes over what the transaction has made of it all.
-    fn read_all(&mut self, store: &MemoryStore) {
-        let ticket = answered(store.find_ticket(&self.replica().ticket.id)).expect("it is there");
+    /// Loads the state after the transaction.
+    fn load(&mut self, store: &MemoryStore) {
+        let ticket = result_of(store.find_ticket(&self.replica().ticket.id)).expect("the ticket");
         self.set_lock(ticket.lock);
         for number in 0..ORDERS {
-            let now = answered(store.find(id(number))).as_ref().map(Row::of);
+            let now = result_of(store.find(id(number))).as_ref().map(OrderRow::new);
             let before = std::mem::replace(self.order_mut(number), now);
-            let broken = promises::broken_by_writing(before, now, self.now);
-            self.broken = self.broken.or(broken);
+            let violation = promises::violation_of_write(before, now, self.now);
+            self.violation = self.violation.or(violation);
         }
     }
 }
 
-/// What the service decides, as a change to commit or as what has happened without one.
-fn decided(order: OrderNumber, read: &Row, ask: Ask) -> Result<Transition, Observed> {
-    let command = match ask {
-        Ask::Cancel => Command::Cancel,
-        Ask::Expire { now } => Command::Expire { now: time(now) },
-        Ask::Pay { charge, ticket_is_free } => {
-            Command::Pay { payment_id: payment(charge), ticket_is_free }
+/// Returns the transition of a request, or the result if there is none.
+fn decided(order: OrderNumber, read: &OrderRow, request: Request) -> Result<Transition, Observed> {
+    let command = match request {
+        Request::Cancel => Command::Cancel,
+        Request::Expire { now } => Command::Expire { now: time(now) },
+        Request::Pay { payment, ticket_is_free } => {
+            Command::Pay { payment_id: payment_id(payment), ticket_is_free }
         }
     };
-    match (decide(&read.to_order(order), &command), ask) {
+    match (decide(&read.to_order(order), &command), request) {
         (Decision::Apply(transition), _) => Ok(transition),
-        (Decision::AlreadyDone, Ask::Cancel) => Err(Observed::CancelledBefore),
-        (Decision::AlreadyDone, Ask::Expire { .. }) => Err(Observed::ExpiredBefore),
-        (Decision::AlreadyDone, Ask::Pay { .. }) => Err(Observed::BookedBefore),
+        (Decision::AlreadyDone, Request::Cancel) => Err(Observed::CancelledBefore),
+        (Decision::AlreadyDone, Request::Expire { .. }) => Err(Observed::ExpiredBefore),
+        (Decision::AlreadyDone, Request::Pay { .. }) => Err(Observed::BookedBefore),
         (Decision::Refuse(Refusal::Paid), _) => Err(Observed::CancelRefused),
         (Decision::Refuse(Refusal::NotDue { .. }), _) => Err(Observed::ExpiryTooEarly),
     }
@@ -249,7 +257,7 @@ fn committed(transition: &Transition, was_due: bool) -> Observed {
     }
 }
 
-/// What the store in memory answers, which never fails.
-fn answered<T>(answer: impl Future<Output = Result<T, StoreError>>) -> T {
-    at_once(answer).expect("nothing fails in memory")
+/// Runs a call of the in-memory store.
+fn result_of<T>(call: impl Future<Output = Result<T, StoreError>>) -> T {
+    at_once(call).expect("a working store")
 }

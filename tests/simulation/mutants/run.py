@@ -1,12 +1,12 @@
-"""Changes the rules and the use cases in a copy of the checkout, and lists what no test notices.
+"""Mutates the rules and the use cases in a copy of the checkout, and lists the mutants that no test catches.
 
-cargo-mutants replaces one operator, condition or function body at a time, and runs tests:
+cargo-mutants replaces one operator, condition or function body at a time, and runs these tests:
 
-- of the rules, the domain's own, which takes a second;
-- of the store in memory, the suite of the stores;
-- of the use cases, all unit tests, the API and the batches in process, and the simulation.
+- domain: its own unit tests, which take a second;
+- in-memory store: the store conformance suite;
+- use cases: all unit tests, the API and the batches in process, and the simulation.
 
-    make mutants MUTANTS="decide"    changes only what matches
+    make mutants MUTANTS="decide"    selects mutants by name
 """
 
 import collections
@@ -19,13 +19,13 @@ import sys
 import checkout
 import tools
 
-STORE = "shared/domain/src/memory.rs"
+STORE = "shared/testing/src/memory.rs"
 SEEDS = os.environ.get("SEEDS") or "2000"
-# What is changed; the tests that are to notice it, as `cargo test` builds them; and which of them to run.
+# Mutated code; arguments of `cargo test` for its tests; filter of these tests.
 PARTS = {
-    "rules": (["--package=orders-domain", f"--exclude={STORE}"], ["--lib"], []),
+    "rules": (["--package=orders-domain"], ["--lib"], []),
     "store": (
-        ["--package=orders-domain", f"--file={STORE}"],
+        ["--package=orders-testing", f"--file={STORE}"],
         ["--workspace", "--test=store_conformance"],
         ["--", "in_memory"],
     ),
@@ -35,7 +35,7 @@ PARTS = {
         [],
     ),
 }
-LOOKED_AT_ALL = (0, 2, 3)  # cargo-mutants ends with: all are caught, some are missed, some never end
+COMPLETED = (0, 2, 3)  # exit codes of cargo-mutants: all caught, some missed, some timed out
 RESULTS = {"CaughtMutant": "caught", "Timeout": "never ends", "Unviable": "does not compile", "MissedMutant": "missed"}
 
 
@@ -46,16 +46,16 @@ def main():
     for part in PARTS:
         found = run(copy, part, pattern)
         if not found and not pattern:
-            sys.exit(f"Of the {part} there is nothing to change: have their files moved?")
+            sys.exit(f"no mutant of {part}: have the files moved?")
         results |= found
     show(results)
-    unnoticed = [name for name, (_, result) in results.items() if result in ("never ends", "missed")]
-    if unnoticed:
-        sys.exit("no test fails:\n" + "\n".join(unnoticed))
+    uncaught = [name for name, (_, result) in results.items() if result in ("never ends", "missed")]
+    if uncaught:
+        sys.exit("not caught:\n" + "\n".join(uncaught))
 
 
 def run(copy, part, pattern):
-    """What has become of each mutant: its file and the result."""
+    """Returns the file and the result of each mutant."""
     changed, built, chosen = PARTS[part]
     folder = copy.target / part
     shutil.rmtree(folder, ignore_errors=True)
@@ -68,16 +68,16 @@ def run(copy, part, pattern):
     ], cwd=copy.folder, env=os.environ | {
         "CARGO_TARGET_DIR": str(copy.target), "ORDERS_SIMULATION_SEEDS": SEEDS,
     }, check=False)
-    if ended.returncode not in LOOKED_AT_ALL:
-        sys.exit("cargo-mutants did not come to its end; the lines above say why.")
-    outcomes = folder / "mutants.out/outcomes.json"  # is not there if there was nothing to do
+    if ended.returncode not in COMPLETED:
+        sys.exit("cargo-mutants failed, see above")
+    outcomes = folder / "mutants.out/outcomes.json"  # missing if there was no mutant
     _, *mutants = json.loads(outcomes.read_text())["outcomes"] if outcomes.exists() else [None]
     mutants = [(mutant["scenario"]["Mutant"], mutant["summary"]) for mutant in mutants]
     return {mutant["name"]: (mutant["file"], RESULTS[summary]) for mutant, summary in mutants}
 
 
 def show(results):
-    """Prints a row for each file."""
+    """Prints a row per file."""
     counts = collections.Counter(results.values())
     columns = list(RESULTS.values())
     print(f"\n| file | mutants | {' | '.join(columns)} |\n|---|{'---|' * (len(columns) + 1)}")

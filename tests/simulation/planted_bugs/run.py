@@ -2,7 +2,7 @@
 
 A bug breaks one promise of docs/promises.md. The simulation runs first, then the unit tests, the API in
 process and the store conformance suite; the first test that fails has caught the bug. A bug in the DynamoDB
-store goes to the conformance suite at once, because the simulation runs on the store in memory.
+store goes directly to the conformance suite, because the simulation runs on the store in memory.
 
     make planted-bugs BUGS="name-of-a-bug ..."
     run.py --check      checks that every edit still applies to the code
@@ -31,7 +31,7 @@ def main(names):
         return check(bugs)
     unknown = set(names) - set(bugs)
     if unknown:
-        sys.exit("no such bug: " + ", ".join(sorted(unknown)))
+        sys.exit("unknown bug: " + ", ".join(sorted(unknown)))
     bugs = {name: bugs[name] for name in names or bugs}
     copy = checkout.Copy("planted-bugs")
     print("| bug | promise | caught by | after seeds | seconds |\n|---|---|---|---|---|", flush=True)
@@ -55,7 +55,7 @@ def check(bugs):
 
 
 def edited(bug, folder):
-    """The files that the bug changes, with their broken text."""
+    """Returns the changed files with their broken text."""
     texts = {}
     for edit in bug["edit"]:
         path = folder / edit["file"]
@@ -64,7 +64,7 @@ def edited(bug, folder):
 
 
 def plant(bug, copy):
-    """Whether the bug is caught; prints its row of the table."""
+    """Plants a bug and prints its row of the table. Returns whether a test catches the bug."""
     broken = edited(bug, copy.folder)
     originals = {path: path.read_text() for path in broken}
     begun = time.monotonic()
@@ -81,15 +81,15 @@ def plant(bug, copy):
 
 
 def catch(touched, copy):
-    """The test that catches what is planted, and after how many seeds."""
+    """Returns the first failing test, and the number of seeds until it failed."""
     if all(path.startswith("shared/dynamo/") for path in touched):
         return failed_test(STORES, copy), ""
     simulated = test(SIMULATION, copy)
-    broken = re.search(r"^seed \d+ \(the (\d+)th\) breaks it: (.*)$", simulated.stdout, re.M)
+    broken = re.search(r"^seed \d+ \(number (\d+)\) fails: (.*)$", simulated.stdout, re.M)
     if broken:
         return f"simulation: {short(broken[2])}", broken[1]
     if simulated.returncode != 0:
-        return "simulation: it does not cover what it should", SEEDS
+        return "simulation: a fault or result never occurs", SEEDS
     return failed_test(OTHERS, copy), f"> {SEEDS}"
 
 

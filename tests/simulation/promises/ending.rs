@@ -1,6 +1,7 @@
-//! What holds at the end, when faults have stopped and everything has drained: promises 8 to 11.
+//! Checks at the end of a run, after the faults have stopped and everything has drained: promises 8
 
-use orders_domain::{MemoryStore, OrderId, OrderStore, Status};
+use orders_domain::{OrderId, OrderStore, Status};
+use orders_testing::MemoryStore;
 use orders_tests::memory::at_once;
 
 use super::Promises;
@@ -11,43 +12,49 @@ impl Promises {
         self.poison.iter().any(|(name, poison)| *name == queue && poison == body)
     }
 
-    /// Whether a payment's message names no order.
+    /// Whether a payment message names no existing order.
     pub(crate) fn names_no_order(&self, body: &str) -> bool {
         !self.orders.keys().any(|id| body.contains(&id.to_string()))
     }
 
-    /// Whether anything still awaits payment.
-    pub(crate) fn any_awaits(&self) -> bool {
+    /// Whether an order awaits payment.
+    pub(crate) fn any_awaiting_payment(&self) -> bool {
         self.orders.values().any(|order| order.status == Status::AwaitingPayment)
     }
 
-    pub(crate) fn ended(
+    pub(crate) fn check_end(
         &mut self,
         store: &MemoryStore,
         queues: &[Queue],
-        buried: &[String],
+        dead_records: &[String],
         poison: &[String],
     ) {
-        self.every_charge_is_booked_once(&queues[QueueName::Payments as usize]);
-        self.every_version_is_published();
-        self.replicas_have_converged();
-        self.nothing_changed_unseen(store);
-        self.poison_is_dead_lettered(queues);
+        self.check_payments(&queues[QueueName::Payments as usize]);
+        self.check_published();
+        self.check_replicas();
+        self.check_stored_rows(store);
+        self.check_dead_letters(queues);
         for record in poison {
-            self.require(buried.contains(record), || format!("promise 11: not buried: {record}"));
+            self.require(dead_records.contains(record), || {
+                format!("promise 11: not dead-lettered: {record}")
+            });
         }
-        for record in buried {
-            self.require(poison.contains(record), || format!("promise 11: buried: {record}"));
+        for record in dead_records {
+            self.require(poison.contains(record), || {
+                format!("promise 11: valid record dead-lettered: {record}")
+            });
         }
     }
 
-    fn every_charge_is_booked_once(&mut self, payments: &Queue) {
-        for (payment, order) in self.charges.clone() {
+    fn check_payments(&mut self, payments: &Queue) {
+        for (payment, order) in self.payments.clone() {
             let id: Option<OrderId> = order.parse().ok();
             let Some(order) = id.and_then(|id| self.orders.get(&id)) else {
                 let dead =
                     payments.dead.iter().any(|body| body.contains(&format!("\"{payment}\"")));
-                self.require(dead, || format!("promise 11: {payment} for no order is gone"));
+                self.require(dead, || {
+                    format!("promise 11: payment {payment} without an order is lost")
+                });
                 continue;
             };
             let refunds = order.refunds_due.iter().filter(|it| it.payment_id.as_str() == payment);
@@ -57,7 +64,7 @@ impl Promises {
         }
     }
 
-    fn every_version_is_published(&mut self) {
+    fn check_published(&mut self) {
         let committed: Vec<_> = self
             .orders
             .values()
@@ -66,47 +73,51 @@ impl Promises {
         for (order, version) in committed {
             let published = self.published.get(&order).copied().unwrap_or_default();
             self.require(published == version + 1, || {
-                format!("promise 9: {order} has version {version}; to be published: {published}")
+                format!("promise 9: {order} has version {version}, next published {published}")
             });
         }
     }
 
-    fn replicas_have_converged(&mut self) {
+    fn check_replicas(&mut self) {
         let mut newest = std::collections::BTreeMap::new();
-        for ((id, _), ticket) in &self.said {
+        for ((id, _), ticket) in &self.published_tickets {
             newest.insert(id.clone(), ticket.clone());
         }
         for (id, ticket) in newest {
             let replica = self.tickets.get(&id).map(|replica| replica.ticket.clone());
             self.require(replica.as_ref() == Some(&ticket), || {
-                format!("promise 10: {id} is {replica:?}, not {ticket:?}")
+                format!("promise 10: replica of {id} is {replica:?}, not {ticket:?}")
             });
         }
     }
 
-    fn nothing_changed_unseen(&mut self, store: &MemoryStore) {
+    fn check_stored_rows(&mut self, store: &MemoryStore) {
         for order in self.orders.values().cloned().collect::<Vec<_>>() {
             let stored = at_once(store.find(order.id)).ok().flatten();
-            self.require(stored.as_ref() == Some(&order), || format!("{order:?} is {stored:?}"));
+            self.require(stored.as_ref() == Some(&order), || {
+                format!("{order:?} is stored as {stored:?}")
+            });
         }
         for replica in self.tickets.values().cloned().collect::<Vec<_>>() {
             let stored = at_once(store.find_ticket(&replica.ticket.id)).ok().flatten();
             self.require(stored.as_ref() == Some(&replica), || {
-                format!("{replica:?} is {stored:?}")
+                format!("{replica:?} is stored as {stored:?}")
             });
         }
     }
 
-    fn poison_is_dead_lettered(&mut self, queues: &[Queue]) {
+    fn check_dead_letters(&mut self, queues: &[Queue]) {
         for (name, poison) in self.poison.clone() {
             let dead = &queues[name as usize].dead;
-            self.require(dead.contains(&poison), || format!("promise 11: {poison} is gone"));
+            self.require(dead.contains(&poison), || format!("promise 11: {poison} is lost"));
         }
         for queue in queues {
             for body in &queue.dead {
-                let belongs = self.is_poison(queue.name, body)
+                let expected = self.is_poison(queue.name, body)
                     || queue.name == QueueName::Payments && self.names_no_order(body);
-                self.require(belongs, || format!("promise 11: dead-lettered: {body}"));
+                self.require(expected, || {
+                    format!("promise 11: valid message dead-lettered: {body}")
+                });
             }
         }
     }

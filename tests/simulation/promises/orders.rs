@@ -1,4 +1,4 @@
-//! Promises 1 to 5, 7 and 8, on every write of an order.
+//! Checks of promises 1 to 5, 7 and 8 on every write of an order.
 
 use orders_domain::{Lock, Order, OrderId, RefundReason, Status, TicketId, TicketReplica};
 
@@ -6,8 +6,8 @@ use super::{Change, Promises, Write};
 use crate::coverage::Observed;
 
 impl Promises {
-    /// Holds a write against the promises. `expected` are the orders it says it has written, `found`
-    /// what is stored now of those it may have touched.
+    /// Checks a write. `expected`: the orders written according to the outcome. `found`: the stored
+    /// rows of the orders that the write can have changed.
     pub(crate) fn orders_written(
         &mut self,
         expected: &[&Order],
@@ -25,14 +25,14 @@ impl Promises {
                 continue;
             }
             let Some(after) = after else {
-                self.broke(format!("order {id} is gone"));
+                self.report(format!("order {id} is missing"));
                 continue;
             };
-            let promised = expected.iter().any(|order| **order == after);
-            self.require(promised, || {
-                format!("promise 6: {id} was written by a write that was not")
+            let reported = expected.iter().any(|order| **order == after);
+            self.require(reported, || {
+                format!("promise 6: {id} was changed by an uncommitted write")
             });
-            let what = match &before {
+            let observed = match &before {
                 None => {
                     self.placed_at_ms.insert(id, now_ms);
                     self.placed(&after, lock_before, write)
@@ -42,19 +42,19 @@ impl Promises {
             self.committed.insert((id.to_string(), after.version.number()), after.clone());
             self.orders.insert(id, after.clone());
             self.writes += 1;
-            changes.push(Change { before, after, what });
+            changes.push(Change { before, after, observed });
         }
         let all = expected.iter().all(|order| self.orders.get(&order.id) == Some(order));
-        self.require(all, || "promise 6: a write that was done is not there".to_owned());
+        self.require(all, || "promise 6: a committed write is missing".to_owned());
         self.ticket_locked(ticket, replica);
         changes
     }
 
-    /// Promises 1 and 2: the lock names the one live order, if there is one.
+    /// Promises 1 and 2: the lock names the live order, if there is one.
     fn ticket_locked(&mut self, ticket: &TicketId, replica: Option<TicketReplica>) {
         let before = self.tickets.get(ticket).map(|replica| replica.ticket.clone());
         let now = replica.as_ref().map(|replica| replica.ticket.clone());
-        self.require(before == now, || format!("an order changes {ticket} to {now:?}"));
+        self.require(before == now, || format!("an order write changed {ticket} to {now:?}"));
         let Some(replica) = replica else { return };
         let live: Vec<&Order> = self
             .orders
@@ -73,57 +73,61 @@ impl Promises {
             }
             (Lock::Free | Lock::Held { .. } | Lock::Sold { .. }, _) => false,
         };
-        let story = format!("{ticket} is {:?} and has {} live orders", replica.lock, live.len());
-        self.require(agrees, || format!("promises 1 and 2: {story}"));
+        let detail = format!("{ticket} is {:?} and has {} live orders", replica.lock, live.len());
+        self.require(agrees, || format!("promises 1 and 2: {detail}"));
         self.tickets.insert(ticket.clone(), replica);
     }
 
-    /// A new order: promises 4 and 5, and 7 for the order it takes the ticket from.
+    /// Checks a new order: promises 4 and 5, and promise 7 for a takeover.
     fn placed(&mut self, order: &Order, lock_before: Lock, write: &Write) -> Observed {
         let id = order.id;
-        self.require(matches!(write, Write::Placement { .. }), || format!("{id} was not placed"));
-        let fresh = order.status == Status::AwaitingPayment
+        self.require(matches!(write, Write::Placement { .. }), || {
+            format!("{id} was created by a transition")
+        });
+        let is_new = order.status == Status::AwaitingPayment
             && order.version.number() == 0
             && order.refunds_due.is_empty()
             && order.expires_at == order.created_at.plus(self.hold);
-        self.require(fresh, || format!("{id} does not begin at the beginning: {order:?}"));
+        self.require(is_new, || format!("{id} is not a new order: {order:?}"));
         let replica = self.tickets.get(&order.ticket.id).map(|replica| replica.ticket.clone());
         self.require(replica.as_ref() == Some(&order.ticket), || {
             format!("promise 4: {id} is for {:?}, not for {replica:?}", order.ticket)
         });
-        self.placed_as_wanted(order);
+        self.check_request(order);
         match lock_before {
             Lock::Free => Observed::Placed,
             Lock::Held { until, .. } => {
                 self.require(until <= order.created_at, || {
-                    format!("promise 7: {id} takes over a hold that has not lapsed")
+                    format!("promise 7: {id} took over an active hold")
                 });
                 Observed::TakenOver
             }
             Lock::Sold { .. } => {
-                self.broke(format!("promise 1: {id} takes a ticket that is sold"));
+                self.report(format!("promise 1: {id} was placed for a sold ticket"));
                 Observed::TakenOver
             }
         }
     }
 
-    fn placed_as_wanted(&mut self, order: &Order) {
+    fn check_request(&mut self, order: &Order) {
         let id = order.id;
-        let Some(wanted) = self.wanted.get_mut(order.correlation_id.as_str()) else {
-            return self.broke(format!("nobody wanted {id}"));
+        let Some(requested) = self.requested.get_mut(order.correlation_id.as_str()) else {
+            return self.report(format!("{id} has no request"));
         };
-        let as_wanted = wanted.buyer == order.user_id.as_str()
-            && wanted.ticket == order.ticket.id.as_str()
-            && wanted.order.replace(id).is_none();
-        let key = wanted.key.clone().map(|key| (wanted.buyer.clone(), key));
-        self.require(as_wanted, || format!("promise 5: {id} is not what its buyer wanted"));
+        let matches = requested.buyer == order.user_id.as_str()
+            && requested.ticket == order.ticket.id.as_str()
+            && requested.order.replace(id).is_none();
+        let key = requested.key.clone().map(|key| (requested.buyer.clone(), key));
+        self.require(matches, || format!("promise 5: {id} does not match its request"));
         if let Some(key) = key {
             let earlier = self.by_key.insert(key, id);
-            self.require(earlier.is_none(), || format!("promise 5: {id} and {earlier:?}"));
+            self.require(earlier.is_none(), || {
+                format!("promise 5: one key for {id} and {earlier:?}")
+            });
         }
     }
 
-    /// A change of an order: promises 3, 4, 7 and 8.
+    /// Checks a changed order: promises 3, 4, 7 and 8.
     fn changed(
         &mut self,
         before: &Order,
@@ -133,7 +137,7 @@ impl Promises {
     ) -> Observed {
         let id = after.id;
         self.require(after.version.number() == before.version.number() + 1, || {
-            format!("promise 3: {id} goes from {:?} to {:?}", before.version, after.version)
+            format!("promise 3: {id} went from {:?} to {:?}", before.version, after.version)
         });
         let kept = Order {
             status: before.status.clone(),
@@ -141,7 +145,7 @@ impl Promises {
             refunds_due: before.refunds_due.clone(),
             ..after.clone()
         };
-        self.require(kept == *before, || format!("promise 4: {before:?} becomes {after:?}"));
+        self.require(kept == *before, || format!("promise 4: {before:?} became {after:?}"));
         if after.refunds_due != before.refunds_due {
             return self.refund_due(before, after);
         }
@@ -149,28 +153,30 @@ impl Promises {
         let due = after.expires_at <= *at;
         match (&before.status, &after.status) {
             (Status::AwaitingPayment, Status::Cancelled) => {
-                let wanted = self.cancels.contains(&id.to_string());
-                self.require(wanted, || format!("promise 12: the owner did not cancel {id}"));
+                let requested = self.cancel_requests.contains(&id.to_string());
+                self.require(requested, || {
+                    format!("promise 12: {id} was cancelled without a request of its owner")
+                });
                 if due { Observed::CancelledWhenDue } else { Observed::Cancelled }
             }
             (Status::AwaitingPayment, Status::Expired) => {
-                self.require(due, || format!("promise 7: {id} expires before its time"));
+                self.require(due, || format!("promise 7: {id} expired early"));
                 Observed::Expired
             }
             (Status::AwaitingPayment, Status::Paid { payment_id }) => {
-                self.charge_booked(after, payment_id.as_str());
+                self.check_payment(after, payment_id.as_str());
                 if due { Observed::PaidWhenDue } else { Observed::Paid }
             }
             (Status::Expired, Status::Paid { payment_id }) => {
-                self.charge_booked(after, payment_id.as_str());
+                self.check_payment(after, payment_id.as_str());
                 self.require(lock_before == Lock::Free, || {
-                    format!("promise 1: {id} is paid and its ticket is {lock_before:?}")
+                    format!("promise 1: {id} was paid late with lock {lock_before:?}")
                 });
                 Observed::PaidLate
             }
             (from, to) => {
                 let (from, to) = (from.name(), to.name());
-                self.broke(format!("promise 3: {id} goes from {from} to {to}"));
+                self.report(format!("promise 3: {id} went from {from} to {to}"));
                 Observed::Cancelled
             }
         }
@@ -181,27 +187,27 @@ impl Promises {
         let one_more = after.refunds_due.len() == before.refunds_due.len() + 1
             && after.refunds_due.starts_with(&before.refunds_due)
             && after.status == before.status;
-        self.require(one_more, || format!("promise 8: {before:?} becomes {after:?}"));
-        let Some(refund) = after.refunds_due.last() else { return Observed::RefundTaken };
+        self.require(one_more, || format!("promise 8: {before:?} became {after:?}"));
+        let Some(refund) = after.refunds_due.last() else { return Observed::RefundTicketTaken };
         let again = before.refunds_due.iter().any(|it| it.payment_id == refund.payment_id)
             || before.status == Status::Paid { payment_id: refund.payment_id.clone() };
         self.require(!again, || format!("promise 8: {} is counted twice", refund.payment_id));
-        self.charge_booked(after, refund.payment_id.as_str());
+        self.check_payment(after, refund.payment_id.as_str());
         let (reason, observed) = match &after.status {
             Status::Paid { .. } => (RefundReason::AlreadyPaid, Observed::RefundAlreadyPaid),
             Status::Cancelled => (RefundReason::OrderCancelled, Observed::RefundCancelled),
-            Status::Expired => (RefundReason::TicketTaken, Observed::RefundTaken),
+            Status::Expired => (RefundReason::TicketTaken, Observed::RefundTicketTaken),
             Status::AwaitingPayment => {
-                self.broke(format!("promise 3: {id} awaits payment and gives one back"));
-                return Observed::RefundTaken;
+                self.report(format!("promise 3: {id} awaits payment with a refund due"));
+                return Observed::RefundTicketTaken;
             }
         };
         self.require(refund.reason == reason, || format!("promise 8: {refund:?} of {after:?}"));
         observed
     }
 
-    fn charge_booked(&mut self, order: &Order, payment: &str) {
-        let known = self.charges.get(payment).is_some_and(|id| *id == order.id.to_string());
-        self.require(known, || format!("promise 8: nobody paid {payment} for {}", order.id));
+    fn check_payment(&mut self, order: &Order, payment: &str) {
+        let known = self.payments.get(payment).is_some_and(|id| *id == order.id.to_string());
+        self.require(known, || format!("promise 8: {payment} is not a payment of {}", order.id));
     }
 }

@@ -1,17 +1,17 @@
-//! Whether what was seen of the service makes sense.
+//! Checker of a history.
 //!
-//! Written from the design alone: it shares nothing with the service's code, so that a mistake there
-//! is not made here as well. What can be said record by record is checked record by record; then all
-//! that was seen of one ticket must fit one order of operations.
+//! Derived from the design alone, without the service's code, so that both do not share a mistake.
+//! Single records are checked first. Then a search looks for a sequential order of operations that
+//! explains all observations of a ticket.
 
-mod facts;
+mod index;
 mod steps;
 
 use std::fmt;
 
 use super::{History, model};
 
-/// The first thing that makes no sense.
+/// The first observation that cannot be explained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contradiction(String);
 
@@ -23,24 +23,24 @@ impl fmt::Display for Contradiction {
 
 impl std::error::Error for Contradiction {}
 
-/// Explains a history by one order of operations for each ticket.
+/// Checks that a sequential order of operations explains the history of each ticket.
 ///
 /// # Errors
-/// The first [`Contradiction`], if there is no such order. The orders of operations are looked for
-/// only in a history that is complete: until then, what was seen may come of changes still untold.
-pub fn explain(history: &History) -> Result<(), Contradiction> {
-    let facts = facts::Facts::of(history)?;
+/// The first [`Contradiction`]. The search runs only on a complete history: in an incomplete history
+/// the cause of an observation may not be published yet.
+pub fn check_history(history: &History) -> Result<(), Contradiction> {
+    let index = index::Index::new(history)?;
     if !history.complete {
         return Ok(());
     }
-    facts.every_charge_is_booked_once()?;
-    for ticket in facts.tickets() {
-        let steps = steps::of_ticket(&facts, ticket)?;
-        model::search(&steps).map_err(|stuck| {
-            let (step, state) = (&stuck.step, &stuck.ticket);
+    index.check_payments()?;
+    for ticket in index.tickets() {
+        let steps = steps::of_ticket(&index, ticket)?;
+        model::search(&steps).map_err(|dead_end| {
+            let (step, state) = (&dead_end.step, &dead_end.ticket);
             Contradiction(format!(
-                "{ticket}: between {} and {}, {}; but then the ticket is with {:?}, its orders are {:?}",
-                step.from_ms, step.to_ms, step.seen, state.with, state.orders
+                "{ticket}: no explanation for \"{2}\" between {0} and {1}; holder {3:?}, orders {4:?}",
+                step.from_ms, step.to_ms, step.description, state.holder, state.orders
             ))
         })?;
     }

@@ -1,11 +1,11 @@
-//! One ticket as an abstract thing, and the search for an order of operations that explains all that
-//! was seen of it (linearizability: Herlihy and Wing, 1990; the search is Wing and Gong's, 1993).
+//! Sequential model of a ticket, and the search for an order of operations that explains all
+//! observations (linearizability: Herlihy and Wing, 1990; search: Wing and Gong, 1993).
 
 use std::collections::{BTreeMap, HashSet};
 
-/// An order, as the model knows it.
+/// State of an order in the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Known {
+pub(super) struct OrderState {
     pub(super) version: u64,
     pub(super) status: Status,
 }
@@ -19,7 +19,7 @@ pub(super) enum Status {
 }
 
 impl Status {
-    pub(super) fn named(name: &str) -> Option<Self> {
+    pub(super) fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "awaiting_payment" => Self::Awaiting,
             "paid" => Self::Paid,
@@ -30,40 +30,40 @@ impl Status {
     }
 }
 
-/// A ticket: who has it, and the orders for it.
+/// State of a ticket in the model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ticket {
-    /// The order that has it.
-    pub(super) with: Option<String>,
-    pub(super) orders: BTreeMap<String, Known>,
-    /// The newest version that an order was placed at.
-    newest: u64,
+    /// Id of the order with the lock.
+    pub(super) holder: Option<String>,
+    pub(super) orders: BTreeMap<String, OrderState>,
+    /// Newest ticket version with an order.
+    newest_version: u64,
 }
 
-/// Something that happened at one instant between two times.
+/// A change or an observation at an instant between two times.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
-    pub(super) what: What,
+    pub(super) kind: StepKind,
     pub(super) from_ms: u64,
     pub(super) to_ms: u64,
-    /// Who saw it, in words.
-    pub(super) seen: String,
-    /// A step that comes before it.
+    /// Description for the error message.
+    pub(super) description: String,
+    /// Index of a step that must come first.
     pub(super) after: Option<usize>,
 }
 
-/// What happened.
+/// Kind of a step.
 #[derive(Clone, Debug)]
-pub(super) enum What {
-    /// A change of an order, to this version.
+pub(super) enum StepKind {
+    /// A change of an order to this version.
     Change { order: String, version: u64, change: Change },
-    /// A look at something, which changes nothing.
-    Look(Look),
+    /// An observation, without a change.
+    Observation(Observation),
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Change {
-    /// At this version of the ticket, if anybody was shown it.
+    /// The ticket version is known if the order was shown to a buyer.
     Created {
         ticket_version: Option<u64>,
     },
@@ -76,75 +76,77 @@ pub(super) enum Change {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Look {
-    /// The order is at this version and in one of these statuses.
+pub(super) enum Observation {
+    /// The order has this version and one of these statuses.
     Order { order: String, version: Option<u64>, statuses: Vec<Status> },
-    /// There is no such order.
+    /// The order does not exist.
     NoOrder { order: String },
-    /// An order that awaits payment has the ticket, one of these.
+    /// One of these orders holds the ticket and awaits payment.
     Reserved { by: Vec<String> },
     /// A paid order has the ticket.
     Sold,
-    /// Nobody knows the ticket.
-    Unknown,
-    /// The order has expired, and the ticket is sold or with one of these.
-    TakenFrom { order: String, by: Vec<String> },
+    /// The ticket is unknown.
+    UnknownTicket,
+    /// The order has expired, and the ticket is sold or held by one of these orders.
+    TakenOver { order: String, by: Vec<String> },
 }
 
-/// Where the search got stuck.
-pub(super) struct Stuck {
+/// The deepest point of a failed search.
+pub(super) struct DeadEnd {
     pub(super) ticket: Ticket,
-    /// The step that had to come next and could not.
+    /// The next step by time, which is not possible.
     pub(super) step: Step,
 }
 
 impl Ticket {
     fn status(&self, order: &str) -> Option<Status> {
-        self.orders.get(order).map(|known| known.status)
+        self.orders.get(order).map(|state| state.status)
     }
 
-    /// Whether the change can happen now; and the ticket after it.
-    fn changed(&self, order: &str, version: u64, change: &Change) -> Option<Self> {
+    /// Returns the ticket after the change, or `None` if the change is not possible.
+    fn apply(&self, order: &str, version: u64, change: &Change) -> Option<Self> {
         let mut after = self.clone();
-        let next = self.orders.get(order).map_or(0, |known| known.version + 1);
-        let has_it = self.with.as_deref() == Some(order);
+        let next = self.orders.get(order).map_or(0, |state| state.version + 1);
+        let is_holder = self.holder.as_deref() == Some(order);
         let before = self.status(order);
-        let (status, with) = match (change, before) {
-            (Change::Created { ticket_version }, None) if self.with.is_none() => {
-                after.newest = ticket_version.unwrap_or(self.newest);
+        let (status, holder) = match (change, before) {
+            (Change::Created { ticket_version }, None) if self.holder.is_none() => {
+                after.newest_version = ticket_version.unwrap_or(self.newest_version);
                 (Status::Awaiting, Some(order.to_owned()))
             }
-            (Change::Paid, Some(Status::Awaiting)) if has_it => (Status::Paid, self.with.clone()),
-            (Change::Paid, Some(Status::Expired)) if self.with.is_none() => {
+            (Change::Paid, Some(Status::Awaiting)) if is_holder => {
+                (Status::Paid, self.holder.clone())
+            }
+            (Change::Paid, Some(Status::Expired)) if self.holder.is_none() => {
                 (Status::Paid, Some(order.to_owned()))
             }
-            (Change::Cancelled, Some(Status::Awaiting)) if has_it => (Status::Cancelled, None),
-            (Change::Expired, Some(Status::Awaiting)) if has_it => (Status::Expired, None),
+            (Change::Cancelled, Some(Status::Awaiting)) if is_holder => (Status::Cancelled, None),
+            (Change::Expired, Some(Status::Awaiting)) if is_holder => (Status::Expired, None),
             (Change::Refund { for_status }, Some(status)) if status == *for_status => {
-                (status, self.with.clone())
+                (status, self.holder.clone())
             }
             _ => return None,
         };
-        after.with = with;
-        after.orders.insert(order.to_owned(), Known { version, status });
-        (version == next && after.newest >= self.newest).then_some(after)
+        after.holder = holder;
+        after.orders.insert(order.to_owned(), OrderState { version, status });
+        (version == next && after.newest_version >= self.newest_version).then_some(after)
     }
 
-    fn shows(&self, look: &Look) -> bool {
-        let holder = self.with.as_ref().and_then(|order| Some((order, self.status(order)?)));
-        match look {
-            Look::Order { order, version, statuses } => {
-                self.orders.get(order).is_some_and(|known| {
-                    version.is_none_or(|version| version == known.version)
-                        && statuses.contains(&known.status)
+    fn allows(&self, observation: &Observation) -> bool {
+        let holder = self.holder.as_ref().and_then(|order| Some((order, self.status(order)?)));
+        match observation {
+            Observation::Order { order, version, statuses } => {
+                self.orders.get(order).is_some_and(|state| {
+                    version.is_none_or(|version| version == state.version)
+                        && statuses.contains(&state.status)
                 })
             }
-            Look::NoOrder { order } => !self.orders.contains_key(order),
-            Look::Reserved { by } => holder
+            Observation::NoOrder { order } => !self.orders.contains_key(order),
+            Observation::Reserved { by } => holder
                 .is_some_and(|(order, status)| status == Status::Awaiting && by.contains(order)),
-            Look::Sold => holder.is_some_and(|(_, status)| status == Status::Paid),
-            Look::Unknown => self.orders.is_empty(),
-            Look::TakenFrom { order, by } => {
+            Observation::Sold => holder.is_some_and(|(_, status)| status == Status::Paid),
+            Observation::UnknownTicket => self.orders.is_empty(),
+            Observation::TakenOver { order, by } => {
                 self.status(order) == Some(Status::Expired)
                     && holder.is_some_and(|(holder, status)| {
                         status == Status::Paid || by.contains(holder)
@@ -154,26 +156,26 @@ impl Ticket {
     }
 }
 
-/// Looks for an order of all steps, each between its two times, in which every one makes sense.
+/// Searches for an order of all steps, each between its two times, in which every step is possible.
 ///
-/// A look that makes sense now is taken now, since it changes nothing; only changes are tried one
-/// after the other.
-pub(super) fn search(steps: &[Step]) -> Result<(), Box<Stuck>> {
+/// A possible observation is taken immediately, because it changes nothing. Only the order of
+/// changes is searched.
+pub(super) fn search(steps: &[Step]) -> Result<(), Box<DeadEnd>> {
     let mut tried = HashSet::new();
     let mut open = vec![(vec![false; steps.len()], Ticket::default())];
-    let mut furthest: Option<(usize, Stuck)> = None;
+    let mut furthest: Option<(usize, DeadEnd)> = None;
     while let Some((mut done, ticket)) = open.pop() {
-        take_looks(steps, &mut done, &ticket);
+        apply_observations(steps, &mut done, &ticket);
         if !tried.insert(done.clone()) {
             continue;
         }
-        let Some(first_to_end) = first_to_end(steps, &done) else { return Ok(()) };
+        let Some(first_deadline) = first_deadline(steps, &done) else { return Ok(()) };
         let mut next: Vec<_> = ready(steps, &done).collect();
-        // The one that ends first is tried first.
+        // The last entry is popped first: the change with the earliest end.
         next.sort_by_key(|at| std::cmp::Reverse(steps[*at].to_ms));
         for at in next {
-            let What::Change { order, version, change } = &steps[at].what else { continue };
-            if let Some(after) = ticket.changed(order, *version, change) {
+            let StepKind::Change { order, version, change } = &steps[at].kind else { continue };
+            if let Some(after) = ticket.apply(order, *version, change) {
                 let mut done = done.clone();
                 done[at] = true;
                 open.push((done, after));
@@ -181,24 +183,24 @@ pub(super) fn search(steps: &[Step]) -> Result<(), Box<Stuck>> {
         }
         let depth = done.iter().filter(|done| **done).count();
         if furthest.as_ref().is_none_or(|(deepest, _)| depth > *deepest) {
-            furthest = Some((depth, Stuck { ticket, step: steps[first_to_end].clone() }));
+            furthest = Some((depth, DeadEnd { ticket, step: steps[first_deadline].clone() }));
         }
     }
-    furthest.map_or(Ok(()), |(_, stuck)| Err(Box::new(stuck)))
+    furthest.map_or(Ok(()), |(_, dead_end)| Err(Box::new(dead_end)))
 }
 
-fn take_looks(steps: &[Step], done: &mut [bool], ticket: &Ticket) {
+fn apply_observations(steps: &[Step], done: &mut [bool], ticket: &Ticket) {
     loop {
-        let look = ready(steps, done)
-            .find(|at| matches!(&steps[*at].what, What::Look(look) if ticket.shows(look)));
-        match look {
+        let observation = ready(steps, done)
+            .find(|at| matches!(&steps[*at].kind, StepKind::Observation(observation) if ticket.allows(observation)));
+        match observation {
             Some(at) => done[at] = true,
             None => return,
         }
     }
 }
 
-/// The steps that may come next: none that is left ended before they began.
+/// Returns the steps that can come next: no remaining step ended before they began.
 fn ready(steps: &[Step], done: &[bool]) -> impl Iterator<Item = usize> {
     let left = || (0..steps.len()).filter(|at| !done[*at]);
     let end = left().map(|at| steps[at].to_ms).min().unwrap_or_default();
@@ -207,6 +209,6 @@ fn ready(steps: &[Step], done: &[bool]) -> impl Iterator<Item = usize> {
     })
 }
 
-fn first_to_end(steps: &[Step], done: &[bool]) -> Option<usize> {
+fn first_deadline(steps: &[Step], done: &[bool]) -> Option<usize> {
     (0..steps.len()).filter(|at| !done[*at]).min_by_key(|at| steps[*at].to_ms)
 }

@@ -1,10 +1,9 @@
-//! What goes over the wire, as a history has it: read as another service would, without this one's
-//! code.
+//! Reader of responses and events, written like a client: without the service's code.
 
 use chrono::DateTime;
 use serde::Deserialize;
 
-use super::{Answer, Asked, Event, OrderSeen};
+use super::{Event, Operation, OrderView, Outcome};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -26,7 +25,7 @@ struct TicketWire<'a> {
     version: u64,
 }
 
-/// What other services read in an event of this one.
+/// Event fields used by other services.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Detail<'a> {
@@ -47,7 +46,7 @@ struct TicketDetail<'a> {
     price: f64,
 }
 
-impl From<OrderWire<'_>> for OrderSeen {
+impl From<OrderWire<'_>> for OrderView {
     fn from(order: OrderWire<'_>) -> Self {
         Self {
             order: order.id.to_owned(),
@@ -63,39 +62,41 @@ impl From<OrderWire<'_>> for OrderSeen {
     }
 }
 
-impl Answer {
-    /// What this status and body tell the one who asked; nothing, if they may not be told so.
-    pub fn read(asked: &Asked, status: u16, body: &str) -> Option<Self> {
+impl Outcome {
+    /// Returns the outcome of a response, or `None` if the API does not allow the response.
+    pub fn read(operation: &Operation, status: u16, body: &str) -> Option<Self> {
         let is = |kind: &str| body.contains(kind);
-        Some(match (asked, status) {
+        Some(match (operation, status) {
             (_, 503) => Self::Unknown,
-            (Asked::Place { .. }, 201) | (Asked::Show { .. }, 200) => Self::Order(order(body)),
-            (Asked::Place { .. }, 404) => Self::NoSuchTicket,
-            (Asked::Place { .. }, 409) if is("orders:ticket-reserved") => Self::Reserved,
-            (Asked::Place { .. }, 409) if is("orders:ticket-sold") => Self::Sold,
-            (Asked::Place { .. }, 422) => Self::KeyReused,
-            (Asked::List, 200) => Self::Orders(orders(body)),
-            (Asked::Cancel { .. }, 204) => Self::Cancelled,
-            (Asked::Cancel { .. }, 409) if is("orders:order-paid") => Self::OrderPaid,
-            (Asked::Show { .. } | Asked::Cancel { .. }, 404) => Self::NoSuchOrder,
+            (Operation::Place { .. }, 201) | (Operation::Show { .. }, 200) => {
+                Self::Order(order(body))
+            }
+            (Operation::Place { .. }, 404) => Self::NoSuchTicket,
+            (Operation::Place { .. }, 409) if is("orders:ticket-reserved") => Self::Reserved,
+            (Operation::Place { .. }, 409) if is("orders:ticket-sold") => Self::Sold,
+            (Operation::Place { .. }, 422) => Self::KeyReused,
+            (Operation::List, 200) => Self::Orders(orders(body)),
+            (Operation::Cancel { .. }, 204) => Self::Cancelled,
+            (Operation::Cancel { .. }, 409) if is("orders:order-paid") => Self::OrderPaid,
+            (Operation::Show { .. } | Operation::Cancel { .. }, 404) => Self::NoSuchOrder,
             _ => return None,
         })
     }
 }
 
-fn order(body: &str) -> OrderSeen {
-    serde_json::from_str::<OrderWire<'_>>(body).expect("an order").into()
+fn order(body: &str) -> OrderView {
+    serde_json::from_str::<OrderWire<'_>>(body).expect("a JSON order").into()
 }
 
-fn orders(body: &str) -> Vec<OrderSeen> {
-    let orders: Vec<OrderWire<'_>> = serde_json::from_str(body).expect("a list");
-    orders.into_iter().map(OrderSeen::from).collect()
+fn orders(body: &str) -> Vec<OrderView> {
+    let orders: Vec<OrderWire<'_>> = serde_json::from_str(body).expect("a JSON list");
+    orders.into_iter().map(OrderView::from).collect()
 }
 
 impl Event {
-    /// The event of this kind with this detail, which was on the bus at this time.
+    /// Reads an event with this type, detail and delivery time.
     pub fn read(kind: &str, detail: &str, at_ms: u64) -> Self {
-        let detail: Detail<'_> = serde_json::from_str(detail).expect("a detail is JSON");
+        let detail: Detail<'_> = serde_json::from_str(detail).expect("a JSON detail");
         Self {
             kind: kind.to_owned(),
             order: detail.id.to_owned(),
@@ -112,14 +113,14 @@ impl Event {
     }
 }
 
-/// The price of a JSON number, in cents.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is a small price")]
+/// Converts a JSON price to cents.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "prices are small")]
 fn cents(price: f64) -> u64 {
     (price * 100.0).round() as u64
 }
 
-/// An RFC 3339 time, in epoch milliseconds.
+/// Converts an RFC 3339 time to epoch milliseconds.
 fn epoch_ms(time: &str) -> u64 {
-    let time = DateTime::parse_from_rfc3339(time).expect("a time is RFC 3339");
-    time.timestamp_millis().try_into().expect("a time is after 1970")
+    let time = DateTime::parse_from_rfc3339(time).expect("an RFC 3339 time");
+    time.timestamp_millis().try_into().expect("a time after 1970")
 }

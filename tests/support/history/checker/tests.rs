@@ -1,21 +1,21 @@
 use super::*;
-use crate::history::{Answer, Asked, Charge, Event, OrderSeen, Request, TicketSaid};
+use crate::history::{Event, Operation, OrderView, Outcome, Payment, PublishedTicket, Request};
 
-/// A history of one ticket, at 20 dollars, and of orders held from second 0 to second 30.
-fn history(requests: Vec<Request>, charges: Vec<Charge>, events: Vec<Event>) -> History {
-    let said = |version: u64| TicketSaid {
+/// A history of one ticket at 20 dollars. Orders are held from second 0 to second 30.
+fn history(requests: Vec<Request>, payments: Vec<Payment>, events: Vec<Event>) -> History {
+    let published = |version: u64| PublishedTicket {
         ticket: "t".into(),
         version,
         title: format!("v{version}"),
         price_cents: 2_000 + version,
         at_ms: 0,
     };
-    let tickets = vec![said(0), said(1)];
-    History { clock_tolerance_ms: 0, complete: true, tickets, requests, charges, events }
+    let tickets = vec![published(0), published(1)];
+    History { clock_tolerance_ms: 0, complete: true, tickets, requests, payments, events }
 }
 
-fn order(order: &str, buyer: &str, status: &str, version: u64) -> OrderSeen {
-    OrderSeen {
+fn order(order: &str, buyer: &str, status: &str, version: u64) -> OrderView {
+    OrderView {
         order: order.into(),
         buyer: buyer.into(),
         ticket: "t".into(),
@@ -28,27 +28,32 @@ fn order(order: &str, buyer: &str, status: &str, version: u64) -> OrderSeen {
     }
 }
 
-fn request(buyer: &str, asked: Asked, (from_ms, to_ms): (u64, u64), answer: Answer) -> Request {
-    Request { buyer: buyer.into(), asked, from_ms, to_ms, answer }
+fn request(
+    buyer: &str,
+    operation: Operation,
+    (from_ms, to_ms): (u64, u64),
+    outcome: Outcome,
+) -> Request {
+    Request { buyer: buyer.into(), operation, from_ms, to_ms, outcome }
 }
 
-fn place(buyer: &str, key: Option<&str>, time: (u64, u64), answer: Answer) -> Request {
-    let asked = Asked::Place { ticket: "t".into(), key: key.map(Into::into) };
-    request(buyer, asked, time, answer)
+fn place(buyer: &str, key: Option<&str>, time: (u64, u64), outcome: Outcome) -> Request {
+    let operation = Operation::Place { ticket: "t".into(), key: key.map(Into::into) };
+    request(buyer, operation, time, outcome)
 }
 
 fn placed(id: &str, buyer: &str, time: (u64, u64)) -> Request {
-    let answer = Answer::Order(order(id, buyer, "awaiting_payment", 0));
-    place(buyer, None, time, answer)
+    let outcome = Outcome::Order(order(id, buyer, "awaiting_payment", 0));
+    place(buyer, None, time, outcome)
 }
 
-fn cancel(id: &str, buyer: &str, time: (u64, u64), answer: Answer) -> Request {
-    request(buyer, Asked::Cancel { order: id.into() }, time, answer)
+fn cancel(id: &str, buyer: &str, time: (u64, u64), outcome: Outcome) -> Request {
+    request(buyer, Operation::Cancel { order: id.into() }, time, outcome)
 }
 
 fn show(id: &str, buyer: &str, time: (u64, u64), status: &str, version: u64) -> Request {
-    let answer = Answer::Order(order(id, buyer, status, version));
-    request(buyer, Asked::Show { order: id.into() }, time, answer)
+    let outcome = Outcome::Order(order(id, buyer, status, version));
+    request(buyer, Operation::Show { order: id.into() }, time, outcome)
 }
 
 fn event(kind: &str, id: &str, buyer: &str, version: u64, at_ms: u64) -> Event {
@@ -86,229 +91,242 @@ fn refund(id: &str, payment: &str, reason: &str, version: u64, at_ms: u64) -> Ev
     Event { payment: Some(payment.into()), reason: Some(reason.into()), ..event }
 }
 
-fn charge(payment: &str, order: &str, at_ms: u64) -> Charge {
-    Charge { payment: payment.into(), order: order.into(), at_ms }
+fn payment(id: &str, order: &str, at_ms: u64) -> Payment {
+    Payment { id: id.into(), order: order.into(), at_ms }
 }
 
 #[track_caller]
-fn makes_sense(history: &History) {
-    assert_eq!(explain(history), Ok(()));
+fn assert_valid(history: &History) {
+    assert_eq!(check_history(history), Ok(()));
 }
 
 #[track_caller]
-fn makes_no_sense(history: &History, because: &str) {
-    let contradiction = explain(history).expect_err("it makes no sense").to_string();
-    assert!(contradiction.contains(because), "{contradiction}");
+fn assert_contradiction(history: &History, message: &str) {
+    let contradiction = check_history(history).expect_err("it makes no sense").to_string();
+    assert!(contradiction.contains(message), "{contradiction}");
 }
 
 #[test]
-fn nothing_at_all_makes_sense() {
-    makes_sense(&history(vec![], vec![], vec![]));
+fn empty_history_is_valid() {
+    assert_valid(&history(vec![], vec![], vec![]));
 }
 
 #[test]
-fn two_at_once_and_one_gets_it_makes_sense_whoever_it_is() {
+fn concurrent_requests_may_commit_in_either_order() {
     for (alice, bob) in [((0, 90), (10, 50)), ((10, 50), (0, 90))] {
-        let requests = vec![placed("a", "alice", alice), place("bob", None, bob, Answer::Reserved)];
-        makes_sense(&history(requests, vec![], vec![created("a", "alice", 100)]));
+        let requests =
+            vec![placed("a", "alice", alice), place("bob", None, bob, Outcome::Reserved)];
+        assert_valid(&history(requests, vec![], vec![created("a", "alice", 100)]));
     }
 }
 
 #[test]
-fn two_who_both_get_it_make_no_sense() {
+fn two_orders_for_one_ticket_are_detected() {
     let requests = vec![placed("a", "alice", (0, 10)), placed("b", "bob", (5, 20))];
     let events = vec![created("a", "alice", 30), created("b", "bob", 40)];
-    makes_no_sense(&history(requests, vec![], events), "t: between 5 and 20");
+    assert_contradiction(&history(requests, vec![], events), "t: between 5 and 20");
 }
 
 #[test]
-fn a_ticket_let_go_in_between_makes_sense() {
+fn cancellation_explains_a_second_order() {
     let requests = vec![
         placed("a", "alice", (0, 10)),
-        cancel("a", "alice", (20, 40), Answer::Cancelled),
+        cancel("a", "alice", (20, 40), Outcome::Cancelled),
         placed("b", "bob", (30, 50)),
     ];
     let cancelled = event("OrderCancelled", "a", "alice", 1, 60);
     let events = vec![created("a", "alice", 15), cancelled, created("b", "bob", 60)];
-    makes_sense(&history(requests.clone(), vec![], events.clone()));
+    assert_valid(&history(requests.clone(), vec![], events.clone()));
 
     let mut too_early = requests;
     (too_early[2].from_ms, too_early[2].to_ms) = (12, 19);
-    makes_no_sense(&history(too_early, vec![], events), "bob");
+    assert_contradiction(&history(too_early, vec![], events), "bob");
 }
 
 #[test]
-fn reserved_by_nobody_makes_no_sense() {
-    let requests = vec![place("bob", None, (0, 10), Answer::Reserved)];
-    makes_no_sense(&history(requests, vec![], vec![]), "bob got Reserved");
+fn reserved_without_a_hold_is_detected() {
+    let requests = vec![place("bob", None, (0, 10), Outcome::Reserved)];
+    assert_contradiction(&history(requests, vec![], vec![]), "bob got Reserved");
 }
 
 #[test]
-fn reserved_after_the_hold_has_lapsed_makes_no_sense() {
-    let refused = |from_ms| place("bob", None, (from_ms, 40_000), Answer::Reserved);
+fn reserved_after_the_hold_is_detected() {
+    let refused = |from_ms| place("bob", None, (from_ms, 40_000), Outcome::Reserved);
     let expired = event("OrderExpired", "a", "alice", 1, 50_000);
     let events = vec![created("a", "alice", 20), expired];
     let requests = |from_ms| vec![placed("a", "alice", (0, 10)), refused(from_ms)];
-    makes_sense(&history(requests(29_999), vec![], events.clone()));
-    makes_no_sense(&history(requests(30_000), vec![], events.clone()), "bob got Reserved");
+    assert_valid(&history(requests(29_999), vec![], events.clone()));
+    assert_contradiction(&history(requests(30_000), vec![], events.clone()), "bob got Reserved");
     let tolerant = history(requests(30_000), vec![], events);
-    makes_sense(&History { clock_tolerance_ms: 1, ..tolerant });
+    assert_valid(&History { clock_tolerance_ms: 1, ..tolerant });
 }
 
 #[test]
-fn sold_makes_sense_only_once_it_is_paid() {
+fn sold_before_the_payment_is_detected() {
     let requests =
-        |time| vec![placed("a", "alice", (0, 10)), place("bob", None, time, Answer::Sold)];
+        |time| vec![placed("a", "alice", (0, 10)), place("bob", None, time, Outcome::Sold)];
     let events = vec![created("a", "alice", 20), paid("a", "alice", "p", 1, 200)];
-    let charges = vec![charge("p", "a", 100)];
-    makes_sense(&history(requests((50, 150)), charges.clone(), events.clone()));
-    makes_no_sense(&history(requests((50, 90)), charges, events), "bob got Sold");
+    let payments = vec![payment("p", "a", 100)];
+    assert_valid(&history(requests((50, 150)), payments.clone(), events.clone()));
+    assert_contradiction(&history(requests((50, 90)), payments, events), "bob got Sold");
 }
 
 #[test]
-fn an_expiry_before_its_time_makes_no_sense() {
+fn early_expiry_is_detected() {
     let expired = |at_ms| event("OrderExpired", "a", "alice", 1, at_ms);
     let events = |at_ms| vec![created("a", "alice", 20), expired(at_ms)];
     let requests = || vec![placed("a", "alice", (0, 10))];
-    makes_sense(&history(requests(), vec![], events(30_000)));
-    makes_no_sense(&history(requests(), vec![], events(29_999)), "OrderExpired of a");
+    assert_valid(&history(requests(), vec![], events(30_000)));
+    assert_contradiction(&history(requests(), vec![], events(29_999)), "OrderExpired of a");
 }
 
 #[test]
-fn an_order_that_is_shown_as_it_was_before_makes_no_sense() {
+fn stale_read_is_detected() {
     let requests = |first, second: (&str, u64)| {
         vec![
             placed("a", "alice", (0, 10)),
-            cancel("a", "alice", (20, 30), Answer::Cancelled),
+            cancel("a", "alice", (20, 30), Outcome::Cancelled),
             show("a", "alice", first, "cancelled", 1),
             show("a", "alice", (60, 70), second.0, second.1),
         ]
     };
     let cancelled = event("OrderCancelled", "a", "alice", 1, 90);
     let events = vec![created("a", "alice", 15), cancelled];
-    makes_sense(&history(requests((40, 50), ("cancelled", 1)), vec![], events.clone()));
-    let back = history(requests((40, 50), ("awaiting_payment", 0)), vec![], events);
-    makes_no_sense(&back, "awaiting_payment");
+    assert_valid(&history(requests((40, 50), ("cancelled", 1)), vec![], events.clone()));
+    let stale = history(requests((40, 50), ("awaiting_payment", 0)), vec![], events);
+    assert_contradiction(&stale, "awaiting_payment");
 }
 
 #[test]
-fn a_due_order_is_shown_as_expired_and_never_as_awaiting() {
+fn due_order_shown_as_awaiting_is_detected() {
     let requests = |status| {
         vec![placed("a", "alice", (0, 10)), show("a", "alice", (30_000, 30_010), status, 0)]
     };
     let expired = event("OrderExpired", "a", "alice", 1, 60_000);
     let events = vec![created("a", "alice", 20), expired];
-    makes_sense(&history(requests("expired"), vec![], events.clone()));
-    makes_no_sense(&history(requests("awaiting_payment"), vec![], events), "was due");
+    assert_valid(&history(requests("expired"), vec![], events.clone()));
+    assert_contradiction(&history(requests("awaiting_payment"), vec![], events), "was due");
 }
 
 #[test]
-fn an_order_nobody_asked_for_makes_no_sense() {
-    let unknown = place("alice", None, (0, 10), Answer::Unknown);
-    makes_sense(&history(vec![unknown], vec![], vec![created("a", "alice", 20)]));
-    let refused = place("alice", None, (0, 10), Answer::NoSuchTicket);
-    let nobody = history(vec![refused], vec![], vec![created("a", "alice", 20)]);
-    makes_no_sense(&nobody, "nobody asked for");
+fn order_without_a_request_is_detected() {
+    let unknown = place("alice", None, (0, 10), Outcome::Unknown);
+    assert_valid(&history(vec![unknown], vec![], vec![created("a", "alice", 20)]));
+    let refused = place("alice", None, (0, 10), Outcome::NoSuchTicket);
+    let rejected = history(vec![refused], vec![], vec![created("a", "alice", 20)]);
+    assert_contradiction(&rejected, "no request for");
 }
 
 #[test]
-fn a_cancellation_nobody_asked_for_makes_no_sense() {
+fn cancellation_without_a_request_is_detected() {
     let requests =
-        vec![placed("a", "alice", (0, 10)), cancel("a", "bob", (20, 30), Answer::NoSuchOrder)];
+        vec![placed("a", "alice", (0, 10)), cancel("a", "bob", (20, 30), Outcome::NoSuchOrder)];
     let cancelled = event("OrderCancelled", "a", "alice", 1, 90);
     let events = vec![created("a", "alice", 15), cancelled];
-    makes_no_sense(&history(requests, vec![], events), "nobody asked for");
+    assert_contradiction(&history(requests, vec![], events), "no request for");
 }
 
 #[test]
-fn a_key_with_two_orders_makes_no_sense() {
-    let answer = |id| Answer::Order(order(id, "alice", "awaiting_payment", 0));
+fn key_with_two_orders_is_detected() {
+    let outcome = |id| Outcome::Order(order(id, "alice", "awaiting_payment", 0));
     let requests = |second| {
         vec![
-            place("alice", Some("k"), (0, 10), answer("a")),
-            place("alice", Some("k"), (20, 30), answer(second)),
+            place("alice", Some("k"), (0, 10), outcome("a")),
+            place("alice", Some("k"), (20, 30), outcome(second)),
         ]
     };
     let events = vec![created("a", "alice", 15)];
-    makes_sense(&history(requests("a"), vec![], events.clone()));
-    makes_no_sense(&history(requests("b"), vec![], events), "key k of alice");
+    assert_valid(&history(requests("a"), vec![], events.clone()));
+    assert_contradiction(&history(requests("b"), vec![], events), "key k of alice");
 }
 
 #[test]
-fn a_key_refused_when_it_was_new_makes_no_sense() {
-    let requests = vec![place("alice", Some("k"), (0, 10), Answer::KeyReused)];
-    makes_no_sense(&history(requests, vec![], vec![]), "when it was new");
+fn rejected_new_key_is_detected() {
+    let requests = vec![place("alice", Some("k"), (0, 10), Outcome::KeyReused)];
+    assert_contradiction(&history(requests, vec![], vec![]), "new key k");
 }
 
 #[test]
-fn another_buyers_order_makes_no_sense() {
-    let leak = request("bob", Asked::List, (20, 30), {
-        Answer::Orders(vec![order("a", "alice", "awaiting_payment", 0)])
+fn foreign_order_is_detected() {
+    let foreign = request("bob", Operation::List, (20, 30), {
+        Outcome::Orders(vec![order("a", "alice", "awaiting_payment", 0)])
     });
-    let requests = vec![placed("a", "alice", (0, 10)), leak];
-    makes_no_sense(&history(requests, vec![], vec![created("a", "alice", 15)]), "bob is shown");
+    let requests = vec![placed("a", "alice", (0, 10)), foreign];
+    assert_contradiction(
+        &history(requests, vec![], vec![created("a", "alice", 15)]),
+        "bob is shown",
+    );
     let requests =
-        vec![placed("a", "alice", (0, 10)), cancel("a", "bob", (20, 30), Answer::Cancelled)];
-    makes_no_sense(&history(requests, vec![], vec![created("a", "alice", 15)]), "bob got");
+        vec![placed("a", "alice", (0, 10)), cancel("a", "bob", (20, 30), Outcome::Cancelled)];
+    assert_contradiction(&history(requests, vec![], vec![created("a", "alice", 15)]), "bob got");
 }
 
 #[test]
-fn a_price_nobody_said_makes_no_sense() {
-    let dear = OrderSeen { price_cents: 1, ..order("a", "alice", "awaiting_payment", 0) };
-    let requests = vec![place("alice", None, (0, 10), Answer::Order(dear))];
-    makes_no_sense(&history(requests, vec![], vec![created("a", "alice", 15)]), "nobody said");
+fn unpublished_price_is_detected() {
+    let unpublished = OrderView { price_cents: 1, ..order("a", "alice", "awaiting_payment", 0) };
+    let requests = vec![place("alice", None, (0, 10), Outcome::Order(unpublished))];
+    assert_contradiction(
+        &history(requests, vec![], vec![created("a", "alice", 15)]),
+        "nobody said",
+    );
 }
 
 #[test]
-fn a_price_that_changes_makes_no_sense() {
+fn changed_price_is_detected() {
     let requests = vec![placed("a", "alice", (0, 10)), {
-        let changed = OrderSeen {
+        let changed = OrderView {
             ticket_version: 1,
             title: "v1".into(),
             price_cents: 2_001,
             ..order("a", "alice", "awaiting_payment", 0)
         };
-        request("alice", Asked::Show { order: "a".into() }, (20, 30), Answer::Order(changed))
+        request("alice", Operation::Show { order: "a".into() }, (20, 30), Outcome::Order(changed))
     }];
-    makes_no_sense(&history(requests, vec![], vec![created("a", "alice", 15)]), "before");
+    assert_contradiction(
+        &history(requests, vec![], vec![created("a", "alice", 15)]),
+        "the earlier",
+    );
 }
 
 #[test]
-fn versions_out_of_order_make_no_sense_and_repeats_do() {
+fn event_versions_out_of_order_are_detected() {
     let requests =
-        || vec![placed("a", "alice", (0, 10)), cancel("a", "alice", (20, 30), Answer::Cancelled)];
+        || vec![placed("a", "alice", (0, 10)), cancel("a", "alice", (20, 30), Outcome::Cancelled)];
     let first = created("a", "alice", 15);
     let second = event("OrderCancelled", "a", "alice", 1, 90);
     let again = Event { at_ms: 99, ..first.clone() };
-    makes_sense(&history(requests(), vec![], vec![first.clone(), second.clone(), again]));
-    makes_no_sense(&history(requests(), vec![], vec![second, first]), "before version 0");
+    assert_valid(&history(requests(), vec![], vec![first.clone(), second.clone(), again]));
+    assert_contradiction(&history(requests(), vec![], vec![second, first]), "before version 0");
 }
 
 #[test]
-fn a_charge_is_booked_once() {
+fn payment_booked_twice_is_detected() {
     let requests = || vec![placed("a", "alice", (0, 10))];
-    let charges = || vec![charge("p", "a", 20), charge("q", "a", 21)];
+    let payments = || vec![payment("p", "a", 20), payment("q", "a", 21)];
     let first = created("a", "alice", 15);
     let bought = paid("a", "alice", "p", 1, 40);
-    let back = Event { status: "paid".into(), ..refund("a", "q", "already_paid", 2, 50) };
-    let events = vec![first.clone(), bought.clone(), back];
-    makes_sense(&history(requests(), charges(), events));
-    let dropped = history(requests(), charges(), vec![first.clone(), bought.clone()]);
-    makes_no_sense(&dropped, "booked 0 times");
+    let refunded = Event { status: "paid".into(), ..refund("a", "q", "already_paid", 2, 50) };
+    let events = vec![first.clone(), bought.clone(), refunded];
+    assert_valid(&history(requests(), payments(), events));
+    let dropped = history(requests(), payments(), vec![first.clone(), bought.clone()]);
+    assert_contradiction(&dropped, "booked 0 times");
     let twice = Event { status: "paid".into(), ..refund("a", "p", "already_paid", 2, 50) };
-    let counted_twice = history(requests(), charges(), vec![first, bought, twice]);
-    makes_no_sense(&counted_twice, "times");
+    let counted_twice = history(requests(), payments(), vec![first, bought, twice]);
+    assert_contradiction(&counted_twice, "times");
 }
 
 #[test]
-fn a_payment_without_a_charge_makes_no_sense() {
+fn event_without_a_payment_is_detected() {
     let events = vec![created("a", "alice", 15), paid("a", "alice", "p", 1, 40)];
-    makes_no_sense(&history(vec![placed("a", "alice", (0, 10))], vec![], events), "no charge");
+    assert_contradiction(
+        &history(vec![placed("a", "alice", (0, 10))], vec![], events),
+        "no charge",
+    );
 }
 
 #[test]
-fn a_late_payment_is_given_back_only_if_somebody_took_the_ticket() {
-    let bob = Answer::Order(OrderSeen {
+fn refund_of_a_late_payment_needs_a_taken_ticket() {
+    let bob = Outcome::Order(OrderView {
         expires_at_ms: 70_000,
         ..order("b", "bob", "awaiting_payment", 0)
     });
@@ -321,34 +339,34 @@ fn a_late_payment_is_given_back_only_if_somebody_took_the_ticket() {
             refund("a", "p", "ticket_taken", 2, 50_000),
         ]
     };
-    let charges = || vec![charge("p", "a", 35_000)];
-    let free = history(vec![placed("a", "alice", (0, 10))], charges(), events());
-    makes_no_sense(&free, "its ticket was taken");
+    let payments = || vec![payment("p", "a", 35_000)];
+    let free = history(vec![placed("a", "alice", (0, 10))], payments(), events());
+    assert_contradiction(&free, "its ticket was taken");
 
     let requests = || vec![placed("a", "alice", (0, 10)), taken()];
     let mut with_bob = events();
     with_bob.push(of_bob(created("b", "bob", 40_020)));
     with_bob.push(of_bob(event("OrderExpired", "b", "bob", 1, 90_010)));
-    makes_sense(&history(requests(), charges(), with_bob.clone()));
+    assert_valid(&history(requests(), payments(), with_bob.clone()));
 
-    // Charged when bob's hold had lapsed, though nothing had expired his order yet.
+    // Paid after the end of bob's hold, with bob's order not expired yet.
     with_bob[2].at_ms = 80_010;
-    let charges = vec![charge("p", "a", 80_000)];
-    makes_no_sense(&history(requests(), charges, with_bob), "its ticket was taken");
+    let payments = vec![payment("p", "a", 80_000)];
+    assert_contradiction(&history(requests(), payments, with_bob), "its ticket was taken");
 }
 
 #[test]
-fn a_history_that_is_not_complete_is_held_to_less() {
+fn incomplete_history_skips_the_search() {
     let requests = vec![placed("a", "alice", (0, 10))];
-    let untold = history(requests, vec![charge("p", "a", 20)], vec![]);
-    makes_no_sense(&untold, "alice got");
-    makes_sense(&History { complete: false, ..untold });
+    let incomplete = history(requests, vec![payment("p", "a", 20)], vec![]);
+    assert_contradiction(&incomplete, "alice got");
+    assert_valid(&History { complete: false, ..incomplete });
 }
 
 #[test]
-fn a_history_is_the_same_after_a_trip_through_json() {
-    let requests = vec![placed("a", "alice", (0, 10)), place("b", None, (0, 1), Answer::Unknown)];
-    let history = history(requests, vec![charge("p", "a", 1)], vec![created("a", "alice", 15)]);
+fn history_survives_a_json_round_trip() {
+    let requests = vec![placed("a", "alice", (0, 10)), place("b", None, (0, 1), Outcome::Unknown)];
+    let history = history(requests, vec![payment("p", "a", 1)], vec![created("a", "alice", 15)]);
     let json = serde_json::to_string(&history).unwrap();
     assert_eq!(serde_json::from_str::<History>(&json).unwrap(), history);
 }

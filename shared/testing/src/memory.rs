@@ -1,17 +1,17 @@
-//! The store in memory, for tests: the same transactions under one mutex.
+//! The store in memory: the same transactions, under one mutex.
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{
+use orders_domain::{
     Availability, CommitOutcome, Direction, ListQuery, Lock, LockChange, Order, OrderId,
     OrderStore, Page, PlaceOutcome, Placement, Position, StoreError, Ticket, TicketId,
     TicketOutcome, TicketReplica, TicketRule, Transition, Verdict,
 };
 
-/// Keeps orders and tickets as long as it lives.
+/// Orders and tickets in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     tables: Mutex<Tables>,
@@ -24,7 +24,7 @@ struct Tables {
 }
 
 impl MemoryStore {
-    /// A store that holds these already.
+    /// A store with these tickets and orders.
     pub fn holding(
         replicas: impl IntoIterator<Item = TicketReplica>,
         orders: impl IntoIterator<Item = Order>,
@@ -35,7 +35,7 @@ impl MemoryStore {
         Self { tables: Mutex::new(tables) }
     }
 
-    /// A panic while the mutex is held is a failed test; what it left behind is still consistent.
+    /// A panic while the mutex is held has failed its test already; the tables are still consistent.
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
