@@ -20,8 +20,11 @@ class Bus:
 
     def put(self, source, detail_type, detail):
         """Publishes an event."""
-        response = self._events.put_events(Entries=[{
-            "EventBusName": self._name, "Source": source, "DetailType": detail_type, "Detail": json.dumps(detail)}])
+        response = self._events.put_events(
+            Entries=[
+                {"EventBusName": self._name, "Source": source, "DetailType": detail_type, "Detail": json.dumps(detail)}
+            ]
+        )
         # PutEvents succeeds even if it rejects an entry.
         if response["FailedEntryCount"]:
             raise RuntimeError(f"PutEvents rejected {detail_type}: {response['Entries'][0]}")
@@ -34,13 +37,10 @@ class Bus:
         queue = self._sqs.create_queue(QueueName=name)["QueueUrl"]
         attributes = self._sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
         arn = attributes["Attributes"]["QueueArn"]
-        rule = self._events.put_rule(
-            Name=name, EventBusName=self._name, EventPattern=json.dumps({"source": sources}))["RuleArn"]
-        # A queue rejects messages from a rule unless its policy names the rule.
-        self._sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": json.dumps({
-            "Version": "2012-10-17", "Statement": [{
-                "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage",
-                "Resource": arn, "Condition": {"ArnEquals": {"aws:SourceArn": rule}}}]})})
+        pattern = json.dumps({"source": sources})
+        rule = self._events.put_rule(Name=name, EventBusName=self._name, EventPattern=pattern)
+        policy = json.dumps(_delivery_policy(arn, rule["RuleArn"]))
+        self._sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
         self._events.put_targets(Rule=name, EventBusName=self._name, Targets=[{"Id": name, "Arn": arn}])
         return queue
 
@@ -55,3 +55,15 @@ class Bus:
             except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
                 # The emulator is down; tests crash it.
                 time.sleep(RETRY_SECONDS)
+
+
+def _delivery_policy(queue, rule):
+    """Returns the queue policy for a rule. A queue rejects messages from any rule missing in its policy."""
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue,
+        "Condition": {"ArnEquals": {"aws:SourceArn": rule}},
+    }
+    return {"Version": "2012-10-17", "Statement": [statement]}

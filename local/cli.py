@@ -30,8 +30,13 @@ from tools import ROOT, UserError, log
 def main(arguments):
     command, *rest = arguments or [""]
     commands = {
-        "run": run, "exec": execute, "shop": execute_with_shop, "token": token, "down": down,
-        "clean-state": clean_state}
+        "run": run,
+        "exec": execute,
+        "shop": execute_with_shop,
+        "token": token,
+        "down": down,
+        "clean-state": clean_state,
+    }
     if command not in commands:
         raise UserError(__doc__.strip())
     return commands[command](rest) or 0
@@ -43,8 +48,7 @@ def run(_):
     from ports import Ports
     from stack import Stack
 
-    ports = Ports.choose(
-        _port("ORDERS_PORT", 4566), _port("ORDERS_ISSUER_PORT", 4567), _port("ORDERS_SHOP_PORT", 4568))
+    ports = Ports.choose(_port("ORDERS_PORT", 4566), _port("ORDERS_ISSUER_PORT", 4567), _port("ORDERS_SHOP_PORT", 4568))
     with Stack(_folder(), ports, _stack_file()) as stack:
         welcome.put_sample_tickets(stack)
         print(welcome.text(stack), flush=True)

@@ -45,8 +45,13 @@ def deploy(sam, fingerprint, folder, ports):
         log("Deploying ...")
         with open(folder / "deploy.log", "wb") as log_file:
             processes.run(
-                _deploy_command(sam, ports), f"The deployment failed; see {log_file.name}", cwd=ROOT,
-                stdout=log_file, stderr=log_file, env={**_sam_environment(sam), **aws.environment(endpoint)})
+                _deploy_command(sam, ports),
+                f"The deployment failed; see {log_file.name}",
+                cwd=ROOT,
+                stdout=log_file,
+                stderr=log_file,
+                env={**_sam_environment(sam), **aws.environment(endpoint)},
+            )
         mark.write_text(wanted)
     return _outputs(cloudformation)
 
@@ -61,8 +66,13 @@ def _compile():
 def _package(sam):
     log("Packaging the functions ...")
     command = [
-        sam / "sam", "build", "--config-env", "local", "--parameter-overrides",
-        f"Architecture={ARCHITECTURE} JwtIssuer=http://localhost JwtAudience={AUDIENCE}"]
+        sam / "sam",
+        "build",
+        "--config-env",
+        "local",
+        "--parameter-overrides",
+        f"Architecture={ARCHITECTURE} JwtIssuer=http://localhost JwtAudience={AUDIENCE}",
+    ]
     environment = {**_sam_environment(sam), "SAM_BUILD_MODE": "debug", "CARGO_LAMBDA_COMPILER": "cargo"}
     processes.run(command, BUILD_FAILURE, cwd=ROOT, stdout=subprocess.DEVNULL, env=environment)
 
@@ -73,8 +83,15 @@ def _deploy_command(sam, ports):
         # CORS: the browser may call the API from the shop's page.
         parameters.append(f"CorsOrigins={ports.url('shop')},http://localhost:{ports.shop}")
     return [
-        sam / "sam", "deploy", "--config-env", "local", "--stack-name", STACK_NAME,
-        "--parameter-overrides", *parameters]
+        sam / "sam",
+        "deploy",
+        "--config-env",
+        "local",
+        "--stack-name",
+        STACK_NAME,
+        "--parameter-overrides",
+        *parameters,
+    ]
 
 
 def _outputs(cloudformation):

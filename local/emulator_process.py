@@ -36,8 +36,13 @@ class Emulator:
         with open(self.log, "ab") as log_file:
             # A separate session: Ctrl-C reaches only the stack, which then stops the emulator.
             self.process = subprocess.Popen(
-                [tools.emulator_python(), ROOT / "local/emulator/launch.py"], env=self._environment(),
-                stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file, start_new_session=True)
+                [tools.emulator_python(), ROOT / "local/emulator/launch.py"],
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=log_file,
+                start_new_session=True,
+            )
         processes.record(self.folder, "emulator", self.process.pid)
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while not _is_healthy(self.endpoint):
@@ -65,7 +70,8 @@ class Emulator:
             time.sleep(POLL_SECONDS)
         raise UserError(
             f"The emulator ended unexpectedly (status {process.wait()}); see {self.log}. "
-            "The data is kept; make run continues from there.")
+            "The data is kept; make run continues from there."
+        )
 
     def crash(self, *_):
         """Kills the emulator with all functions and starts it again. A signal handler."""
@@ -90,11 +96,17 @@ class Emulator:
     def _environment(self):
         return {
             **os.environ,
-            "GATEWAY_PORT": str(self.port), "BIND_HOST": ports.HOST, "MINISTACK_HOST": ports.HOST,
-            "SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0", "LOG_LEVEL": "INFO",
+            "GATEWAY_PORT": str(self.port),
+            "BIND_HOST": ports.HOST,
+            "MINISTACK_HOST": ports.HOST,
+            "SFTP_ENABLED": "0",
+            "IOT_MTLS_ENABLED": "0",
+            "LOG_LEVEL": "INFO",
             "TMPDIR": str(data_folder.subfolder(self.folder, "tmp")),
-            "PERSIST_STATE": "1", "STATE_DIR": str(self.folder / "emulator"),
-            "S3_PERSIST": "1", "S3_DATA_DIR": str(self.folder / "s3"),
+            "PERSIST_STATE": "1",
+            "STATE_DIR": str(self.folder / "emulator"),
+            "S3_PERSIST": "1",
+            "S3_DATA_DIR": str(self.folder / "s3"),
             # The functions inherit these.
             **aws.environment(self.endpoint),
         }

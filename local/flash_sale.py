@@ -40,8 +40,12 @@ def _order(api_url, ticket_id, token, start):
             # Also after a failure: the other buyers wait for this thread.
             start.wait()
         began = time.monotonic()
-        connection.request("POST", "/api/orders", json.dumps({"ticketId": ticket_id}), {
-            "Authorization": f"Bearer {token}", "Content-Type": "application/json"})
+        connection.request(
+            "POST",
+            "/api/orders",
+            json.dumps({"ticketId": ticket_id}),
+            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )
         response = connection.getresponse()
         body = json.loads(response.read())
         result = {"status": response.status, "ms": round((time.monotonic() - began) * 1000, 1)}

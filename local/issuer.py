@@ -45,8 +45,7 @@ class Issuer:
         """Returns a token with these claims, valid for a day."""
         now = int(time.time())
         valid_from = now - CLOCK_SKEW_SECONDS
-        standard = {
-            "iss": self.url, "aud": AUDIENCE, "iat": valid_from, "nbf": valid_from, "exp": now + TOKEN_SECONDS}
+        standard = {"iss": self.url, "aud": AUDIENCE, "iat": valid_from, "nbf": valid_from, "exp": now + TOKEN_SECONDS}
         return jwt.encode({**standard, **claims}, self._key, ALGORITHM, headers={"kid": KEY_ID})
 
     def token_for(self, buyer):
@@ -62,10 +61,10 @@ class Issuer:
         """Returns the published documents by path."""
         key = RSAAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
         return {
-            "/.well-known/openid-configuration": {
-                "issuer": self.url, "jwks_uri": f"{self.url}/.well-known/jwks.json"},
-            "/.well-known/jwks.json": {"keys": [
-                {"kty": "RSA", "use": "sig", "alg": ALGORITHM, "kid": KEY_ID, "n": key["n"], "e": key["e"]}]},
+            "/.well-known/openid-configuration": {"issuer": self.url, "jwks_uri": f"{self.url}/.well-known/jwks.json"},
+            "/.well-known/jwks.json": {
+                "keys": [{"kty": "RSA", "use": "sig", "alg": ALGORITHM, "kid": KEY_ID, "n": key["n"], "e": key["e"]}]
+            },
         }
 
     def serve(self, port):
@@ -95,6 +94,9 @@ def _load_or_create_key(path):
     if not path.exists():
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         path.touch(mode=0o600)
-        path.write_bytes(key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+        path.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
     return serialization.load_pem_private_key(path.read_bytes(), password=None)

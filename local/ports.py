@@ -53,4 +53,5 @@ def _check_free(port, setting):
         except OSError:
             raise UserError(
                 f"Port {port} is in use. To stop a stack left running: make down. "
-                f"To use another port: make run {setting}={port + 10}") from None
+                f"To use another port: make run {setting}={port + 10}"
+            ) from None

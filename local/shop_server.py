@@ -1,10 +1,10 @@
 """HTTP server of the demo shop. Serves the page in `shop/` and these endpoints:
 
-    GET  /config        address of the API, tokens of the sample buyers
-    GET  /events        tickets and events, as server-sent events
-    POST /tickets       {title, price}: puts a ticket on sale
-    POST /payments      {orderId}: pays an order
-    POST /flash-sales   {ticketId}: 100 buyers order one ticket at once; responds with a JSON line for each
+GET  /config        address of the API, tokens of the sample buyers
+GET  /events        tickets and events, as server-sent events
+POST /tickets       {title, price}: puts a ticket on sale
+POST /payments      {orderId}: pays an order
+POST /flash-sales   {ticketId}: 100 buyers order one ticket at once; responds with a JSON line for each
 """
 
 import functools
@@ -40,8 +40,9 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/config":
             self._respond(200, self.shop.config())
         elif self.path == "/events":
-            self._stream("text/event-stream", (
-                f"data: {update}\n\n" if update else ":\n\n" for update in self.shop.updates()))
+            self._stream(
+                "text/event-stream", (f"data: {update}\n\n" if update else ":\n\n" for update in self.shop.updates())
+            )
         else:
             self._send_file(self.path.partition("?")[0].removeprefix("/") or "index.html")
 
@@ -106,9 +107,13 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Cache-Control", "no-store")
         self.send_header("X-Content-Type-Options", "nosniff")
         # The page loads nothing from other hosts and sends nothing to them.
-        self.send_header("Content-Security-Policy", (
-            f"default-src 'self'; connect-src 'self' {self.shop.api_url}; "
-            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"))
+        self.send_header(
+            "Content-Security-Policy",
+            (
+                f"default-src 'self'; connect-src 'self' {self.shop.api_url}; "
+                "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+            ),
+        )
         self.end_headers()
 
     def log_message(self, *args):

@@ -64,8 +64,12 @@ class Stack:
     def describe(self):
         """Returns the description of the stack for tools."""
         return {
-            "apiUrl": self.endpoint, "shopUrl": self.ports.url("shop"), "endpointUrl": self.endpoint,
-            "region": aws.REGION, "stackName": deployment.STACK_NAME, "busName": self.outputs["EventBusName"],
+            "apiUrl": self.endpoint,
+            "shopUrl": self.ports.url("shop"),
+            "endpointUrl": self.endpoint,
+            "region": aws.REGION,
+            "stackName": deployment.STACK_NAME,
+            "busName": self.outputs["EventBusName"],
             "stateFolder": str(self.folder.resolve()),
             "tokens": {name: self.issuer.token(sub=name) for name in SAMPLE_BUYERS},
             "outputs": self.outputs,

@@ -23,8 +23,13 @@ class CommandLine(unittest.TestCase):
         """Runs a command. Returns the exit status and the only line on standard error."""
         paths = {"ORDERS_STATE": str(self.data), "ORDERS_STACK_FILE": str(self.folder / "stack.json")}
         done = subprocess.run(
-            [sys.executable, HERE / "cli.py", command], env={**os.environ, **paths, **settings},
-            check=False, capture_output=True, text=True, timeout=60)
+            [sys.executable, HERE / "cli.py", command],
+            env={**os.environ, **paths, **settings},
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
         return done.returncode, done.stderr.strip()
 

@@ -47,8 +47,8 @@ class PidFiles(unittest.TestCase):
 class ProcessGroups(unittest.TestCase):
     def test_interrupted_run_stops_all_descendants(self):
         with subprocess.Popen(
-                [sys.executable, "-c", INTERRUPTED_RUN], cwd=HERE, text=True,
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+            [sys.executable, "-c", INTERRUPTED_RUN], cwd=HERE, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as program:
             descendant = int(program.stdout.readline())
             program.terminate()
             self.assertIn("Stopped sh -c.", program.stderr.read())

@@ -17,14 +17,28 @@ ORDER, OTHER = "order-1", "order-2"
 
 
 def ticket_event(version, title="Concert", id="concert-1"):
-    return {"source": "tickets", "detail-type": "TicketCreated", "id": f"ticket-{version}",
-            "detail": {"id": id, "title": title, "price": 25.5, "version": version}}
+    return {
+        "source": "tickets",
+        "detail-type": "TicketCreated",
+        "id": f"ticket-{version}",
+        "detail": {"id": id, "title": title, "price": 25.5, "version": version},
+    }
 
 
 def order_event(detail_type, version, order=ORDER, until="2026-11-23T09:25:36.093Z", ticket="concert-1"):
-    return {"source": "orders", "detail-type": detail_type, "id": f"{order}:{version}", "detail": {
-        "id": order, "version": version, "userId": f"buyer of {order}", "expiresAt": until,
-        "ticket": {"id": ticket, "price": 25.5}, "metadata": {"occurredAt": "2026-11-23T09:25:06.093Z"}}}
+    return {
+        "source": "orders",
+        "detail-type": detail_type,
+        "id": f"{order}:{version}",
+        "detail": {
+            "id": order,
+            "version": version,
+            "userId": f"buyer of {order}",
+            "expiresAt": until,
+            "ticket": {"id": ticket, "price": 25.5},
+            "metadata": {"occurredAt": "2026-11-23T09:25:06.093Z"},
+        },
+    }
 
 
 CREATED = order_event("OrderCreated", 0)

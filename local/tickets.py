@@ -46,8 +46,11 @@ class Tickets:
             # The events of an earlier order on this ticket may arrive later; its hold ends earlier.
             if not lock or (lock["until"] and lock["until"] < detail["expiresAt"]):
                 ticket["lock"] = {
-                    "order": order, "buyer": detail["userId"],
-                    "since": detail["metadata"]["occurredAt"], "until": detail["expiresAt"]}
+                    "order": order,
+                    "buyer": detail["userId"],
+                    "since": detail["metadata"]["occurredAt"],
+                    "until": detail["expiresAt"],
+                }
         elif detail_type == "OrderPaid":
             ticket["lock"] = {"order": order, "buyer": detail["userId"], "until": None}
         elif detail_type in ("OrderCancelled", "OrderExpired") and lock and lock["order"] == order:

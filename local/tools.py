@@ -1,6 +1,6 @@
 """Installs pinned tools into `.tools/` of the checkout. Runs on a bare Python.
 
-    tools.py TOOL [ARGUMENT...]   installs the tool if missing or outdated, then runs it
+tools.py TOOL [ARGUMENT...]   installs the tool if missing or outdated, then runs it
 """
 
 import fcntl
@@ -117,8 +117,15 @@ def _unpacked(*packages):
         for folder in ("lists/partial", "cache/archives/partial", "root"):
             (home / folder).mkdir(parents=True)
         apt = [
-            "apt-get", "-qq", "-o", "Debug::NoLocking=1", "-o", f"Dir::State::Lists={home}/lists",
-            "-o", f"Dir::Cache={home}/cache"]
+            "apt-get",
+            "-qq",
+            "-o",
+            "Debug::NoLocking=1",
+            "-o",
+            f"Dir::State::Lists={home}/lists",
+            "-o",
+            f"Dir::Cache={home}/cache",
+        ]
         run([*apt, "update"], failure)
         download = [*apt, "--yes", "--download-only", "--no-install-recommends", "install", *packages]
         run(download, failure, stdout=subprocess.DEVNULL)
@@ -135,10 +142,24 @@ def cargo_tool(name):
 
     def build(home):
         log(f"Building {name} (once, about a minute) ...")
-        run([
-            "cargo", "install", name, "--version", version, "--locked", "--profile", "dev",
-            "--root", home, "--target-dir", home / "target", "--quiet",
-        ], f"The build of {name} failed; see the lines above.")
+        run(
+            [
+                "cargo",
+                "install",
+                name,
+                "--version",
+                version,
+                "--locked",
+                "--profile",
+                "dev",
+                "--root",
+                home,
+                "--target-dir",
+                home / "target",
+                "--quiet",
+            ],
+            f"The build of {name} failed; see the lines above.",
+        )
         shutil.rmtree(home / "target")
 
     return installed(name, version, build) / "bin" / name
@@ -152,14 +173,28 @@ def run(command, failure, **kwargs):
 
 def _venv(name, requirements):
     """Returns the `bin` folder of a virtual environment, rebuilt if the requirements have changed."""
+
     def install(home):
         log(f"Installing {name} into .tools (once, about half a minute) ...")
         run([sys.executable, "-m", "venv", home], "The creation of a virtual environment in .tools failed.")
-        run([
-            home / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-            "--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", requirements,
-        ], f"The installation of {name} failed; see the lines above.",
-            env={**os.environ, "PIP_ROOT_USER_ACTION": "ignore"})
+        run(
+            [
+                home / "bin/python",
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--require-hashes",
+                "--no-deps",
+                "--only-binary",
+                ":all:",
+                "--requirement",
+                requirements,
+            ],
+            f"The installation of {name} failed; see the lines above.",
+            env={**os.environ, "PIP_ROOT_USER_ACTION": "ignore"},
+        )
 
     wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
     return installed(name, wanted, install) / "bin"
@@ -185,11 +220,16 @@ def installed(name, wanted, install):
 def main(name, *arguments):
     programs = {
         **{tool: functools.partial(cargo_tool, tool) for tool in CARGO_TOOLS},
-        "bench-python": bench_python, "checkov": checkov, "contracts-python": contracts_python,
-        "emulator-python": emulator_python, "shop-python": shop_python,
-        "sam": lambda: sam_bin() / "sam", "sam-python": lambda: sam_bin() / "python",
+        "bench-python": bench_python,
+        "checkov": checkov,
+        "contracts-python": contracts_python,
+        "emulator-python": emulator_python,
+        "shop-python": shop_python,
+        "sam": lambda: sam_bin() / "sam",
+        "sam-python": lambda: sam_bin() / "python",
         "cfn-lint": lambda: sam_bin() / "cfn-lint",
-        "deno": lambda: format_bin() / "deno", "ruff": lambda: format_bin() / "ruff",
+        "deno": lambda: format_bin() / "deno",
+        "ruff": lambda: format_bin() / "ruff",
     }
     check_machine()
     run([programs[name](), *arguments], f"{name} failed.")

@@ -38,7 +38,8 @@ Alice orders a ticket; the hold lasts 30 seconds. Bob gets 409 with a Retry-Afte
 Alice lists her orders, reads the newest, and cancels it:
 
 curl -i $API/api/orders -H "Authorization: Bearer $ALICE"
-ORDER=$(curl -s "$API/api/orders?sort=-createdAt&limit=1" -H "Authorization: Bearer $ALICE" | sed 's/.*"id":"\\([^"]*\\)","userId".*/\\1/')
+ORDER=$(curl -s "$API/api/orders?sort=-createdAt&limit=1" -H "Authorization: Bearer $ALICE" \
+| sed 's/.*"id":"\\([^"]*\\)","userId".*/\\1/')
 curl -i $API/api/orders/$ORDER -H "Authorization: Bearer $ALICE"
 curl -i -X DELETE $API/api/orders/$ORDER -H "Authorization: Bearer $ALICE"
 
@@ -69,10 +70,18 @@ def text(stack):
     """Returns the addresses, the tokens, and commands to try."""
     order = shlex.quote(json.dumps({"ticketId": SAMPLE_TICKETS[0]["id"]}))
     entry = {
-        "EventBusName": stack.outputs["EventBusName"], "Source": "tickets", "DetailType": "TicketCreated",
-        "Detail": json.dumps(NEW_TICKET)}
+        "EventBusName": stack.outputs["EventBusName"],
+        "Source": "tickets",
+        "DetailType": "TicketCreated",
+        "Detail": json.dumps(NEW_TICKET),
+    }
     return TEXT.format(
-        shop=stack.ports.url("shop"), api=stack.endpoint, region=aws.REGION, key=aws.ACCESS_KEY,
-        alice=stack.issuer.token(sub="alice"), bob=stack.issuer.token(sub="bob"),
+        shop=stack.ports.url("shop"),
+        api=stack.endpoint,
+        region=aws.REGION,
+        key=aws.ACCESS_KEY,
+        alice=stack.issuer.token(sub="alice"),
+        bob=stack.issuer.token(sub="bob"),
         post=f"curl -i $API/api/orders -H 'Content-Type: application/json' -d {order}",
-        put_events=shlex.quote(json.dumps({"Entries": [entry]})))
+        put_events=shlex.quote(json.dumps({"Entries": [entry]})),
+    )

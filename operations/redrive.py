@@ -39,7 +39,8 @@ class DeadLetterQueues:
         settings = {"region_name": description["region"]}
         if description["endpointUrl"]:
             settings.update(
-                endpoint_url=description["endpointUrl"], aws_access_key_id="test", aws_secret_access_key="test")
+                endpoint_url=description["endpointUrl"], aws_access_key_id="test", aws_secret_access_key="test"
+            )
         self.sqs = boto3.client("sqs", **settings)
         self.functions = boto3.client("lambda", **settings)
         self.streams = boto3.client("dynamodbstreams", **settings)
@@ -73,7 +74,8 @@ class DeadLetterQueues:
                 self.sqs.delete_message(QueueUrl=self._url(name), ReceiptHandle=message["ReceiptHandle"])
         for message in kept:
             self.sqs.change_message_visibility(
-                QueueUrl=self._url(name), ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0)
+                QueueUrl=self._url(name), ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+            )
         print(f"{name}: {len(delivered) - rejected} moved back, {len(kept)} kept")
 
     def _messages(self, name):
@@ -81,8 +83,8 @@ class DeadLetterQueues:
         seen, empty = set(), 0
         while empty < EMPTY_RECEIVES:
             messages = [
-                message for message in self._receive(name, 10, VISIBILITY_SECONDS)
-                if message["MessageId"] not in seen]
+                message for message in self._receive(name, 10, VISIBILITY_SECONDS) if message["MessageId"] not in seen
+            ]
             seen |= {message["MessageId"] for message in messages}
             empty = 0 if messages else empty + 1
             yield from messages
@@ -107,7 +109,8 @@ class DeadLetterQueues:
     def _relay(self, record):
         """Invokes the relay with a record. Returns whether it succeeded."""
         response = self.functions.invoke(
-            FunctionName=self.outputs[f"{RELAY}FunctionName"], Payload=json.dumps({"Records": [record]}))
+            FunctionName=self.outputs[f"{RELAY}FunctionName"], Payload=json.dumps({"Records": [record]})
+        )
         result = json.loads(response["Payload"].read() or b"null")
         return "FunctionError" not in response and not result["batchItemFailures"]
 
@@ -122,8 +125,11 @@ class DeadLetterQueues:
     def _records(self, batch):
         last = int(batch["endSequenceNumber"])
         iterator = self.streams.get_shard_iterator(
-            StreamArn=batch["streamArn"], ShardId=batch["shardId"], ShardIteratorType="AT_SEQUENCE_NUMBER",
-            SequenceNumber=batch["startSequenceNumber"])["ShardIterator"]
+            StreamArn=batch["streamArn"],
+            ShardId=batch["shardId"],
+            ShardIteratorType="AT_SEQUENCE_NUMBER",
+            SequenceNumber=batch["startSequenceNumber"],
+        )["ShardIterator"]
         while iterator:
             page = self.streams.get_records(ShardIterator=iterator)
             for record in page["Records"]:
@@ -145,8 +151,12 @@ class DeadLetterQueues:
 
     def _receive(self, name, count, visibility_seconds):
         return self.sqs.receive_message(
-            QueueUrl=self._url(name), MaxNumberOfMessages=count, VisibilityTimeout=visibility_seconds,
-            WaitTimeSeconds=1, MessageSystemAttributeNames=["SentTimestamp"]).get("Messages", [])
+            QueueUrl=self._url(name),
+            MaxNumberOfMessages=count,
+            VisibilityTimeout=visibility_seconds,
+            WaitTimeSeconds=1,
+            MessageSystemAttributeNames=["SentTimestamp"],
+        ).get("Messages", [])
 
 
 def _parse(body):

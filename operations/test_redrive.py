@@ -24,9 +24,15 @@ class FakeSqs:
 
     def put(self, url, body, sent=None):
         id = str(next(self.ids))
-        self.messages.setdefault(url, []).append({
-            "MessageId": id, "ReceiptHandle": id, "Body": body, "hidden": False,
-            "Attributes": {"SentTimestamp": str(int((sent or time.time() + 1) * 1000))}})
+        self.messages.setdefault(url, []).append(
+            {
+                "MessageId": id,
+                "ReceiptHandle": id,
+                "Body": body,
+                "hidden": False,
+                "Attributes": {"SentTimestamp": str(int((sent or time.time() + 1) * 1000))},
+            }
+        )
 
     def bodies(self, url):
         return [message["Body"] for message in self.messages.get(url, [])]
@@ -45,7 +51,8 @@ class FakeSqs:
 
     def delete_message(self, QueueUrl, ReceiptHandle):
         self.messages[QueueUrl] = [
-            message for message in self.messages[QueueUrl] if message["ReceiptHandle"] != ReceiptHandle]
+            message for message in self.messages[QueueUrl] if message["ReceiptHandle"] != ReceiptHandle
+        ]
 
     def change_message_visibility(self, QueueUrl, ReceiptHandle, VisibilityTimeout):
         for message in self.messages[QueueUrl]:
@@ -95,8 +102,14 @@ class FakeStreams:
 
     def record(self, number):
         at = datetime.datetime.fromtimestamp(1_700_000_000, datetime.UTC)
-        return {"eventName": "INSERT", "dynamodb": {
-            "ApproximateCreationDateTime": at, "SequenceNumber": str(number), "NewImage": {"data": {"B": b"\x00\x01"}}}}
+        return {
+            "eventName": "INSERT",
+            "dynamodb": {
+                "ApproximateCreationDateTime": at,
+                "SequenceNumber": str(number),
+                "NewImage": {"data": {"B": b"\x00\x01"}},
+            },
+        }
 
 
 class Redrive(unittest.TestCase):
@@ -141,19 +154,34 @@ class Redrive(unittest.TestCase):
         printed, left = self.redrive("OrderRelay", self.pointer(3, 7))
         self.assertEqual((printed, left), (["OrderRelay: 5 moved back, 0 kept"], []))
         self.assertEqual([record["dynamodb"]["SequenceNumber"] for record in self.relay.accepted], list("34567"))
-        self.assertEqual(self.relay.accepted[0], {
-            "eventName": "INSERT", "eventSourceARN": STREAM, "dynamodb": {
-                "ApproximateCreationDateTime": 1_700_000_000, "SequenceNumber": "3",
-                "NewImage": {"data": {"B": base64.b64encode(b"\x00\x01").decode()}}}})
+        self.assertEqual(
+            self.relay.accepted[0],
+            {
+                "eventName": "INSERT",
+                "eventSourceARN": STREAM,
+                "dynamodb": {
+                    "ApproximateCreationDateTime": 1_700_000_000,
+                    "SequenceNumber": "3",
+                    "NewImage": {"data": {"B": base64.b64encode(b"\x00\x01").decode()}},
+                },
+            },
+        )
 
     def test_message_is_kept_if_the_stream_has_dropped_its_records(self):
         printed, left = self.redrive("OrderRelay", self.pointer(0, 1))
         self.assertEqual((printed[-1], left), ("OrderRelay: 0 moved back, 1 kept", [self.pointer(0, 1)]))
 
     def pointer(self, first, last):
-        return json.dumps({"DDBStreamBatchInfo": {
-            "streamArn": STREAM, "shardId": "shard",
-            "startSequenceNumber": str(first), "endSequenceNumber": str(last)}})
+        return json.dumps(
+            {
+                "DDBStreamBatchInfo": {
+                    "streamArn": STREAM,
+                    "shardId": "shard",
+                    "startSequenceNumber": str(first),
+                    "endSequenceNumber": str(last),
+                }
+            }
+        )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Test support: an emulator on a free port, with or without one of the fixes."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -26,15 +27,28 @@ class Emulator:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {
-            **os.environ, "GATEWAY_PORT": str(self.port), "BIND_HOST": "127.0.0.1", "MINISTACK_HOST": "127.0.0.1",
-            "SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0", "PERSIST_STATE": "1", "STATE_DIR": f"{folder}/state",
-            "TMPDIR": folder, "EMULATOR_WITHOUT_FIX": without, **settings,
+            **os.environ,
+            "GATEWAY_PORT": str(self.port),
+            "BIND_HOST": "127.0.0.1",
+            "MINISTACK_HOST": "127.0.0.1",
+            "SFTP_ENABLED": "0",
+            "IOT_MTLS_ENABLED": "0",
+            "PERSIST_STATE": "1",
+            "STATE_DIR": f"{folder}/state",
+            "TMPDIR": folder,
+            "EMULATOR_WITHOUT_FIX": without,
+            **settings,
         }
 
     def __enter__(self):
         self.process = subprocess.Popen(
-            [sys.executable, HERE / "launch.py"], env=self.environment, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            [sys.executable, HERE / "launch.py"],
+            env=self.environment,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         eventually(lambda: self.get("/_ministack/health")[0] == 200)
         return self
 
@@ -43,16 +57,20 @@ class Emulator:
 
     def crash(self):
         """Kills the emulator and all functions."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
 
     def client(self, service, key="test", secret="test", token=None):
         return boto3.client(
-            service, endpoint_url=self.url, region_name="us-east-1", aws_access_key_id=key,
-            aws_secret_access_key=secret, aws_session_token=token, config=Config(retries={"total_max_attempts": 1}))
+            service,
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
+            aws_session_token=token,
+            config=Config(retries={"total_max_attempts": 1}),
+        )
 
     def get(self, path, authorization=""):
         """Returns the status and the body of a response."""
@@ -89,7 +107,9 @@ class EmulatorTest(unittest.TestCase):
 def create_table(dynamodb, name):
     """Creates a table with a stream. Returns the ARN of the stream."""
     return dynamodb.create_table(
-        TableName=name, BillingMode="PAY_PER_REQUEST", KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "N"}],
         StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
     )["TableDescription"]["LatestStreamArn"]
@@ -108,8 +128,9 @@ def message_count(sqs, url):
 def message_bodies(sqs, url):
     """Returns the messages of a queue without removing them."""
     seen = {}
-    while messages := sqs.receive_message(
-            QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=60).get("Messages", []):
+    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=60).get(
+        "Messages", []
+    ):
         seen.update({message["ReceiptHandle"]: message["Body"] for message in messages})
     for handle in seen:
         sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=0)

@@ -46,16 +46,23 @@ def _authorizer(api, name, scheme):
     source = authorizer["identitySource"]
     jwt = authorizer["jwtConfiguration"]
     return _resource(
-        "Authorizer", api, AuthorizerType="JWT", Name=name,
+        "Authorizer",
+        api,
+        AuthorizerType="JWT",
+        Name=name,
         IdentitySource=source if isinstance(source, list) else [source],
-        JwtConfiguration={"Issuer": jwt["issuer"], "Audience": jwt["audience"]})
+        JwtConfiguration={"Issuer": jwt["issuer"], "Audience": jwt["audience"]},
+    )
 
 
 def _integration(api, integration):
     return _resource(
-        "Integration", api, IntegrationType="AWS_PROXY",
+        "Integration",
+        api,
+        IntegrationType="AWS_PROXY",
         IntegrationUri=_function_arn(integration["uri"]),
-        PayloadFormatVersion=integration["payloadFormatVersion"])
+        PayloadFormatVersion=integration["payloadFormatVersion"],
+    )
 
 
 def _route(api, route, path, method, operation, schemes):

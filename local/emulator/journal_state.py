@@ -150,7 +150,9 @@ class State:
             self._messages[key] = {message["id"]: _changeable(message) for message in queue["messages"]}
         states["sqs"] = {"queues": _scoped(queues)}
         for name, entries, kind in (
-                ("scheduler", "schedules", "schedule"), ("lambda", "dynamodb_stream_positions", "position")):
+            ("scheduler", "schedules", "schedule"),
+            ("lambda", "dynamodb_stream_positions", "position"),
+        ):
             states.setdefault(name, {})[entries] = _scoped(rows.get(kind, {}))
         dict.update(self._entries["token"], rows.get("token", {}))
         tables = states["dynamodb"]["tables"]._data if "dynamodb" in states else {}

@@ -9,6 +9,7 @@ LOCK = threading.RLock()
 
 def locked(function):
     """Runs the function under `LOCK`."""
+
     @functools.wraps(function)
     def run(*args, **kwargs):
         with LOCK:

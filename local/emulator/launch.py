@@ -10,9 +10,20 @@ import os
 from ministack import app
 
 FIXES = (
-    "http_api_routes", "api_at_root", "stream_mapping", "schedules_on_time", "bad_tokens", "journal", "tcp_nodelay",
-    "concurrency_limits", "put_events_faults", "deployments", "sam_parameters", "secure_transport",
-    "schedule_permissions", "batch_permissions",
+    "http_api_routes",
+    "api_at_root",
+    "stream_mapping",
+    "schedules_on_time",
+    "bad_tokens",
+    "journal",
+    "tcp_nodelay",
+    "concurrency_limits",
+    "put_events_faults",
+    "deployments",
+    "sam_parameters",
+    "secure_transport",
+    "schedule_permissions",
+    "batch_permissions",
 )
 
 

@@ -37,7 +37,10 @@ def deploy(emulator, template=TEMPLATE):
     """Deploys the template. Returns the id of the API."""
     cloudformation = emulator.client("cloudformation")
     cloudformation.create_stack(
-        StackName="test", TemplateBody=template, Capabilities=["CAPABILITY_IAM"],
-        Parameters=[{"ParameterKey": "Origins", "ParameterValue": "https://shop.example"}])
+        StackName="test",
+        TemplateBody=template,
+        Capabilities=["CAPABILITY_IAM"],
+        Parameters=[{"ParameterKey": "Origins", "ParameterValue": "https://shop.example"}],
+    )
     cloudformation.get_waiter("stack_create_complete").wait(StackName="test", WaiterConfig={"Delay": 1})
     return emulator.client("apigatewayv2").get_apis()["Items"][0]["ApiId"]

@@ -68,8 +68,14 @@ def _may(principal, action, resource, context=None):
     if name == "root":
         return True
     request = iam_evaluator.EvalContext(
-        principal_arn=principal, principal_type="AssumedRole", principal_account=account, action=action,
-        resource_arn=resource, region="", service_context=context or {})
+        principal_arn=principal,
+        principal_type="AssumedRole",
+        principal_account=account,
+        action=action,
+        resource_arn=resource,
+        region="",
+        service_context=context or {},
+    )
     # The name is role/NAME or assumed-role/NAME/SESSION.
     policies = iam_evaluator._gather_role_policies(name.split("/")[1], account)
     return iam_evaluator.evaluate(request, policies).decision == "Allow"

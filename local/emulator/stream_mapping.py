@@ -47,8 +47,7 @@ class Mapping:
             return False
         if lambda_svc._esm_backoff_until.get(settings["UUID"], 0) > time.time():
             return False
-        function, _ = lambda_svc._get_func_record_for_qualifier(
-            settings["FunctionName"], settings.get("Qualifier"))
+        function, _ = lambda_svc._get_func_record_for_qualifier(settings["FunctionName"], settings.get("Qualifier"))
         table = settings["EventSourceArn"].split("/")[1]
         if function is None or table not in dynamodb._tables:
             return False
@@ -84,7 +83,8 @@ class Mapping:
             self.max_records, self.retries = (len(rest) + 1) // 2, 0
         elif reason := self._exhausted(settings, rest):
             lambda_svc._send_ddb_stream_failure_record(
-                settings, function, rest, settings["EventSourceArn"], result, reason)
+                settings, function, rest, settings["EventSourceArn"], result, reason
+            )
             self._move_to(settings, position + len(batch))
             self.max_records = None
             return

@@ -53,9 +53,9 @@ class Deployments(EmulatorTest):
             self.assertEqual(emulator.get("/api/hello"), (200, "changed"))
 
     def test_template_with_canary_is_rejected_without_the_fix(self):
-        with Emulator(self.folder(), "deployments") as emulator:
-            with self.assertRaisesRegex(ClientError, "AWS::CodeDeploy"):
-                deploy(emulator, self.template)
+        rejected = self.assertRaisesRegex(ClientError, "AWS::CodeDeploy")
+        with Emulator(self.folder(), "deployments") as emulator, rejected:
+            deploy(emulator, self.template)
 
 
 def change_code(functions, result):

@@ -53,8 +53,9 @@ class Gauge:
 
 
 def functions_are_limited(with_fix):
-    import concurrency_limits
     from ministack.services import lambda_svc
+
+    import concurrency_limits
 
     gauge = Gauge()
 
@@ -66,8 +67,10 @@ def functions_are_limited(with_fix):
     if with_fix:
         concurrency_limits.apply()
     config = {"FunctionArn": "test"}
-    calls = [threading.Thread(target=lambda: lambda_svc._execute_function_dispatch({}, config))
-             for _ in range(concurrency_limits.MAX_CONCURRENT * FACTOR)]
+    calls = [
+        threading.Thread(target=lambda: lambda_svc._execute_function_dispatch({}, config))
+        for _ in range(concurrency_limits.MAX_CONCURRENT * FACTOR)
+    ]
     for call in calls:
         call.start()
     for call in calls:
@@ -76,8 +79,9 @@ def functions_are_limited(with_fix):
 
 
 def requests_are_limited(with_fix):
-    import concurrency_limits
     from ministack import app
+
+    import concurrency_limits
 
     gauge = Gauge()
 
@@ -120,6 +124,7 @@ if __name__ == "__main__":
         _, _, probe, *fix = sys.argv
         if fix == ["tcp_nodelay"]:
             import tcp_nodelay
+
             tcp_nodelay.apply()
         print(json.dumps(globals()[probe](bool(fix))))
     else:

@@ -59,7 +59,8 @@ class AcknowledgedWrites(EmulatorTest):
                 message = sqs.receive_message(QueueUrl=queue, VisibilityTimeout=0)["Messages"][0]
                 item = {"id": {"N": message["Body"]}}
                 dynamodb.transact_write_items(
-                    TransactItems=[{"Put": {"TableName": name, "Item": item}} for name in TABLES])
+                    TransactItems=[{"Put": {"TableName": name, "Item": item}} for name in TABLES]
+                )
                 self.moved.add(int(message["Body"]))
                 sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
         except BotoCoreError:
@@ -88,7 +89,8 @@ class DeploymentCrash(EmulatorTest):
             with self.subTest(crash=crash):
                 with Emulator(folder) as emulator:
                     emulator.client("cloudformation").create_stack(
-                        StackName="test", TemplateBody=self.template, Capabilities=["CAPABILITY_IAM"])
+                        StackName="test", TemplateBody=self.template, Capabilities=["CAPABILITY_IAM"]
+                    )
                     time.sleep(seconds * crash / CRASHES)
                     emulator.crash()
                 with Emulator(folder) as emulator:
@@ -103,7 +105,8 @@ class DeploymentCrash(EmulatorTest):
         for _ in range(2):
             with Emulator(folder) as emulator:
                 emulator.client("cloudformation").create_change_set(
-                    StackName="test", ChangeSetName="first", ChangeSetType="CREATE", TemplateBody=TEMPLATE)
+                    StackName="test", ChangeSetName="first", ChangeSetType="CREATE", TemplateBody=TEMPLATE
+                )
                 emulator.crash()
 
 
@@ -122,6 +125,7 @@ class StreamCrash(EmulatorTest):
 class JournalFormat(unittest.TestCase):
     def test_truncated_file_yields_complete_changes_only(self):
         from journal_file import JournalFile
+
         path = Path(self.enterContext(tempfile.TemporaryDirectory())) / "journal"
         writer = JournalFile(path)
         writer.compact(bool)

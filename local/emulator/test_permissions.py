@@ -12,15 +12,19 @@ QUEUES = f"arn:aws:sqs:us-east-1:{ACCOUNT}:"
 SENDER = f"arn:aws:iam::{ACCOUNT}:role/sender"
 POLICY = '{"Version": "2012-10-17", "Statement": [{ %s }]}'
 TRUST = POLICY % (
-    f'"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {{"AWS": "arn:aws:iam::{ACCOUNT}:root"}}')
+    f'"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {{"AWS": "arn:aws:iam::{ACCOUNT}:root"}}'
+)
 DENY_PLAIN_HTTP = POLICY % (
     '"Effect": "Deny", "Principal": "*", "Action": "sqs:*", "Resource": "*",'
-    '"Condition": {"Bool": {"aws:SecureTransport": "false"}}')
+    '"Condition": {"Bool": {"aws:SecureTransport": "false"}}'
+)
 CREATE_SCHEDULE = (
-    '"Effect": "Allow", "Action": "scheduler:CreateSchedule", "Resource": "arn:aws:scheduler:*:schedule/%s/*"')
+    '"Effect": "Allow", "Action": "scheduler:CreateSchedule", "Resource": "arn:aws:scheduler:*:schedule/%s/*"'
+)
 PASS_ROLE = (
     f'"Effect": "Allow", "Action": "iam:PassRole", "Resource": "{SENDER}",'
-    '"Condition": {"StringEquals": {"iam:PassedToService": "%s.amazonaws.com"}}')
+    '"Condition": {"StringEquals": {"iam:PassedToService": "%s.amazonaws.com"}}'
+)
 
 
 class Queues(EmulatorTest):
@@ -47,12 +51,16 @@ class Queues(EmulatorTest):
 
 class SchedulePermissions(EmulatorTest):
     def test_creation_needs_permission_for_the_group_and_the_role(self):
-        callers = [f"{CREATE_SCHEDULE % group} }}, {{ {PASS_ROLE % service}" for group, service in (
-            ("test", "scheduler"), ("test", "lambda"), ("default", "scheduler"))]
+        callers = [
+            f"{CREATE_SCHEDULE % group} }}, {{ {PASS_ROLE % service}"
+            for group, service in (("test", "scheduler"), ("test", "lambda"), ("default", "scheduler"))
+        ]
 
         def probe(emulator):
-            return [may_create_schedule(emulator, f"caller-{number}", permissions)
-                    for number, permissions in enumerate(callers)]
+            return [
+                may_create_schedule(emulator, f"caller-{number}", permissions)
+                for number, permissions in enumerate(callers)
+            ]
 
         self.check(probe, {"": [True, False, False], "schedule_permissions": [False, False, True]}, AUTH="true")
 
@@ -71,7 +79,9 @@ class SchedulePermissions(EmulatorTest):
             with self.subTest(permissions=permissions):
                 self.check(
                     lambda emulator: delivered_counts(emulator, permissions),
-                    {"": counts, "schedule_permissions": (1, 0)}, AUTH="true")
+                    {"": counts, "schedule_permissions": (1, 0)},
+                    AUTH="true",
+                )
 
 
 class ScheduleTimes(EmulatorTest):
@@ -97,13 +107,16 @@ def delays(emulator):
     now, found = int(time.time()), []
     for due in range(now + 2, now + 12):
         scheduler.create_schedule(
-            Name=str(due), ScheduleExpression=f"at({time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(due))})",
-            FlexibleTimeWindow={"Mode": "OFF"}, ActionAfterCompletion="DELETE", Target={
-                "Arn": f"{QUEUES}due", "Input": str(due), "RoleArn": SENDER})
+            Name=str(due),
+            ScheduleExpression=f"at({time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(due))})",
+            FlexibleTimeWindow={"Mode": "OFF"},
+            ActionAfterCompletion="DELETE",
+            Target={"Arn": f"{QUEUES}due", "Input": str(due), "RoleArn": SENDER},
+        )
     while len(found) < 10:
         for message in sqs.receive_message(
-                QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=20,
-                AttributeNames=["SentTimestamp"])["Messages"]:
+            QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=20, AttributeNames=["SentTimestamp"]
+        )["Messages"]:
             found.append(int(message["Attributes"]["SentTimestamp"]) / 1000 - int(message["Body"]))
     return found
 
@@ -123,9 +136,13 @@ def delivered_counts(emulator, permissions):
 def create_due_schedule(scheduler, name):
     """Creates a schedule with a time in the past."""
     scheduler.create_schedule(
-        GroupName="test", Name=name, ScheduleExpression="at(2026-01-01T00:00:00)", ActionAfterCompletion="DELETE",
-        FlexibleTimeWindow={"Mode": "OFF"}, Target={
-            "Arn": f"{QUEUES}due", "RoleArn": SENDER, "Input": "now", "DeadLetterConfig": {"Arn": f"{QUEUES}dead"}})
+        GroupName="test",
+        Name=name,
+        ScheduleExpression="at(2026-01-01T00:00:00)",
+        ActionAfterCompletion="DELETE",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target={"Arn": f"{QUEUES}due", "RoleArn": SENDER, "Input": "now", "DeadLetterConfig": {"Arn": f"{QUEUES}dead"}},
+    )
 
 
 def assume_role(emulator, role, permissions, service="scheduler"):

@@ -8,7 +8,15 @@ import unittest
 import zipfile
 
 from emulator_testing import (
-    ACCOUNT, Emulator, EmulatorTest, create_table, eventually, message_bodies, message_count, put_items)
+    ACCOUNT,
+    Emulator,
+    EmulatorTest,
+    create_table,
+    eventually,
+    message_bodies,
+    message_count,
+    put_items,
+)
 
 CRASHES = 6
 # Sends each record's key to a queue, and reports the record with key 3 as failed.
@@ -73,13 +81,22 @@ def create_relay(emulator, numbers):
     stream = create_table(emulator.client("dynamodb"), "rows")
     functions = emulator.client("lambda")
     functions.create_function(
-        FunctionName="relay", Runtime="python3.12", Handler="index.handler", Role=f"arn:aws:iam::{ACCOUNT}:role/r",
-        Code={"ZipFile": archive.getvalue()})
+        FunctionName="relay",
+        Runtime="python3.12",
+        Handler="index.handler",
+        Role=f"arn:aws:iam::{ACCOUNT}:role/r",
+        Code={"ZipFile": archive.getvalue()},
+    )
     put_items(emulator.client("dynamodb"), "rows", numbers)
     functions.create_event_source_mapping(
-        FunctionName="relay", EventSourceArn=stream, StartingPosition="TRIM_HORIZON", BatchSize=5,
-        FunctionResponseTypes=["ReportBatchItemFailures"], MaximumRetryAttempts=1,
-        DestinationConfig={"OnFailure": {"Destination": f"arn:aws:sqs:us-east-1:{ACCOUNT}:failed"}})
+        FunctionName="relay",
+        EventSourceArn=stream,
+        StartingPosition="TRIM_HORIZON",
+        BatchSize=5,
+        FunctionResponseTypes=["ReportBatchItemFailures"],
+        MaximumRetryAttempts=1,
+        DestinationConfig={"OnFailure": {"Destination": f"arn:aws:sqs:us-east-1:{ACCOUNT}:failed"}},
+    )
     return sqs, handled, failed
 
 

@@ -33,7 +33,7 @@ export class Api {
 
   /** Orders a ticket. All attempts share one idempotency key, so they create at most one order. */
   async order(ticketId, key = crypto.randomUUID()) {
-    for (let attempt = 1; ; attempt += 1) {
+    for (let attempt = 1;; attempt += 1) {
       const response = await this.#send("POST", "/api/orders", { ticketId }, { "Idempotency-Key": key });
       if (response.status !== 503 || attempt === MAX_ATTEMPTS) return response;
       await new Promise((resolve) => setTimeout(resolve, 1000 * (response.retryAfter ?? 1)));
@@ -58,7 +58,11 @@ export class Api {
     const request = {
       method,
       cache: "no-store",
-      headers: { Authorization: `Bearer ${this.token}`, ...(body && { "Content-Type": "application/json" }), ...headers },
+      headers: {
+        Authorization: `Bearer ${this.token}`,
+        ...(body && { "Content-Type": "application/json" }),
+        ...headers,
+      },
       body: body && JSON.stringify(body),
     };
     const response = await fetch(this.url + path, request).catch(() => null);
@@ -80,7 +84,10 @@ export const errorMessage = ({ body }) => body.errors?.[0]?.message ?? body.mess
 /** Sends a command to the shop's server, in the role of the ticket service or the payment service. */
 export async function command(path, body) {
   const response = await fetch(path, {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
   if (!response.ok) throw new Error(`${path} failed with status ${response.status}`);
   return response;
 }

@@ -6,8 +6,12 @@ import { HOLD_SECONDS, secondsLeft } from "./format.js";
 /** A countdown to `until`, by the server's clock. The ring is full at `since`. */
 export function countdown(until, since) {
   const total = since ? (Date.parse(until) - Date.parse(since)) / 1000 : HOLD_SECONDS;
-  return h("span", { class: "ring", role: "timer", "aria-label": "Seconds left", "data-until": until, "data-total": total },
-    ring(), h("b"));
+  return h(
+    "span",
+    { class: "ring", role: "timer", "aria-label": "Seconds left", "data-until": until, "data-total": total },
+    ring(),
+    h("b"),
+  );
 }
 
 /** A ring without a countdown, with a text inside. */
@@ -16,9 +20,12 @@ export function sign(text) {
 }
 
 function ring() {
-  return s("svg", { viewBox: "0 0 40 40", "aria-hidden": "true" },
+  return s(
+    "svg",
+    { viewBox: "0 0 40 40", "aria-hidden": "true" },
     s("circle", { cx: 20, cy: 20, r: 17, class: "whole" }),
-    s("circle", { cx: 20, cy: 20, r: 17, class: "left", pathLength: 100 }));
+    s("circle", { cx: 20, cy: 20, r: 17, class: "left", pathLength: 100 }),
+  );
 }
 
 /** Redraws all countdowns on the page. */

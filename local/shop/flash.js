@@ -1,7 +1,7 @@
 // The flash sale: 100 buyers order one ticket at once. Shows the results as a chart.
 
 import { command } from "./api.js";
-import { h, s, announce, show } from "./dom.js";
+import { announce, h, s, show } from "./dom.js";
 import { stateOf } from "./lock.js";
 import { name } from "./format.js";
 
@@ -26,16 +26,25 @@ export function flashSale(world) {
       ticket.unlock();
     }
   };
-  return h("form", { class: "panel", "aria-labelledby": "flash-title", submit: start },
+  return h(
+    "form",
+    { class: "panel", "aria-labelledby": "flash-title", submit: start },
     h("h2", { id: "flash-title" }, "Flash sale"),
     h("p", { class: "hint" }, `${BUYERS} buyers order one ticket at the same moment. Exactly one order succeeds.`),
-    h("div", { class: "row" }, h("label", {}, "Ticket", ticket.select), button), chart);
+    h("div", { class: "row" }, h("label", {}, "Ticket", ticket.select), button),
+    chart,
+  );
 }
 
 /** A list of all tickets. Selects a free ticket until the user selects one. */
 function ticketSelect(world) {
   let locked = false;
-  const select = h("select", { id: "flash-ticket", change: () => { locked = true; } });
+  const select = h("select", {
+    id: "flash-ticket",
+    change: () => {
+      locked = true;
+    },
+  });
   const update = () => {
     const tickets = [...world.tickets.values()].reverse();
     const before = select.value;
@@ -45,7 +54,15 @@ function ticketSelect(world) {
   };
   world.onTickets(update);
   update();
-  return { select, lock: () => { locked = true; }, unlock: () => { locked = false; } };
+  return {
+    select,
+    lock: () => {
+      locked = true;
+    },
+    unlock: () => {
+      locked = false;
+    },
+  };
 }
 
 async function run(ticketId, chart) {
@@ -79,7 +96,8 @@ export function summary(results) {
   const after = refused.find(({ retryAfter }) => retryAfter)?.retryAfter;
   return [
     winners.length ? `${winners.map(({ buyer }) => name(buyer)).join(" and ")} got the ticket.` : "No order succeeded.",
-    refused.length && `${refused.length} refused: ${refused[0].reason.toLowerCase()}${after ? `, try again in ${after} s` : ""}.`,
+    refused.length &&
+    `${refused.length} refused: ${refused[0].reason.toLowerCase()}${after ? `, try again in ${after} s` : ""}.`,
     others > 0 && `${others} failed.`,
     `Response time: median ${quantile(times, 0.5)} ms, maximum ${quantile(times, 1)} ms.`,
   ].filter(Boolean);
@@ -91,8 +109,10 @@ const kindOf = (result) => (!result ? "waits" : { 201: "won", 409: "refused" }[r
 function draw(chart, results) {
   const text = results.length < BUYERS ? [`${results.length} of ${BUYERS} responses …`] : summary(results);
   chart.dataset.results = results.length;
-  chart.replaceChildren(h("p", { class: "summary" }, text.map((part) => h("span", {}, part, " "))),
-    h("div", { class: "charts" }, crowd(results), latencies(results)));
+  chart.replaceChildren(
+    h("p", { class: "summary" }, text.map((part) => h("span", {}, part, " "))),
+    h("div", { class: "charts" }, crowd(results), latencies(results)),
+  );
 }
 
 /** A dot for each buyer. */
@@ -105,11 +125,22 @@ function crowd(results) {
   });
   const won = results.filter(({ status }) => status === 201).length;
   const refused = results.filter(({ status }) => status === 409).length;
-  return h("figure", {},
-    s("svg", { class: "crowd", viewBox: "0 0 180 180", role: "img",
-      "aria-label": `A dot for each of ${BUYERS} buyers: ${won} got the ticket, ${refused} were refused` }, dots),
-    h("figcaption", {},
-      h("span", { class: "key won" }, `${won} ordered`), h("span", { class: "key refused" }, `${refused} refused`)));
+  return h(
+    "figure",
+    {},
+    s("svg", {
+      class: "crowd",
+      viewBox: "0 0 180 180",
+      role: "img",
+      "aria-label": `A dot for each of ${BUYERS} buyers: ${won} got the ticket, ${refused} were refused`,
+    }, dots),
+    h(
+      "figcaption",
+      {},
+      h("span", { class: "key won" }, `${won} ordered`),
+      h("span", { class: "key refused" }, `${refused} refused`),
+    ),
+  );
 }
 
 /** A histogram of the response times. */
@@ -118,13 +149,25 @@ function latencies(results) {
   const bars = Array.from({ length: BARS }, () => ({ refused: 0, won: 0, other: 0 }));
   for (const result of results) bars[Math.min(BARS - 1, Math.floor(result.ms * BARS / max))][kindOf(result)] += 1;
   const { left, top, width, height } = BOX;
-  const marks = [0, 0.5, 1].map((part) => s("text", {
-    x: left + part * width, y: top + height + 20, "text-anchor": ["start", "middle", "end"][part * 2] },
-  `${Math.round(max * part)} ms`));
-  return h("figure", {},
-    s("svg", { class: "bars", viewBox: "0 0 520 190", role: "img", "aria-label": "Number of responses by response time" },
-      s("line", { x1: left, x2: left + width, y1: top + height, y2: top + height }), rectangles(bars), marks),
-    h("figcaption", {}, "Response times on this machine"));
+  const marks = [0, 0.5, 1].map((part) =>
+    s("text", {
+      x: left + part * width,
+      y: top + height + 20,
+      "text-anchor": ["start", "middle", "end"][part * 2],
+    }, `${Math.round(max * part)} ms`)
+  );
+  return h(
+    "figure",
+    {},
+    s(
+      "svg",
+      { class: "bars", viewBox: "0 0 520 190", role: "img", "aria-label": "Number of responses by response time" },
+      s("line", { x1: left, x2: left + width, y1: top + height, y2: top + height }),
+      rectangles(bars),
+      marks,
+    ),
+    h("figcaption", {}, "Response times on this machine"),
+  );
 }
 
 /** The rectangles of a stacked bar chart. A won order is always tall enough to be visible. */

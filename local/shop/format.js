@@ -18,10 +18,16 @@ export function hue(text) {
   return ((hash ^ (hash >>> 15)) >>> 0) % 360;
 }
 
-export const STATUS = { awaiting_payment: "Awaiting payment", paid: "Paid", cancelled: "Cancelled", expired: "Expired" };
+export const STATUS = {
+  awaiting_payment: "Awaiting payment",
+  paid: "Paid",
+  cancelled: "Cancelled",
+  expired: "Expired",
+};
 
 const REASON = {
-  already_paid: "the order was already paid", order_cancelled: "the order was cancelled",
+  already_paid: "the order was already paid",
+  order_cancelled: "the order was cancelled",
   ticket_taken: "another buyer has the ticket",
 };
 export const reason = (code) => REASON[code] ?? String(code).replaceAll("_", " ");

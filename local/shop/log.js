@@ -1,12 +1,13 @@
 // The event log, newest first.
 
-import { h, s, announce } from "./dom.js";
+import { announce, h, s } from "./dom.js";
 import { hue, name, price, reason, short, time } from "./format.js";
 
 const MAX_ROWS = 200;
 
 const ICONS = {
-  TicketCreated: "M8 3v10M3 8h10", TicketUpdated: "M8 3v10M3 8h10",
+  TicketCreated: "M8 3v10M3 8h10",
+  TicketUpdated: "M8 3v10M3 8h10",
   OrderCreated: "M4.5 7.5h7v5h-7zM6 7.5V5.5a2 2 0 0 1 4 0v2",
   OrderPaid: "M3.5 8.5l3 3 6-7",
   OrderCancelled: "M4 4l8 8M12 4l-8 8",
@@ -19,20 +20,33 @@ const ICONS = {
 export function sentence({ "detail-type": type, detail }, tickets) {
   const title = () => tickets.get(detail.ticket.id)?.title ?? detail.ticket.id;
   switch (type) {
-    case "TicketCreated": return `${detail.title} is on sale for ${price(detail.price)}`;
-    case "TicketUpdated": return `${detail.title} now costs ${price(detail.price)}`;
-    case "OrderCreated": return `${name(detail.userId)} holds ${title()}`;
-    case "OrderPaid": return `${name(detail.userId)} has bought ${title()}`;
-    case "OrderCancelled": return `${name(detail.userId)} cancelled ${title()}`;
-    case "OrderExpired": return `${name(detail.userId)}’s hold of ${title()} has expired`;
-    case "OrderRefundDue": return `${name(detail.userId)} is due a refund: ${reason(detail.reason)}`;
-    case "PaymentCreated": return "Payment for this order";
-    default: return type;
+    case "TicketCreated":
+      return `${detail.title} is on sale for ${price(detail.price)}`;
+    case "TicketUpdated":
+      return `${detail.title} now costs ${price(detail.price)}`;
+    case "OrderCreated":
+      return `${name(detail.userId)} holds ${title()}`;
+    case "OrderPaid":
+      return `${name(detail.userId)} has bought ${title()}`;
+    case "OrderCancelled":
+      return `${name(detail.userId)} cancelled ${title()}`;
+    case "OrderExpired":
+      return `${name(detail.userId)}’s hold of ${title()} has expired`;
+    case "OrderRefundDue":
+      return `${name(detail.userId)} is due a refund: ${reason(detail.reason)}`;
+    case "PaymentCreated":
+      return "Payment for this order";
+    default:
+      return type;
   }
 }
 
-export const icon = (type) => h("span", { class: "icon", "data-type": type, "aria-hidden": "true" },
-  s("svg", { viewBox: "0 0 16 16" }, s("path", { d: ICONS[type] ?? "M8 8h.01" })));
+export const icon = (type) =>
+  h(
+    "span",
+    { class: "icon", "data-type": type, "aria-hidden": "true" },
+    s("svg", { viewBox: "0 0 16 16" }, s("path", { d: ICONS[type] ?? "M8 8h.01" })),
+  );
 
 /** Order id of an event, if it concerns an order. */
 export const orderOf = ({ source, detail }) => (source === "orders" ? detail.id : detail.orderId);
@@ -52,15 +66,34 @@ export function addToLog(log, received, tickets, buyer) {
 
 function row(event, applied, tickets) {
   const type = event["detail-type"];
-  return h("li", { class: applied ? "event" : "event repeat", "data-type": type },
-    h("details", {},
-      h("summary", {}, icon(type),
-        h("span", { class: "text" },
+  return h(
+    "li",
+    { class: applied ? "event" : "event repeat", "data-type": type },
+    h(
+      "details",
+      {},
+      h(
+        "summary",
+        {},
+        icon(type),
+        h(
+          "span",
+          { class: "text" },
           h("span", { class: "sentence" }, describe(event, tickets)),
-          h("span", { class: "facts" },
-            h("span", {}, type), event.source === "orders" && h("span", {}, `v${event.detail?.version}`),
-            order(event), h("time", {}, time(occurredAt(event))), !applied && h("span", {}, "ignored")))),
-      h("pre", { tabindex: "0" }, JSON.stringify(event, null, 2))));
+          h(
+            "span",
+            { class: "facts" },
+            h("span", {}, type),
+            event.source === "orders" && h("span", {}, `v${event.detail?.version}`),
+            order(event),
+            h("time", {}, time(occurredAt(event))),
+            !applied && h("span", {}, "ignored"),
+          ),
+        ),
+      ),
+      h("pre", { tabindex: "0" }, JSON.stringify(event, null, 2)),
+    ),
+  );
 }
 
 function order(event) {

@@ -2,7 +2,7 @@
 
 import { command, errorMessage } from "./api.js";
 import { countdown, sign } from "./countdown.js";
-import { h, announce, show } from "./dom.js";
+import { announce, h, show } from "./dom.js";
 import { icon, occurredAt, orderOf, sentence } from "./log.js";
 import { price, seconds, secondsLeft, short, STATUS, time } from "./format.js";
 
@@ -22,8 +22,12 @@ export function orderScreen(page, world, id) {
   const screen = { order: null, error: null, loadedMs: 0, events: 0, payment: null, announced: Infinity };
   const card = h("section", { class: "panel order", "aria-labelledby": "order-title" });
   const history = h("section", { class: "panel", "aria-labelledby": "history-title" });
-  page.replaceChildren(h("p", {}, h("a", { id: "back", href: "#/" }, "← All tickets")),
-    h("h1", { id: "order-title", tabindex: -1 }, "Your order"), card, history);
+  page.replaceChildren(
+    h("p", {}, h("a", { id: "back", href: "#/" }, "← All tickets")),
+    h("h1", { id: "order-title", tabindex: -1 }, "Your order"),
+    card,
+    history,
+  );
   const load = async () => {
     screen.loadedMs = Date.now();
     const response = await world.api.show(id);
@@ -42,9 +46,13 @@ export function orderScreen(page, world, id) {
 
 /** Loads the order after an event, and after the end of the hold: the server decides about the expiry. */
 function loadIfChanged(screen, world, id, load) {
-  const events = world.received.filter(({ event, applied }) => applied && event.source === "orders" && orderOf(event) === id);
+  const events = world.received.filter(({ event, applied }) =>
+    applied && event.source === "orders" && orderOf(event) === id
+  );
   if (events.length > screen.events) {
-    if (events.slice(screen.events).some(({ event }) => event.detail.paymentId === screen.payment)) screen.payment = null;
+    if (events.slice(screen.events).some(({ event }) => event.detail.paymentId === screen.payment)) {
+      screen.payment = null;
+    }
     screen.events = events.length;
     load();
   }
@@ -71,15 +79,29 @@ function drawCard(card, screen, world, load) {
     if (!order) return h("p", { class: "lead" }, error ? `Error: ${error}.` : "Loading …");
     const awaits = order.status === "awaiting_payment";
     return [
-      awaits ? countdown(order.expiresAt, order.createdAt) : sign({ paid: "✓", cancelled: "×", expired: "0" }[order.status]),
-      h("div", { class: "what" },
+      awaits
+        ? countdown(order.expiresAt, order.createdAt)
+        : sign({ paid: "✓", cancelled: "×", expired: "0" }[order.status]),
+      h(
+        "div",
+        { class: "what" },
         h("h2", {}, order.ticket.title),
         h("p", { class: "price" }, price(order.ticket.price)),
         h("p", {}, h("span", { class: `status ${order.status}` }, STATUS[order.status])),
-        h("p", { class: "lead" }, awaits ? `Reserved for you until ${time(order.expiresAt)}.` : EXPLANATION[order.status]),
+        h(
+          "p",
+          { class: "lead" },
+          awaits ? `Reserved for you until ${time(order.expiresAt)}.` : EXPLANATION[order.status],
+        ),
         error && h("p", { class: "refusal" }, `Error: ${error}.`),
-        h("div", { class: "actions" }, payButton(screen, world),
-          awaits && h("button", { id: "cancel", class: "quiet", click: () => cancel(screen, world, load) }, "Cancel")))];
+        h(
+          "div",
+          { class: "actions" },
+          payButton(screen, world),
+          awaits && h("button", { id: "cancel", class: "quiet", click: () => cancel(screen, world, load) }, "Cancel"),
+        ),
+      ),
+    ];
   });
   card.dataset.status = order?.status ?? "";
 }
@@ -88,15 +110,20 @@ function payButton(screen, world) {
   const { order: { status, ticket }, payment } = screen;
   const text = { awaiting_payment: `Pay ${price(ticket.price)}`, paid: "Pay twice" }[status] ?? "Pay too late";
   return h("button", {
-    id: "pay", class: status === "awaiting_payment" ? "" : "quiet", "aria-disabled": payment && "true",
-    click: () => pay(screen, world) }, payment ? "Paying …" : text);
+    id: "pay",
+    class: status === "awaiting_payment" ? "" : "quiet",
+    "aria-disabled": payment && "true",
+    click: () => pay(screen, world),
+  }, payment ? "Paying …" : text);
 }
 
 async function pay(screen, world) {
   if (screen.payment) return;
   screen.payment = "pending";
   world.draw();
-  const payment = await command("/payments", { orderId: screen.order.id }).then((response) => response.json()).catch(() => null);
+  const payment = await command("/payments", { orderId: screen.order.id }).then((response) => response.json()).catch(
+    () => null,
+  );
   // The order's event about this payment may have arrived before the response.
   const done = world.received.some(({ event }) => event.source === "orders" && event.detail.paymentId === payment?.id);
   screen.payment = done ? null : payment?.id;
@@ -110,13 +137,34 @@ async function cancel(screen, world, load) {
 }
 
 function drawHistory(section, world, id) {
-  const events = world.received.filter(({ event, applied }) => applied && orderOf(event) === id).map(({ event }) => event);
+  const events = world.received.filter(({ event, applied }) => applied && orderOf(event) === id).map(({ event }) =>
+    event
+  );
   show(section, events.map((event) => event.id), () => [
     h("h2", { id: "history-title" }, "History"),
     h("p", { class: "hint" }, `Events of order ${short(id)}.`),
-    h("ol", { class: "history" }, events.map((event) => h("li", {}, icon(event["detail-type"]),
-      h("span", { class: "text" }, h("span", { class: "sentence" }, sentence(event, world.tickets)),
-        h("span", { class: "facts" }, h("span", {}, event["detail-type"]),
-          event.source === "orders" && h("span", {}, `v${event.detail.version}`),
-          h("time", {}, time(occurredAt(event))))))))]);
+    h(
+      "ol",
+      { class: "history" },
+      events.map((event) =>
+        h(
+          "li",
+          {},
+          icon(event["detail-type"]),
+          h(
+            "span",
+            { class: "text" },
+            h("span", { class: "sentence" }, sentence(event, world.tickets)),
+            h(
+              "span",
+              { class: "facts" },
+              h("span", {}, event["detail-type"]),
+              event.source === "orders" && h("span", {}, `v${event.detail.version}`),
+              h("time", {}, time(occurredAt(event))),
+            ),
+          ),
+        )
+      ),
+    ),
+  ]);
 }

@@ -19,7 +19,12 @@ const listeners = new Set();
 let drawScreen = () => {};
 
 const world = {
-  buyer, api: new Api(apiUrl, buyers[buyer]), tickets: new Map(), received: [], orders: [], ordering: new Set(),
+  buyer,
+  api: new Api(apiUrl, buyers[buyer]),
+  tickets: new Map(),
+  received: [],
+  orders: [],
+  ordering: new Set(),
   draw: () => {
     drawScreen();
     tick(world.api.clock.now());
@@ -30,7 +35,8 @@ const world = {
 
 function showBuyers() {
   const ids = Object.keys(buyers);
-  const link = (id, attributes, ...content) => h("a", { href: `?buyer=${id}${location.hash}`, ...attributes }, ...content);
+  const link = (id, attributes, ...content) =>
+    h("a", { href: `?buyer=${id}${location.hash}`, ...attributes }, ...content);
   const face = (id) => {
     const circle = h("span", { class: "face", "aria-hidden": "true" }, name(id).charAt(0));
     circle.style.setProperty("--hue", 310 + 220 * ids.indexOf(id));
@@ -38,7 +44,10 @@ function showBuyers() {
   };
   show(document.getElementById("buyers"), location.hash, () => [
     ids.map((id) => link(id, { "aria-current": id === buyer && "true", class: "buyer" }, face(id), name(id))),
-    ids.filter((id) => id !== buyer).map((id) => link(id, { target: "_blank", class: "beside" }, `Open ${name(id)}’s window`))]);
+    ids.filter((id) => id !== buyer).map((id) =>
+      link(id, { target: "_blank", class: "beside" }, `Open ${name(id)}’s window`)
+    ),
+  ]);
 }
 
 async function refreshOrders() {
@@ -65,7 +74,9 @@ function receiveEvents() {
     first = true;
     trouble.hidden = true;
   };
-  updates.onerror = () => { trouble.hidden = false; };
+  updates.onerror = () => {
+    trouble.hidden = false;
+  };
   updates.onmessage = ({ data }) => {
     receive(JSON.parse(data), first);
     first = false;

@@ -2,7 +2,7 @@
 
 import { command } from "./api.js";
 import { countdown } from "./countdown.js";
-import { h, announce, show } from "./dom.js";
+import { announce, h, show } from "./dom.js";
 import { flashSale } from "./flash.js";
 import { stateOf } from "./lock.js";
 import { HOLD_SECONDS, hue, name, price, seconds, STATUS, time } from "./format.js";
@@ -16,9 +16,19 @@ export function ticketsScreen(page, world) {
   const orders = h("section", { class: "panel", "aria-labelledby": "orders-title", hidden: true });
   page.replaceChildren(
     h("h1", { tabindex: -1 }, "On sale"),
-    h("p", { class: "lead" }, "Buyer: ", h("strong", {}, name(world.buyer)),
-      `. An order holds its ticket for ${HOLD_SECONDS} seconds. An unpaid order then expires.`),
-    list, more, orders, newTicket(), flashSale(world));
+    h(
+      "p",
+      { class: "lead" },
+      "Buyer: ",
+      h("strong", {}, name(world.buyer)),
+      `. An order holds its ticket for ${HOLD_SECONDS} seconds. An unpaid order then expires.`,
+    ),
+    list,
+    more,
+    orders,
+    newTicket(),
+    flashSale(world),
+  );
   const screen = { refusals: new Map(), all: false };
   return () => {
     drawList(list, more, world, screen);
@@ -31,14 +41,22 @@ function drawList(list, more, world, screen) {
   // Newest first. A ticket without a version is known only from events of orders.
   const known = [...world.tickets.values()].filter((ticket) => ticket.version >= 0).reverse();
   const tickets = screen.all ? known : known.slice(0, SHOWN_AT_FIRST);
-  show(more, known.length - tickets.length, () => known.length > tickets.length && h("button", {
-    id: "all", class: "quiet", click: () => {
-      screen.all = true;
-      world.draw();
-      list.children[SHOWN_AT_FIRST].querySelector("a, button")?.focus();
-    } }, `Show all ${known.length} tickets`));
+  show(more, known.length - tickets.length, () =>
+    known.length > tickets.length && h("button", {
+      id: "all",
+      class: "quiet",
+      click: () => {
+        screen.all = true;
+        world.draw();
+        list.children[SHOWN_AT_FIRST].querySelector("a, button")?.focus();
+      },
+    }, `Show all ${known.length} tickets`));
   const cards = new Map([...list.children].map((card) => [card.dataset.ticket, card]));
-  show(list, tickets.map(({ id }) => id), () => tickets.map(({ id }) => cards.get(id) ?? h("li", { "data-ticket": id })));
+  show(
+    list,
+    tickets.map(({ id }) => id),
+    () => tickets.map(({ id }) => cards.get(id) ?? h("li", { "data-ticket": id })),
+  );
   for (const card of list.children) drawCard(card, world.tickets.get(card.dataset.ticket), world, screen, now);
 }
 
@@ -48,11 +66,29 @@ function drawCard(card, ticket, world, screen, now) {
   const isOver = refusal?.until && refusal.until <= now;
   card.className = `ticket ${state}`;
   card.style.setProperty("--hue", hue(ticket.title));
-  show(card, [ticket, state, refusal, isOver], () => h("div", { class: "paper" },
-    h("div", { class: "art", "aria-hidden": "true" }),
-    h("div", { class: "what" }, h("h2", {}, ticket.title), h("p", { class: "price" }, price(ticket.price)),
-      refusal && refusalText(refusal, isOver)),
-    h("div", { class: "stub" }, stateText(ticket, state, world.buyer), action(ticket, state, world, screen.refusals))));
+  show(
+    card,
+    [ticket, state, refusal, isOver],
+    () =>
+      h(
+        "div",
+        { class: "paper" },
+        h("div", { class: "art", "aria-hidden": "true" }),
+        h(
+          "div",
+          { class: "what" },
+          h("h2", {}, ticket.title),
+          h("p", { class: "price" }, price(ticket.price)),
+          refusal && refusalText(refusal, isOver),
+        ),
+        h(
+          "div",
+          { class: "stub" },
+          stateText(ticket, state, world.buyer),
+          action(ticket, state, world, screen.refusals),
+        ),
+      ),
+  );
 }
 
 function stateText({ lock }, state, buyer) {
@@ -64,14 +100,22 @@ function stateText({ lock }, state, buyer) {
 
 function action(ticket, state, world, refusals) {
   if (state !== "free" && ticket.lock.buyer === world.buyer) {
-    return h("a", { class: "button quiet", id: `see-${ticket.id}`, href: `#/orders/${ticket.lock.order}`,
-      "aria-label": `Your order of ${ticket.title}` }, "Your order");
+    return h("a", {
+      class: "button quiet",
+      id: `see-${ticket.id}`,
+      href: `#/orders/${ticket.lock.order}`,
+      "aria-label": `Your order of ${ticket.title}`,
+    }, "Your order");
   }
   if (state === "sold") return null;
   // The page may lag behind the service, so a held ticket can be ordered too: the service decides.
   const text = state === "held" ? "Try" : "Buy";
-  return h("button", { id: `buy-${ticket.id}`, class: state === "held" ? "quiet" : "", "aria-label": `${text} ${ticket.title}`,
-    click: () => buy(ticket, world, refusals) }, text);
+  return h("button", {
+    id: `buy-${ticket.id}`,
+    class: state === "held" ? "quiet" : "",
+    "aria-label": `${text} ${ticket.title}`,
+    click: () => buy(ticket, world, refusals),
+  }, text);
 }
 
 async function buy(ticket, world, refusals) {
@@ -98,32 +142,57 @@ function refuse(ticket, { body, retryAfter }, world, refusals) {
 /** Reason of a refusal, and the time of the next attempt. */
 function refusalText({ title, retryAfter, until }, isOver) {
   if (isOver) return h("p", { class: "refusal over" }, "You can try again now.");
-  return h("p", { class: "refusal" }, h("strong", {}, `${title}.`),
-    until && ` Try again in ${retryAfter} s, at ${time(until)}.`);
+  return h(
+    "p",
+    { class: "refusal" },
+    h("strong", {}, `${title}.`),
+    until && ` Try again in ${retryAfter} s, at ${time(until)}.`,
+  );
 }
 
 function drawOrders(section, world) {
   section.hidden = world.orders.length === 0;
   show(section, world.orders, () => [
     h("h2", { id: "orders-title" }, "Your last orders"),
-    h("ul", { class: "orders" }, world.orders.map((order) => h("li", {},
-      h("a", { id: `order-${order.id}`, href: `#/orders/${order.id}` }, order.ticket.title),
-      h("time", {}, time(order.createdAt)),
-      h("span", { class: `status ${order.status}` }, STATUS[order.status]))))]);
+    h(
+      "ul",
+      { class: "orders" },
+      world.orders.map((order) =>
+        h(
+          "li",
+          {},
+          h("a", { id: `order-${order.id}`, href: `#/orders/${order.id}` }, order.ticket.title),
+          h("time", {}, time(order.createdAt)),
+          h("span", { class: `status ${order.status}` }, STATUS[order.status]),
+        )
+      ),
+    ),
+  ]);
 }
 
 function newTicket() {
-  const form = h("form", { class: "panel row", "aria-labelledby": "new-title", submit: async (event) => {
-    event.preventDefault();
-    const { title, price: amount } = Object.fromEntries(new FormData(form));
-    await command("/tickets", { title, price: Number(amount) });
-    announce(`${title} is on sale.`);
-    form.reset();
-  } },
-  h("h2", { id: "new-title" }, "Put a ticket on sale"),
-  h("label", {}, "Title", h("input", { name: "title", required: true, maxlength: 80, autocomplete: "off" })),
-  h("label", { class: "small" }, "Price",
-    h("input", { name: "price", type: "number", min: 0, max: 9999, step: 0.01, value: "20.00", required: true })),
-  h("button", { class: "quiet" }, "Put on sale"));
+  const form = h(
+    "form",
+    {
+      class: "panel row",
+      "aria-labelledby": "new-title",
+      submit: async (event) => {
+        event.preventDefault();
+        const { title, price: amount } = Object.fromEntries(new FormData(form));
+        await command("/tickets", { title, price: Number(amount) });
+        announce(`${title} is on sale.`);
+        form.reset();
+      },
+    },
+    h("h2", { id: "new-title" }, "Put a ticket on sale"),
+    h("label", {}, "Title", h("input", { name: "title", required: true, maxlength: 80, autocomplete: "off" })),
+    h(
+      "label",
+      { class: "small" },
+      "Price",
+      h("input", { name: "price", type: "number", min: 0, max: 9999, step: 0.01, value: "20.00", required: true }),
+    ),
+    h("button", { class: "quiet" }, "Put on sale"),
+  );
   return form;
 }

@@ -22,8 +22,17 @@ TIMEOUT_SECONDS = 45
 WIDE, PHONE = (1280, 860), (360, 740)
 # No sandbox, because root cannot use it; no background requests.
 ARGUMENTS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--force-color-profile=srgb")
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--force-color-profile=srgb",
+)
 
 
 class Browser:
@@ -73,17 +82,27 @@ class Window:
 
     def set_screen(self, size=WIDE, dark=False):
         """Sets the size of the screen and the colour scheme."""
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
-            "width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False})
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [
-            {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
-            {"name": "prefers-reduced-motion", "value": "reduce"}]})
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False},
+        )
+        self.driver.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia",
+            {
+                "features": [
+                    {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
+                    {"name": "prefers-reduced-motion", "value": "reduce"},
+                ]
+            },
+        )
 
     def find(self, selector, containing=""):
         """Returns the first matching element with this text."""
+
         def search():
             elements = self.driver.find_elements(By.CSS_SELECTOR, selector)
             return next((element for element in elements if containing in element.text), None)
+
         return eventually(search, f"{selector} with '{containing}'")
 
     def text(self, selector):
@@ -97,12 +116,14 @@ class Window:
 
     def ticket(self, id, state=""):
         """Returns the card of a ticket in this state."""
+
         def search():
             shown = self.driver.find_elements(By.CSS_SELECTOR, f"[data-ticket='{id}']")
             if not shown:
                 # The page shows only the first tickets at first.
                 self.script("document.getElementById('all')?.click()")
             return next((card for card in shown if state in card.get_attribute("class").split() or not state), None)
+
         return eventually(search, f"the ticket {id}, {state}")
 
     def seconds_left(self):
@@ -112,7 +133,9 @@ class Window:
         """Returns the types of an order's events in the log, oldest first."""
         rows = self.script(
             "return [...document.querySelectorAll('#log .event')].filter(row => row.textContent.includes(arguments[0]))"
-            ".map(row => row.dataset.type).reverse()", order)
+            ".map(row => row.dataset.type).reverse()",
+            order,
+        )
         return [type for type in rows if type.startswith("Order")]
 
     def order(self):
@@ -126,8 +149,8 @@ class Window:
         if whole_page:
             self.script("scrollTo(0, 0)")
         page = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
-        image = self.driver.execute_cdp_cmd(
-            "Page.captureScreenshot", {"captureBeyondViewport": True, "clip": {**page, "scale": 1}} if whole_page else {})
+        settings = {"captureBeyondViewport": True, "clip": {**page, "scale": 1}} if whole_page else {}
+        image = self.driver.execute_cdp_cmd("Page.captureScreenshot", settings)
         (SCREENSHOTS / f"{name}.png").write_bytes(base64.b64decode(image["data"]))
 
     def close(self):
