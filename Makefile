@@ -3,7 +3,7 @@ PYTHON ?= python3
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # cargo-lambda builds for the same target folder, so that nothing is built twice.
 CARGO_FLAGS := --locked --workspace --all-targets --target $(HOST)
-STACK := $(PYTHON) local/stack.py
+STACK := $(PYTHON) local/cli.py
 TOOLS := $(PYTHON) local/tools.py
 # Suites without a stack and without network; `lib` is the unit tests.
 IN_PROCESS := lib api messages log_lines schemas aws_calls store_conformance model simulation fuzz
@@ -99,6 +99,7 @@ least-privilege: ## Remove each permission of each role in turn; one operation m
 
 tool-tests: ## Test the tools of the local stack and of the benchmark
 	$(TOOLS) emulator-python -m unittest discover --start-directory local
+	$(TOOLS) emulator-python -m unittest discover --start-directory operations
 	PYTHONPATH=local $(TOOLS) bench-python -m unittest discover --start-directory tests/bench
 
 emulator-tests: ## Test the fixes of the AWS emulator: 3 minutes
@@ -141,7 +142,7 @@ load-test: ## Sell few tickets to many buyers at once, on a stack of its own: ma
 ##@ Operations
 
 redrive: ## List the dead-letter queues, or move messages back: make redrive QUEUES="PaymentEvents ..."
-	@$(TOOLS) emulator-python local/redrive.py $(QUEUES)
+	@$(TOOLS) emulator-python operations/redrive.py $(QUEUES)
 
 roles: ## Print the permissions of each role
 	@$(TOOLS) sam-python tests/template/roles.py

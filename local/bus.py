@@ -1,58 +1,69 @@
-"""The bus, as another service sees it: it puts events on it, and hears those that it has a rule for."""
+"""The event bus as seen by another service: publishes events, and receives subscribed events."""
 
 import json
 import time
 
-import boto3
 import botocore.exceptions
 
-PAUSE_SECONDS = 1
+import aws
+
+RETRY_SECONDS = 1
 
 
 class Bus:
-    """The bus of the stack with this description (`stack.json`)."""
+    """The event bus of a local stack."""
 
-    def __init__(self, description):
-        settings = {
-            "endpoint_url": description["endpointUrl"], "region_name": description["region"],
-            "aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        self._name = description["busName"]
-        self._events = boto3.client("events", **settings)
-        self._sqs = boto3.client("sqs", **settings)
+    def __init__(self, endpoint, name):
+        self._name = name
+        self._events = aws.client("events", endpoint)
+        self._sqs = aws.client("sqs", endpoint)
 
-    def put(self, source, kind, detail):
-        """Puts an event on the bus."""
-        answer = self._events.put_events(Entries=[{
-            "EventBusName": self._name, "Source": source, "DetailType": kind, "Detail": json.dumps(detail)}])
-        # A refusal of an entry is no error of the call.
-        if answer["FailedEntryCount"]:
-            raise RuntimeError(f"The bus has refused {kind}: {answer['Entries'][0]}")
+    def put(self, source, detail_type, detail):
+        """Publishes an event."""
+        response = self._events.put_events(
+            Entries=[
+                {"EventBusName": self._name, "Source": source, "DetailType": detail_type, "Detail": json.dumps(detail)}
+            ]
+        )
+        # PutEvents succeeds even if it rejects an entry.
+        if response["FailedEntryCount"]:
+            raise RuntimeError(f"PutEvents rejected {detail_type}: {response['Entries'][0]}")
 
     def subscribe(self, name, sources):
-        """Sends every event of these sources to a queue of this name, which it makes if need be. What comes
-        while nobody receives waits there."""
+        """Routes all events of these sources to an SQS queue, created if missing. Returns the queue URL.
+
+        Events wait in the queue while no receiver runs.
+        """
         queue = self._sqs.create_queue(QueueName=name)["QueueUrl"]
-        wanted = self._sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
-        arn = wanted["Attributes"]["QueueArn"]
-        rule = self._events.put_rule(
-            Name=name, EventBusName=self._name, EventPattern=json.dumps({"source": sources}))["RuleArn"]
-        # A queue takes nothing from a rule that its policy does not name.
-        self._sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": json.dumps({
-            "Version": "2012-10-17", "Statement": [{
-                "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage",
-                "Resource": arn, "Condition": {"ArnEquals": {"aws:SourceArn": rule}}}]})})
+        attributes = self._sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+        arn = attributes["Attributes"]["QueueArn"]
+        pattern = json.dumps({"source": sources})
+        rule = self._events.put_rule(Name=name, EventBusName=self._name, EventPattern=pattern)
+        policy = json.dumps(_delivery_policy(arn, rule["RuleArn"]))
+        self._sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
         self._events.put_targets(Rule=name, EventBusName=self._name, Targets=[{"Id": name, "Arn": arn}])
         return queue
 
-    def receive(self, queue, hear):
-        """Hands every event that comes to `hear`, for ever. One leaves the queue only after that; so it may
-        come again, but is never lost."""
+    def receive(self, queue, handle):
+        """Passes each event to `handle`, for ever, at least once: a message is deleted after its handling."""
         while True:
             try:
-                answer = self._sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=20)
-                for message in answer.get("Messages", []):
-                    hear(json.loads(message["Body"]))
+                response = self._sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=20)
+                for message in response.get("Messages", []):
+                    handle(json.loads(message["Body"]))
                     self._sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
             except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
-                # The emulator is down; a test crashes it at times.
-                time.sleep(PAUSE_SECONDS)
+                # The emulator is down; tests crash it.
+                time.sleep(RETRY_SECONDS)
+
+
+def _delivery_policy(queue, rule):
+    """Returns the queue policy for a rule. A queue rejects messages from any rule missing in its policy."""
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue,
+        "Condition": {"ArnEquals": {"aws:SourceArn": rule}},
+    }
+    return {"Version": "2012-10-17", "Statement": [statement]}

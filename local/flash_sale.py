@@ -1,5 +1,7 @@
-"""Many buyers who want one ticket at the same moment. A browser sends only six requests to a host at once,
-so that these are sent from here."""
+"""Many buyers ordering one ticket at the same moment.
+
+The requests are sent by the shop's server, because a browser opens at most six connections to a host.
+"""
 
 import http.client
 import json
@@ -8,41 +10,50 @@ import threading
 import time
 import urllib.parse
 
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
 def run(api_url, ticket_id, tokens):
-    """Lets a buyer for each of these tokens (by name) order the ticket, all at once. Yields what each was
-    answered, in the sequence of the answers."""
-    answers = queue.Queue()
-    ready = threading.Barrier(len(tokens))
-    for buyer, token in tokens.items():
-        order = (api_url, ticket_id, token, ready)
-        threading.Thread(target=lambda buyer=buyer, order=order: answers.put({"buyer": buyer, **_order(*order)}),
-                         daemon=True).start()
+    """Orders the ticket once for each token, all at once. Yields a result for each, in order of arrival.
+
+    `tokens` maps buyer ids to tokens.
+    """
+    results = queue.Queue()
+    start = threading.Barrier(len(tokens))
+
+    def buy(buyer, token):
+        results.put({"buyer": buyer, **_order(api_url, ticket_id, token, start)})
+
+    for buyer in tokens.items():
+        threading.Thread(target=buy, args=buyer, daemon=True).start()
     for _ in tokens:
-        yield answers.get()
+        yield results.get()
 
 
-def _order(api_url, ticket_id, token, ready):
-    """The status, the milliseconds it took, and why it was refused and for how long."""
-    connection = http.client.HTTPConnection(urllib.parse.urlsplit(api_url).netloc, timeout=PATIENCE_SECONDS)
+def _order(api_url, ticket_id, token, start):
+    """Returns status, duration, and the order id or the reason of the refusal."""
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(api_url).netloc, timeout=TIMEOUT_SECONDS)
     try:
         try:
             connection.connect()
         finally:
-            # The others would wait for ever.
-            ready.wait()
+            # Also after a failure: the other buyers wait for this thread.
+            start.wait()
         began = time.monotonic()
-        connection.request("POST", "/api/orders", json.dumps({"ticketId": ticket_id}), {
-            "Authorization": f"Bearer {token}", "Content-Type": "application/json"})
-        answer = connection.getresponse()
-        body = json.loads(answer.read())
-        took = {"status": answer.status, "ms": round((time.monotonic() - began) * 1000, 1)}
-        if answer.status == 201:
-            return {**took, "order": body["id"]}
-        return {**took, "why": body.get("title") or body.get("message"), "retryAfter": answer.getheader("Retry-After")}
+        connection.request(
+            "POST",
+            "/api/orders",
+            json.dumps({"ticketId": ticket_id}),
+            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )
+        response = connection.getresponse()
+        body = json.loads(response.read())
+        result = {"status": response.status, "ms": round((time.monotonic() - began) * 1000, 1)}
+        if response.status == 201:
+            return {**result, "order": body["id"]}
+        reason = body.get("title") or body.get("message")
+        return {**result, "reason": reason, "retryAfter": response.getheader("Retry-After")}
     except (OSError, ValueError, http.client.HTTPException) as error:
-        return {"status": 0, "ms": 0, "why": str(error), "retryAfter": None}
+        return {"status": 0, "ms": 0, "reason": str(error), "retryAfter": None}
     finally:
         connection.close()

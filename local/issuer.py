@@ -1,57 +1,74 @@
-"""A token issuer for this machine: a real RSA key, real tokens, and the two documents by which the
-API's JWT authorizer finds the key (OpenID Connect Discovery 1.0, RFC 7517)."""
+"""Token issuer for the local stack: an RSA key and RS256 tokens.
 
-import base64
+Publishes the two documents from which the API's JWT authorizer reads the key: the OpenID Connect
+discovery document and the key set (RFC 7517).
+"""
+
 import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
+
+from ports import HOST
+from tools import UserError
 
 AUDIENCE = "orders"
 TOKEN_SECONDS = 24 * 60 * 60
-_KEY_ID = "local"
+CLOCK_SKEW_SECONDS = 60
+ALGORITHM = "RS256"
+KEY_ID = "local"
+URL_FILE = "issuer-url"
 
 
 class Issuer:
-    """Signs tokens with a key kept in a file."""
+    """Signs tokens with the key in a data folder."""
 
-    def __init__(self, key_file, url):
+    def __init__(self, folder, url):
         self.url = url
-        self._key = _load_or_make_key(key_file)
+        self._folder = folder
+        self._key = _load_or_create_key(folder / "issuer.pem")
+
+    @classmethod
+    def of_stack(cls, folder):
+        """Returns the issuer of the stack with this data folder."""
+        try:
+            return cls(folder, (folder / URL_FILE).read_text())
+        except FileNotFoundError:
+            raise UserError("There is no stack to issue tokens for. To start one: make run") from None
 
     def token(self, **claims):
-        """A token with these claims, good for a day; from a minute ago, whatever the clocks say."""
+        """Returns a token with these claims, valid for a day."""
         now = int(time.time())
-        return self.sign({
-            "iss": self.url, "aud": AUDIENCE, "iat": now - 60, "nbf": now - 60,
-            "exp": now + TOKEN_SECONDS, **claims,
-        })
+        valid_from = now - CLOCK_SKEW_SECONDS
+        standard = {"iss": self.url, "aud": AUDIENCE, "iat": valid_from, "nbf": valid_from, "exp": now + TOKEN_SECONDS}
+        return jwt.encode({**standard, **claims}, self._key, ALGORITHM, headers={"kid": KEY_ID})
 
-    def sign(self, claims):
-        """The claims as a signed token (RFC 7515, RS256)."""
-        head = {"alg": "RS256", "typ": "JWT", "kid": _KEY_ID}
-        text = f"{_base64url(json.dumps(head).encode())}.{_base64url(json.dumps(claims).encode())}"
-        signature = self._key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
-        return f"{text}.{_base64url(signature)}"
+    def token_for(self, buyer):
+        """Returns a token for a buyer id, or for a JSON object of claims."""
+        if not buyer.startswith("{"):
+            return self.token(sub=buyer)
+        try:
+            return self.token(**json.loads(buyer))
+        except ValueError:
+            raise UserError(f"The claims are not a JSON object: {buyer}") from None
 
     def documents(self):
-        """What the issuer publishes, by path."""
-        numbers = self._key.public_key().public_numbers()
-        key = {
-            "kty": "RSA", "use": "sig", "alg": "RS256", "kid": _KEY_ID,
-            "n": _base64url_number(numbers.n), "e": _base64url_number(numbers.e),
-        }
+        """Returns the published documents by path."""
+        key = RSAAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
         return {
-            "/.well-known/openid-configuration": {
-                "issuer": self.url, "jwks_uri": f"{self.url}/.well-known/jwks.json"},
-            "/.well-known/jwks.json": {"keys": [key]},
+            "/.well-known/openid-configuration": {"issuer": self.url, "jwks_uri": f"{self.url}/.well-known/jwks.json"},
+            "/.well-known/jwks.json": {
+                "keys": [{"kty": "RSA", "use": "sig", "alg": ALGORITHM, "kid": KEY_ID, "n": key["n"], "e": key["e"]}]
+            },
         }
 
     def serve(self, port):
-        """Publishes the documents, from a thread of its own, until the process ends."""
+        """Serves the documents from a thread until the process ends, and records the URL in the data folder."""
         documents = self.documents()
 
         class Documents(BaseHTTPRequestHandler):
@@ -67,22 +84,19 @@ class Issuer:
             def log_message(self, *args):
                 pass
 
-        server = ThreadingHTTPServer(("127.0.0.1", port), Documents)
+        server = ThreadingHTTPServer((HOST, port), Documents)
         threading.Thread(target=server.serve_forever, daemon=True).start()
+        (self._folder / URL_FILE).write_text(self.url)
+        return server
 
 
-def _load_or_make_key(path):
+def _load_or_create_key(path):
     if not path.exists():
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         path.touch(mode=0o600)
-        path.write_bytes(key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+        path.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
     return serialization.load_pem_private_key(path.read_bytes(), password=None)
-
-
-def _base64url(data):
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _base64url_number(number):
-    return _base64url(number.to_bytes((number.bit_length() + 7) // 8, "big"))

@@ -1,76 +1,93 @@
-"""The processes of a stack, by id, in a file: so that one that is still up can be ended, and nothing
-else ever is."""
+"""Processes of a stack, recorded as `NAME.pid` files in its data folder.
 
+A file holds the process id and the start time. The start time distinguishes a recorded process from
+a later process with the same id, so that only processes of the stack are ever stopped.
+"""
+
+import contextlib
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
-PATIENCE_SECONDS = 20
+import psutil
+
+from tools import UserError, log
+
+STOP_TIMEOUT_SECONDS = 20
+# Start times are computed from the boot time, which the kernel reports in whole seconds.
+START_TOLERANCE_SECONDS = 2
 
 
-def remember(folder, name, pid):
-    """Notes a process, with the moment it started: an id alone may be used again."""
-    (folder / f"{name}.pid").write_text(f"{pid} {_started(pid)}")
+def record(folder, name, pid):
+    """Writes the pid file of a process."""
+    (folder / f"{name}.pid").write_text(f"{pid} {_start_time(pid)}")
 
 
 def forget(folder, name):
+    """Removes a pid file."""
     (folder / f"{name}.pid").unlink(missing_ok=True)
 
 
 def running(folder, name):
-    """The id of the process, if it is still the one that was noted."""
+    """Returns the recorded process id; `None` if the recorded process has ended."""
     try:
-        pid, started = (folder / f"{name}.pid").read_text().split(" ", 1)
-    except FileNotFoundError:
+        pid, started = (folder / f"{name}.pid").read_text().split()
+        now = _start_time(int(pid))
+        return int(pid) if abs(now - float(started)) <= START_TOLERANCE_SECONDS else None
+    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
         return None
-    return int(pid) if started and _started(int(pid)) == started else None
 
 
-def runs(pid):
-    """Whether there is such a process."""
-    return bool(_started(pid))
+def is_running(pid):
+    """Returns whether a process exists and is not a zombie."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def children(pid):
-    """The ids of the processes that this one has started and that still run."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-        except OSError:
-            continue
-        if state != "Z":
-            parents[int(stat.parent.name)] = int(parent)
-    return [child for child, parent in parents.items() if parent == pid]
+    """Returns the running child processes of a process."""
+    return [child for child in psutil.Process(pid).children() if is_running(child.pid)]
 
 
-def end(pid, group=False):
-    """Asks the process to end, waits, and insists. With `group`, ends what it has started as well."""
-    signal_to(pid, signal.SIGTERM)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while runs(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    if runs(pid):
-        signal_to(pid, signal.SIGKILL)
+def stop(pid, group=False):
+    """Sends SIGTERM, then SIGKILL after a timeout. With `group`, kills the whole process group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+        while is_running(pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if is_running(pid):
+            os.kill(pid, signal.SIGKILL)
     if group:
-        signal_to(-pid, signal.SIGKILL)
+        kill_group(pid)
 
 
-def signal_to(pid, number):
-    """Sends a signal to a process, or to a group (with a minus), unless it has just ended."""
+def kill_group(pid):
+    """Kills the process group of a leader, if any process of the group is left."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def run(command, failure, **kwargs):
+    """Runs a program in its own process group. An interrupt stops the whole group."""
+    program = subprocess.Popen([str(word) for word in command], process_group=0, **kwargs)
     try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass
+        status = program.wait()
+    except BaseException:
+        stop(program.pid, group=True)
+        log(f"Stopped {Path(command[0]).name} {command[1]}.")
+        raise
+    if status:
+        raise UserError(failure)
 
 
-def _started(pid):
-    """When the process started; empty if there is none, or only its exit status is left."""
-    try:
-        # The fields after the name, which may hold anything: the state is the first, the start the
-        # twentieth (proc_pid_stat(5)).
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] == "Z" else fields[19]
+def _start_time(pid):
+    """Returns the start time in seconds after boot, independent of changes of the system clock."""
+    process = psutil.Process(pid)
+    if process.status() == psutil.STATUS_ZOMBIE:
+        raise psutil.ZombieProcess(pid)
+    return process.create_time() - psutil.boot_time()

@@ -1,4 +1,4 @@
-"""What is installed once, whoever asks for it, and how often."""
+"""Tests of tool installation: locking, upgrade, recovery."""
 
 import tempfile
 import threading
@@ -11,43 +11,42 @@ from unittest import mock
 import tools
 
 
-class InstalledTests(unittest.TestCase):
+class Installation(unittest.TestCase):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.enterContext(mock.patch.object(tools, "TOOLS", Path(folder.name) / "tools"))
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        self.enterContext(mock.patch.object(tools, "TOOLS", Path(folder) / "tools"))
         self.installs = []
 
     def install(self, home):
-        self.assertFalse(home.exists(), "installed over what was there")
+        self.assertFalse(home.exists(), "the earlier installation is still there")
         home.mkdir()
-        time.sleep(0.05)  # long enough for the others to look
-        (home / "program").write_text("whole")
+        time.sleep(0.05)  # lets concurrent callers find the incomplete folder
+        (home / "program").write_text("complete")
         self.installs.append(home.name)
 
-    def test_of_many_who_ask_at_once_one_installs_and_the_others_wait_for_the_whole(self):
-        together = threading.Barrier(4)
+    def test_concurrent_callers_install_a_tool_once(self):
+        start = threading.Barrier(4)
 
-        def ask(_):
-            together.wait()
+        def call(_):
+            start.wait()
             return (tools.installed("sam", "1", self.install) / "program").read_text()
 
-        with ThreadPoolExecutor(4) as people:
-            self.assertEqual(list(people.map(ask, range(4))), ["whole"] * 4)
+        with ThreadPoolExecutor(4) as pool:
+            self.assertEqual(list(pool.map(call, range(4))), ["complete"] * 4)
         self.assertEqual(self.installs, ["sam"])
 
-    def test_a_tool_is_installed_anew_when_another_is_wanted(self):
-        for wanted in ("1", "1", "2"):
-            tools.installed("sam", wanted, self.install)
+    def test_another_version_is_installed_anew(self):
+        for version in ("1", "1", "2"):
+            tools.installed("sam", version, self.install)
         self.assertEqual(self.installs, ["sam", "sam"])
 
-    def test_an_install_that_broke_off_is_begun_anew(self):
-        def broken(home):
+    def test_failed_installation_is_repeated(self):
+        def fail(home):
             home.mkdir()
             raise tools.UserError("no network")
 
         with self.assertRaises(tools.UserError):
-            tools.installed("sam", "1", broken)
+            tools.installed("sam", "1", fail)
         tools.installed("sam", "1", self.install)
         self.assertEqual(self.installs, ["sam"])
 

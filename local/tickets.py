@@ -1,58 +1,62 @@
-"""What a service knows of the tickets that only listens to the bus: a worked example of a consumer.
+"""Example of an event consumer: the state of all tickets, computed from events alone.
 
-Events come at least once, and those of different orders in any sequence. Two rules make that harmless:
-what is not newer than what is known, by its version, changes nothing; and a ticket is unlocked only by
-the order that its lock names.
+The bus delivers events at least once, and the events of different orders in any sequence. Two rules
+make the result correct: an event is ignored unless its version is newer than the known one, and an
+order removes a lock only if the lock names this order.
 """
 
 
 class Tickets:
-    """Each ticket and its lock, by id, as far as events have told.
+    """Tickets and their locks, by ticket id.
 
-    A lock has the order, its buyer, and `until`: from that time on, by the orders service's clock, anyone
-    can take the ticket, whether or not `OrderExpired` has come. A ticket whose lock has no `until` is sold.
+    A lock holds the order id, the buyer, and `until`. After `until`, by the clock of the orders service,
+    any buyer can take the ticket, even before `OrderExpired` arrives. A sold ticket has a lock with
+    `until` = `None`.
     """
 
     def __init__(self):
         self.by_id = {}
-        self._versions = {}
+        self._order_versions = {}
 
-    def hear(self, event):
-        """Takes an event in. Says whether it is news."""
-        source, kind, detail = event["source"], event["detail-type"], event["detail"]
+    def apply(self, event):
+        """Applies an event. Returns `False` if it was a repeat or outdated."""
+        source, detail_type, detail = event["source"], event["detail-type"], event["detail"]
         if source == "tickets":
-            return self._hear_of_ticket(detail)
+            return self._apply_ticket(detail)
         if source == "orders":
-            return self._hear_of_order(kind, detail)
+            return self._apply_order(detail_type, detail)
         return True
 
-    def _hear_of_ticket(self, detail):
+    def _apply_ticket(self, detail):
         ticket = self._ticket(detail["id"])
         if detail["version"] <= ticket["version"]:
             return False
-        # The whole ticket, so that one which has gone missing is not missed.
+        # An event carries the whole ticket, so a missing earlier event does no harm.
         ticket.update({field: detail[field] for field in ("title", "price", "version")})
         return True
 
-    def _hear_of_order(self, kind, detail):
+    def _apply_order(self, detail_type, detail):
         order, version = detail["id"], detail["version"]
-        if version <= self._versions.get(order, -1):
+        if version <= self._order_versions.get(order, -1):
             return False
-        self._versions[order] = version
+        self._order_versions[order] = version
         ticket = self._ticket(detail["ticket"]["id"])
         lock = ticket["lock"]
-        if kind == "OrderCreated":
-            # The order before it on the same ticket may be heard of later; this one's hold ends later.
+        if detail_type == "OrderCreated":
+            # The events of an earlier order on this ticket may arrive later; its hold ends earlier.
             if not lock or (lock["until"] and lock["until"] < detail["expiresAt"]):
                 ticket["lock"] = {
-                    "order": order, "buyer": detail["userId"],
-                    "since": detail["metadata"]["occurredAt"], "until": detail["expiresAt"]}
-        elif kind == "OrderPaid":
+                    "order": order,
+                    "buyer": detail["userId"],
+                    "since": detail["metadata"]["occurredAt"],
+                    "until": detail["expiresAt"],
+                }
+        elif detail_type == "OrderPaid":
             ticket["lock"] = {"order": order, "buyer": detail["userId"], "until": None}
-        elif kind in ("OrderCancelled", "OrderExpired") and lock and lock["order"] == order:
+        elif detail_type in ("OrderCancelled", "OrderExpired") and lock and lock["order"] == order:
             ticket["lock"] = None
         return True
 
     def _ticket(self, id):
-        # An order may be heard of before its ticket.
+        # The first event of an order may arrive before the event of its ticket.
         return self.by_id.setdefault(id, {"id": id, "title": id, "price": None, "version": -1, "lock": None})

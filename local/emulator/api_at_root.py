@@ -1,7 +1,9 @@
-"""AWS gives each API a host of its own, so that a path in an answer (`Location`, `Link`) leads back
-to the API. The emulator has one host for everything and serves an API below
-`/_aws/execute-api/<id>/<stage>/`, where such a path leads nowhere. This fix serves the newest API
-at the root as well, for paths that begin with `/api/`."""
+"""Fix: the API is served at the root of the host.
+
+On AWS each API has its own host, so a path in a response (`Location`, `Link`) leads back to the API. The
+emulator has one host and serves an API below `/_aws/execute-api/<id>/<stage>/`, so the same path leads
+to 404. This fix also serves the newest API at the root, for paths that start with `/api/`.
+"""
 
 from ministack import app
 from ministack.services import apigateway

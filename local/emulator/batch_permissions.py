@@ -1,6 +1,9 @@
-"""In AWS, who may send a message may send a batch of them; there is no right of its own for that (SQS
-developer guide, "Amazon SQS API permissions: Actions and resource reference"). The emulator asks for one.
-This fix has it ask for the right to send a message."""
+"""Fix: `sqs:SendMessage` permits `SendMessageBatch`.
+
+On AWS the permission to send a message covers batches; no separate action exists (SQS developer guide,
+"Amazon SQS API permissions: Actions and resource reference"). The emulator checks `sqs:SendMessageBatch`.
+This fix checks `sqs:SendMessage` instead.
+"""
 
 from ministack.core import iam_actions
 

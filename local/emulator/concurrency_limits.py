@@ -1,8 +1,10 @@
-"""On AWS every running function has a machine of its own, and API Gateway and DynamoDB have theirs. Here
-they all share one, and two hundred that start at once would all be too slow, for themselves and for
-what they call. This fix lets only a few of each function run at once, and serves only a few requests
-to the API at once; the others wait for their turn, before any work is done for them, so that the
-calls of the functions that run are answered first."""
+"""Fix: limits on concurrent functions and API requests.
+
+On AWS each running function, API Gateway and DynamoDB have machines of their own. Here they share one
+machine: 200 functions started at once would slow down each other and the services they call. This fix
+limits the number of concurrent executions of each function, and of concurrent requests to the API. All
+others wait before any work is done for them, so the calls of running functions are served first.
+"""
 
 import asyncio
 import collections
@@ -13,34 +15,34 @@ import threading
 from ministack import app
 from ministack.services import lambda_svc
 
-AT_ONCE = 4 * (os.cpu_count() or 1)
+MAX_CONCURRENT = 4 * (os.cpu_count() or 1)
 API_PATH = re.compile("/api/|/_aws/execute-api/")
 
 
 def apply():
-    _let_functions_wait()
-    _let_requests_wait()
+    _limit_functions()
+    _limit_requests()
 
 
-def _let_functions_wait():
+def _limit_functions():
     run = lambda_svc._execute_function_dispatch
-    turns = collections.defaultdict(lambda: threading.BoundedSemaphore(AT_ONCE))
+    slots = collections.defaultdict(lambda: threading.BoundedSemaphore(MAX_CONCURRENT))
 
-    def run_in_turn(function, config, *args):
-        with turns[config["FunctionArn"]]:
+    def run_limited(function, config, *args):
+        with slots[config["FunctionArn"]]:
             return run(function, config, *args)
 
-    lambda_svc._execute_function_dispatch = run_in_turn
+    lambda_svc._execute_function_dispatch = run_limited
 
 
-def _let_requests_wait():
-    serve, turns = app.app, asyncio.BoundedSemaphore(AT_ONCE)
+def _limit_requests():
+    serve, slots = app.app, asyncio.BoundedSemaphore(MAX_CONCURRENT)
 
-    async def serve_in_turn(scope, receive, send):
+    async def serve_limited(scope, receive, send):
         if scope["type"] == "http" and API_PATH.match(scope["path"]):
-            async with turns:
+            async with slots:
                 await serve(scope, receive, send)
         else:
             await serve(scope, receive, send)
 
-    app.app = serve_in_turn
+    app.app = serve_limited

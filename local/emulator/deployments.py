@@ -1,17 +1,20 @@
-"""AWS moves an alias's calls to a new version step by step, with CodeDeploy. The emulator knows no
-CodeDeploy and refuses a template that names it. This fix leaves it out, and lets an alias follow the
-newest code and settings, so that a change made by hand on this machine takes effect at once."""
+"""Fix: templates with CodeDeploy are deployable.
+
+On AWS CodeDeploy moves the traffic of an alias to a new version step by step. The emulator lacks CodeDeploy
+and rejects such a template. This fix removes CodeDeploy from the template and points each alias to `$LATEST`:
+a manual change of code or settings takes effect at once.
+"""
 
 import samtranslator.translator.transform as sam
 
 
 def apply():
     transform = sam.transform
-    sam.transform = lambda *args, **kwargs: at_once(transform(*args, **kwargs))
+    sam.transform = lambda *args, **kwargs: without_codedeploy(transform(*args, **kwargs))
 
 
-def at_once(template):
-    """The template without CodeDeploy, and with aliases of the newest."""
+def without_codedeploy(template):
+    """Returns the template without CodeDeploy, with all aliases on `$LATEST`."""
     resources = template["Resources"]
     for name in [name for name, resource in resources.items() if resource["Type"].startswith("AWS::CodeDeploy::")]:
         del resources[name]

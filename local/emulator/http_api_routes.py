@@ -1,6 +1,9 @@
-"""AWS makes an HTTP API's routes from the OpenAPI document in its `Body`, which is how SAM writes
-`HttpApi` events. The emulator ignores `Body`, so the API would have no routes. This fix writes the
-routes out, as the resources that the emulator does make."""
+"""Fix: an HTTP API has the routes of its OpenAPI document.
+
+AWS creates the routes of an HTTP API from the OpenAPI document in its `Body`; SAM writes `HttpApi` events
+there. The emulator ignores `Body`, so the API would have no routes. This fix converts the document into
+separate resources, which the emulator supports.
+"""
 
 import re
 
@@ -13,7 +16,7 @@ def apply():
 
 
 def with_routes(template):
-    """The template, with the routes of every HTTP API as resources of their own."""
+    """Returns the template with the routes of each HTTP API as separate resources."""
     resources = template["Resources"]
     apis = [name for name, resource in resources.items() if resource["Type"] == "AWS::ApiGatewayV2::Api"]
     for api in apis:
@@ -43,16 +46,23 @@ def _authorizer(api, name, scheme):
     source = authorizer["identitySource"]
     jwt = authorizer["jwtConfiguration"]
     return _resource(
-        "Authorizer", api, AuthorizerType="JWT", Name=name,
+        "Authorizer",
+        api,
+        AuthorizerType="JWT",
+        Name=name,
         IdentitySource=source if isinstance(source, list) else [source],
-        JwtConfiguration={"Issuer": jwt["issuer"], "Audience": jwt["audience"]})
+        JwtConfiguration={"Issuer": jwt["issuer"], "Audience": jwt["audience"]},
+    )
 
 
 def _integration(api, integration):
     return _resource(
-        "Integration", api, IntegrationType="AWS_PROXY",
+        "Integration",
+        api,
+        IntegrationType="AWS_PROXY",
         IntegrationUri=_function_arn(integration["uri"]),
-        PayloadFormatVersion=integration["payloadFormatVersion"])
+        PayloadFormatVersion=integration["payloadFormatVersion"],
+    )
 
 
 def _route(api, route, path, method, operation, schemes):
@@ -62,7 +72,7 @@ def _route(api, route, path, method, operation, schemes):
         "Target": {"Fn::Join": ["/", ["integrations", {"Ref": f"{route}Integration"}]]},
     }
     for requirement in operation.get("security", []):
-        # SAM writes a route without an authorizer as one that requires "NONE".
+        # For a route without an authorizer, SAM writes the requirement "NONE".
         for name in requirement.keys() & schemes.keys():
             properties.update(AuthorizationType="JWT", AuthorizerId={"Ref": f"{api}{name}"})
             if requirement[name]:
@@ -75,12 +85,12 @@ def _resource(kind, api, **properties):
 
 
 def _function_arn(uri):
-    """`...functions/${Name.Arn}/invocations` holds what the resource wants."""
+    """Returns the function reference inside `...functions/${Name.Arn}/invocations`."""
     name, attribute = re.search(r"functions/\$\{(\w+)(\.Arn)?\}", uri["Fn::Sub"]).groups()
     return {"Fn::GetAtt": [name, "Arn"]} if attribute else {"Ref": name}
 
 
 def _cors(body):
-    """The emulator keeps the resource's setting as it is, and reads it by the names that it has in `Body`."""
+    """Returns the CORS settings under the names from `Body`, because the emulator reads these."""
     cors = body.get("x-amazon-apigateway-cors")
     return {"CorsConfiguration": cors} if cors else {}

@@ -1,7 +1,7 @@
-"""Starts MiniStack, the AWS emulator, with the fixes that this service needs.
+"""Starts the AWS emulator MiniStack with the fixes required by this service.
 
-Each fix is a module beside this one that says how AWS differs from the emulator. To see what is
-lost without one, name it in EMULATOR_WITHOUT_FIX (test_fixes.py does).
+Each fix is a module in this folder; its first lines describe the difference between AWS and the emulator.
+EMULATOR_WITHOUT_FIX disables a fix, for tests.
 """
 
 import importlib
@@ -10,16 +10,27 @@ import os
 from ministack import app
 
 FIXES = (
-    "http_api_routes", "api_at_root", "stream_mapping", "schedules_on_time", "bad_tokens", "journal",
-    "tcp_nodelay", "concurrency_limits", "put_events_faults", "deployments", "sam_parameters", "secure_transport", "schedule_permissions",
+    "http_api_routes",
+    "api_at_root",
+    "stream_mapping",
+    "schedules_on_time",
+    "bad_tokens",
+    "journal",
+    "tcp_nodelay",
+    "concurrency_limits",
+    "put_events_faults",
+    "deployments",
+    "sam_parameters",
+    "secure_transport",
+    "schedule_permissions",
     "batch_permissions",
 )
 
 
 def main():
-    without = os.environ.get("EMULATOR_WITHOUT_FIX")
+    disabled = os.environ.get("EMULATOR_WITHOUT_FIX")
     for fix in FIXES:
-        if fix != without:
+        if fix != disabled:
             importlib.import_module(fix).apply()
     app.main()
 

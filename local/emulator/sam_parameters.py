@@ -1,6 +1,9 @@
-"""AWS tells SAM the values of a template's parameters. The emulator tells it none, so SAM takes the
-defaults where it needs a value, in an API's CORS settings for one. This fix hides the defaults from
-SAM: the parameters stay in the template, and get their values with the rest."""
+"""Fix: SAM does not replace parameters by their defaults.
+
+AWS passes the parameter values of a template to SAM. The emulator passes none, so SAM inserts the defaults
+where it needs a value, for example in the CORS settings of an API. This fix hides the defaults from SAM: the
+parameters stay in the template and are resolved later with all others.
+"""
 
 import samtranslator.translator.transform as sam
 
@@ -10,8 +13,8 @@ def apply():
 
     def transform_without_defaults(template, *args, **kwargs):
         parameters = template.get("Parameters", {})
-        undecided = {name: {"Type": it["Type"]} for name, it in parameters.items()}
-        transformed = transform({**template, "Parameters": undecided}, *args, **kwargs)
+        without_defaults = {name: {"Type": parameter["Type"]} for name, parameter in parameters.items()}
+        transformed = transform({**template, "Parameters": without_defaults}, *args, **kwargs)
         return {**transformed, "Parameters": parameters}
 
     sam.transform = transform_without_defaults

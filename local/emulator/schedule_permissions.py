@@ -1,7 +1,11 @@
-"""AWS asks three things about a schedule that the emulator does not: whether the caller may use schedules
-of this group (the emulator asks about the default group, whatever the schedule's), whether the caller may
-pass the schedule's role to Scheduler, and, when it fires, whether that role may send to its target. What
-the role may not send goes to the dead-letter queue, if the role may send to that. This fix asks them."""
+"""Fix: permissions of schedules are checked.
+
+AWS makes three checks for a schedule that the emulator omits:
+- the caller has permissions for the schedule's group (the emulator always checks the default group);
+- the caller may pass the schedule's role to Scheduler (`iam:PassRole`);
+- when the schedule fires, its role may send to the target, otherwise to the dead-letter queue.
+This fix adds them.
+"""
 
 import json
 
@@ -12,12 +16,12 @@ from ministack.services import eventbridge, scheduler, sqs
 
 def apply():
     if app.AUTH:
-        _ask_about_the_group()
-        _ask_about_the_role()
-        _ask_when_it_fires()
+        _check_group()
+        _check_role()
+        _check_target()
 
 
-def _ask_about_the_group():
+def _check_group():
     extract = iam_actions.extract_resource_arn
 
     def extract_with_group(service, method, path, headers, body, query, region, account):
@@ -29,12 +33,12 @@ def _ask_about_the_group():
     iam_actions.extract_resource_arn = extract_with_group
 
 
-def _ask_about_the_role():
+def _check_role():
     for name in ("_create_schedule", "_update_schedule"):
-        setattr(scheduler, name, _asking(getattr(scheduler, name)))
+        setattr(scheduler, name, _checked(getattr(scheduler, name)))
 
 
-def _asking(write):
+def _checked(write):
     def write_if_allowed(name, body):
         caller, role = iam_evaluator.caller_arn(), body.get("Target", {}).get("RoleArn", "")
         if _may(caller, "iam:PassRole", role, {"iam:passedtoservice": "scheduler.amazonaws.com"}):
@@ -45,7 +49,7 @@ def _asking(write):
     return write_if_allowed
 
 
-def _ask_when_it_fires():
+def _check_target():
     invoke = eventbridge._invoke_target
 
     def invoke_if_allowed(target, event, source, *args):
@@ -59,13 +63,19 @@ def _ask_when_it_fires():
 
 
 def _may(principal, action, resource, context=None):
-    """Whether a role, or a session of it, may do this; the account itself may do all."""
+    """Returns whether a role or a session of the role has a permission. The account root has all."""
     _, _, _, _, account, name = principal.split(":", 5)
     if name == "root":
         return True
-    asked = iam_evaluator.EvalContext(
-        principal_arn=principal, principal_type="AssumedRole", principal_account=account, action=action,
-        resource_arn=resource, region="", service_context=context or {})
-    # Both are named as role/NAME or assumed-role/NAME/SESSION.
+    request = iam_evaluator.EvalContext(
+        principal_arn=principal,
+        principal_type="AssumedRole",
+        principal_account=account,
+        action=action,
+        resource_arn=resource,
+        region="",
+        service_context=context or {},
+    )
+    # The name is role/NAME or assumed-role/NAME/SESSION.
     policies = iam_evaluator._gather_role_policies(name.split("/")[1], account)
-    return iam_evaluator.evaluate(asked, policies).decision == "Allow"
+    return iam_evaluator.evaluate(request, policies).decision == "Allow"

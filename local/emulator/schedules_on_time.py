@@ -1,6 +1,8 @@
-"""AWS fires a one-time schedule within a minute after its time, most often at once. The emulator looks
-for schedules every ten seconds; all of this service's would be late by the same. This fix looks five
-times a second."""
+"""Fix: schedules fire on time.
+
+AWS fires a one-time schedule within a minute after its time, in most cases at once. The emulator checks
+schedules every 10 seconds, a delay for all orders. This fix checks five times a second.
+"""
 
 from ministack.services import scheduler
 

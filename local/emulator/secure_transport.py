@@ -1,5 +1,8 @@
-"""AWS is reached by TLS, and a queue may refuse those who come without (`aws:SecureTransport`). The
-emulator is reached without TLS, from this machine only. This fix takes every call for one by TLS."""
+"""Fix: policies on `aws:SecureTransport` are satisfied.
+
+Clients reach AWS by TLS, and a queue policy may deny requests without TLS (`aws:SecureTransport`). Clients
+reach the emulator without TLS, from this machine only. This fix treats every request as a TLS request.
+"""
 
 from ministack import app
 

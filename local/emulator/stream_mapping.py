@@ -1,8 +1,10 @@
-"""AWS delivers a table's stream to a function with care: a partial failure moves the checkpoint to the
-first record that is not done, a failed batch is tried again (in halves, if so set) until its retries
-or its age are used up, and then goes to the failure destination. The emulator knows only whole
-batches that succeed or fail, and delivers them on the thread that serves all queues as well. This fix
-delivers each mapping on a thread of its own, with all of that."""
+"""Fix: stream records are delivered with checkpoints, retries, and a failure destination.
+
+On AWS a partial failure moves the checkpoint to the first failed record. A failed batch is retried, in halves
+if configured, until its retries or its age are used up, and then goes to the failure destination. In the
+emulator a batch only succeeds or fails as a whole, and all streams share one thread with all queues. This
+fix delivers each mapping in its own thread, with the behaviour of AWS.
+"""
 
 import contextvars
 import json
@@ -11,7 +13,7 @@ import time
 
 from ministack.services import dynamodb, lambda_svc
 
-LONGEST_PAUSE_SECONDS = 5
+MAX_BACKOFF_SECONDS = 5
 
 
 def apply():
@@ -32,35 +34,34 @@ def apply():
 
 
 class Mapping:
-    """One function's way through one stream."""
+    """Position and retries of one function in one stream."""
 
     def __init__(self):
         self.busy = False
         self.retries = 0
-        self.most = None  # records at once, while a failed batch is halved
+        self.max_records = None  # smaller than the batch size while a failed batch is halved
 
     def deliver(self, settings):
-        """Starts to deliver the next batch, if there is one and none is under way."""
+        """Starts the delivery of the next batch unless one is in progress. Returns whether it started."""
         if self.busy or not settings.get("Enabled", True):
             return False
         if lambda_svc._esm_backoff_until.get(settings["UUID"], 0) > time.time():
             return False
-        function, _ = lambda_svc._get_func_record_for_qualifier(
-            settings["FunctionName"], settings.get("Qualifier"))
+        function, _ = lambda_svc._get_func_record_for_qualifier(settings["FunctionName"], settings.get("Qualifier"))
         table = settings["EventSourceArn"].split("/")[1]
         if function is None or table not in dynamodb._tables:
             return False
         position = self._position(settings, table)
-        size = min(settings.get("BatchSize", 100), self.most or 10_000)
+        size = min(settings.get("BatchSize", 100), self.max_records or 10_000)
         batch = dynamodb.stream_records_since(table, position, size)
         if not batch:
             return False
         self.busy = True
-        work = (self._work, settings, function, position, batch)
+        work = (self._run, settings, function, position, batch)
         threading.Thread(target=contextvars.copy_context().run, args=work, daemon=True).start()
         return True
 
-    def _work(self, settings, function, position, batch):
+    def _run(self, settings, function, position, batch):
         try:
             self._invoke(settings, function, position, batch)
         finally:
@@ -74,33 +75,35 @@ class Mapping:
         if done:
             self._move_to(settings, position + done)
         if done == len(batch):
-            self.most = None
+            self.max_records = None
             return
         self.retries += 1
         rest = batch[done:]
         if settings.get("BisectBatchOnFunctionError") and crashed and len(rest) > 1:
-            self.most, self.retries = (len(rest) + 1) // 2, 0
-        elif reason := self._given_up(settings, rest):
+            self.max_records, self.retries = (len(rest) + 1) // 2, 0
+        elif reason := self._exhausted(settings, rest):
             lambda_svc._send_ddb_stream_failure_record(
-                settings, function, rest, settings["EventSourceArn"], result, reason)
+                settings, function, rest, settings["EventSourceArn"], result, reason
+            )
             self._move_to(settings, position + len(batch))
-            self.most = None
+            self.max_records = None
             return
-        pause = min(0.1 * 2 ** min(self.retries, 10), LONGEST_PAUSE_SECONDS)
-        lambda_svc._esm_backoff_until[settings["UUID"]] = time.time() + pause
+        backoff = min(0.1 * 2 ** min(self.retries, 10), MAX_BACKOFF_SECONDS)
+        lambda_svc._esm_backoff_until[settings["UUID"]] = time.time() + backoff
 
     def _done(self, settings, result, batch):
-        """How many records are done: those before the first that was reported."""
+        """Returns the number of records before the first reported failure."""
         if "ReportBatchItemFailures" not in (settings.get("FunctionResponseTypes") or []):
             return len(batch)
         body = result.get("body")
-        answer = json.loads(body) if isinstance(body, str) and body else body or {}
-        places = {record["dynamodb"]["SequenceNumber"]: place for place, record in enumerate(batch)}
-        reported = [failure.get("itemIdentifier") for failure in answer.get("batchItemFailures") or []]
-        # One that is not of this batch means that nothing is done.
-        return min((places.get(number, 0) for number in reported), default=len(batch))
+        response = json.loads(body) if isinstance(body, str) and body else body or {}
+        indexes = {record["dynamodb"]["SequenceNumber"]: index for index, record in enumerate(batch)}
+        reported = [failure.get("itemIdentifier") for failure in response.get("batchItemFailures") or []]
+        # An unknown sequence number counts as a failure of the whole batch.
+        return min((indexes.get(number, 0) for number in reported), default=len(batch))
 
-    def _given_up(self, settings, rest):
+    def _exhausted(self, settings, rest):
+        """Returns the reason to give up the batch; `None` if retries remain."""
         retries = settings.get("MaximumRetryAttempts")
         if retries is not None and 0 <= int(retries) < self.retries:
             return "RetryAttemptsExhausted"

@@ -1,25 +1,28 @@
-// The orders service, as any shop's page would call it.
+// Client of the orders service, as any shop could use it.
 
-/** The server's clock, as far as its answers have told. `Date` has whole seconds; but each answer says that
- * the server's clock was in that second at some moment between the request and the answer, and together
- * they leave little room. If there is room for it, our own clock is right. */
+/** Estimate of the server's clock. The `Date` header has whole seconds, so each response limits the
+ * difference between the two clocks to an interval. Several responses narrow the interval. The local
+ * clock counts as correct while the interval contains 0. */
 export class Clock {
-  #ahead = { least: 0, most: 0 };
+  #ahead = { min: 0, max: 0 };
   #known = false;
 
-  note(date, sentMs, receivedMs) {
-    const [least, most] = [date - receivedMs, date + 999 - sentMs];
-    const both = { least: Math.max(least, this.#ahead.least), most: Math.min(most, this.#ahead.most) };
-    // If they contradict each other, one of the two clocks has been set: the newest counts.
-    this.#ahead = this.#known && both.least <= both.most ? both : { least, most };
+  /** Adds a response: its `Date`, and the local times of request and response, in milliseconds. */
+  observe(date, sentMs, receivedMs) {
+    const [min, max] = [date - receivedMs, date + 999 - sentMs];
+    const both = { min: Math.max(min, this.#ahead.min), max: Math.min(max, this.#ahead.max) };
+    // A contradiction means that a clock was set: only the newest response counts.
+    this.#ahead = this.#known && both.min <= both.max ? both : { min, max };
     this.#known = true;
   }
 
   now() {
-    const { least, most } = this.#ahead;
-    return Date.now() + (least <= 0 && most >= 0 ? 0 : (least + most) / 2);
+    const { min, max } = this.#ahead;
+    return Date.now() + (min <= 0 && max >= 0 ? 0 : (min + max) / 2);
   }
 }
+
+const MAX_ATTEMPTS = 3;
 
 export class Api {
   constructor(url, token) {
@@ -28,53 +31,63 @@ export class Api {
     this.clock = new Clock();
   }
 
-  /** One key for one press of the button: however often it has to be sent, it makes one order. */
+  /** Orders a ticket. All attempts share one idempotency key, so they create at most one order. */
   async order(ticketId, key = crypto.randomUUID()) {
-    for (let attempt = 1; ; attempt += 1) {
-      const answer = await this.#call("POST", "/api/orders", { ticketId }, { "Idempotency-Key": key });
-      if (answer.status !== 503 || attempt === 3) return answer;
-      await new Promise((resolve) => setTimeout(resolve, 1000 * (answer.retryAfter ?? 1)));
+    for (let attempt = 1;; attempt += 1) {
+      const response = await this.#send("POST", "/api/orders", { ticketId }, { "Idempotency-Key": key });
+      if (response.status !== 503 || attempt === MAX_ATTEMPTS) return response;
+      await new Promise((resolve) => setTimeout(resolve, 1000 * (response.retryAfter ?? 1)));
     }
   }
 
-  /** Her newest orders. */
+  /** Lists the buyer's newest orders. */
   list() {
-    return this.#call("GET", "/api/orders?sort=-createdAt&limit=5");
+    return this.#send("GET", "/api/orders?sort=-createdAt&limit=5");
   }
 
   show(id) {
-    return this.#call("GET", `/api/orders/${encodeURIComponent(id)}`);
+    return this.#send("GET", `/api/orders/${encodeURIComponent(id)}`);
   }
 
   cancel(id) {
-    return this.#call("DELETE", `/api/orders/${encodeURIComponent(id)}`);
+    return this.#send("DELETE", `/api/orders/${encodeURIComponent(id)}`);
   }
 
-  async #call(method, path, body, headers = {}) {
+  async #send(method, path, body, headers = {}) {
     const sentMs = Date.now();
     const request = {
       method,
       cache: "no-store",
-      headers: { Authorization: `Bearer ${this.token}`, ...(body && { "Content-Type": "application/json" }), ...headers },
+      headers: {
+        Authorization: `Bearer ${this.token}`,
+        ...(body && { "Content-Type": "application/json" }),
+        ...headers,
+      },
       body: body && JSON.stringify(body),
     };
-    const answer = await fetch(this.url + path, request).catch(() => null);
-    if (!answer) return { ok: false, status: 0, retryAfter: null, body: { message: "The service does not answer" } };
-    this.clock.note(Date.parse(answer.headers.get("Date")), sentMs, Date.now());
-    const retryAfter = answer.headers.get("Retry-After");
+    const response = await fetch(this.url + path, request).catch(() => null);
+    if (!response) return { ok: false, status: 0, retryAfter: null, body: { message: "The service does not respond" } };
+    this.clock.observe(Date.parse(response.headers.get("Date")), sentMs, Date.now());
+    const retryAfter = response.headers.get("Retry-After");
     return {
-      ok: answer.ok,
-      status: answer.status,
+      ok: response.ok,
+      status: response.status,
       retryAfter: retryAfter === null ? null : Number(retryAfter),
-      body: answer.status === 204 ? null : await answer.json(),
+      body: response.status === 204 ? null : await response.json(),
     };
   }
 }
 
-/** The services around this one, which the shop's own server plays. */
-export async function play(path, body) {
-  const answer = await fetch(path, {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-  if (!answer.ok) throw new Error(`${path} answers ${answer.status}`);
-  return answer;
+/** The message of an error response. */
+export const errorMessage = ({ body }) => body.errors?.[0]?.message ?? body.message;
+
+/** Sends a command to the shop's server, in the role of the ticket service or the payment service. */
+export async function command(path, body) {
+  const response = await fetch(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  if (!response.ok) throw new Error(`${path} failed with status ${response.status}`);
+  return response;
 }

@@ -1,14 +1,14 @@
-// Elements, and what is said to those who do not see them change.
+// Elements, and announcements for screen readers.
 
 const SVG = "http://www.w3.org/2000/svg";
-const SECONDS_BETWEEN_WORDS = 2;
+const ANNOUNCEMENT_SECONDS = 2;
 
-/** An element; an attribute that is a function listens, one that is false, null or undefined is left out. */
+/** Creates an HTML element. A function attribute is an event listener; false, null and undefined are omitted. */
 export function h(name, attributes = {}, ...children) {
   return build(document.createElement(name), attributes, children);
 }
 
-/** An element of a picture. */
+/** Creates an SVG element. */
 export function s(name, attributes = {}, ...children) {
   return build(document.createElementNS(SVG, name), attributes, children);
 }
@@ -22,8 +22,7 @@ function build(element, attributes, children) {
   return element;
 }
 
-/** Puts new content into an element, once for each state that it can show. What had the focus keeps it, if
- * it is still there, by its id. */
+/** Replaces the content of an element if `state` has changed. An element with an id keeps the focus. */
 export function show(element, state, content) {
   const key = JSON.stringify(state);
   if (element.dataset.shows === key) return;
@@ -36,15 +35,15 @@ export function show(element, state, content) {
 const waiting = [];
 let speaking = false;
 
-/** Says something to those who listen to the page; not more than they can follow. */
+/** Announces a text to screen readers, with a pause after each announcement. */
 export function announce(text) {
   if (waiting.at(-1) !== text) waiting.push(text);
-  if (!speaking) sayNext();
+  if (!speaking) announceNext();
 }
 
-function sayNext() {
+function announceNext() {
   speaking = waiting.length > 0;
   if (!speaking) return;
-  document.getElementById("said").textContent = waiting.splice(0).join(" ");
-  setTimeout(sayNext, SECONDS_BETWEEN_WORDS * 1000);
+  document.getElementById("announcements").textContent = waiting.splice(0).join(" ");
+  setTimeout(announceNext, ANNOUNCEMENT_SECONDS * 1000);
 }

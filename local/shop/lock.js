@@ -1,8 +1,8 @@
-// What a lock means.
+// State of a ticket, derived from its lock.
 
 import { secondsLeft } from "./format.js";
 
-/** Whether a ticket is free, held or sold. A hold that is over is none, whatever has been heard since. */
+/** "free", "held" or "sold". An expired hold counts as free, even before its `OrderExpired` arrives. */
 export function stateOf({ lock }, now) {
   if (!lock) return "free";
   if (!lock.until) return "sold";

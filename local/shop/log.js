@@ -1,12 +1,13 @@
-// The bus, told in words, newest first.
+// The event log, newest first.
 
-import { h, s, announce } from "./dom.js";
+import { announce, h, s } from "./dom.js";
 import { hue, name, price, reason, short, time } from "./format.js";
 
-const MOST_ROWS = 200;
+const MAX_ROWS = 200;
 
 const ICONS = {
-  TicketCreated: "M8 3v10M3 8h10", TicketUpdated: "M8 3v10M3 8h10",
+  TicketCreated: "M8 3v10M3 8h10",
+  TicketUpdated: "M8 3v10M3 8h10",
   OrderCreated: "M4.5 7.5h7v5h-7zM6 7.5V5.5a2 2 0 0 1 4 0v2",
   OrderPaid: "M3.5 8.5l3 3 6-7",
   OrderCancelled: "M4 4l8 8M12 4l-8 8",
@@ -15,50 +16,84 @@ const ICONS = {
   PaymentCreated: "M2.5 5h11v7h-11zM2.5 7.5h11",
 };
 
-/** What an event says, to a person. */
-export function sentence({ "detail-type": kind, detail }, tickets) {
+/** Describes an event in a sentence. */
+export function sentence({ "detail-type": type, detail }, tickets) {
   const title = () => tickets.get(detail.ticket.id)?.title ?? detail.ticket.id;
-  switch (kind) {
-    case "TicketCreated": return `${detail.title} is on sale for ${price(detail.price)}`;
-    case "TicketUpdated": return `${detail.title} now costs ${price(detail.price)}`;
-    case "OrderCreated": return `${name(detail.userId)} holds ${title()}`;
-    case "OrderPaid": return `${name(detail.userId)} has bought ${title()}`;
-    case "OrderCancelled": return `${name(detail.userId)} gives back ${title()}`;
-    case "OrderExpired": return `${name(detail.userId)} loses ${title()}: the hold is over`;
-    case "OrderRefundDue": return `${name(detail.userId)} gets the money back: ${reason(detail.reason)}`;
-    case "PaymentCreated": return "Someone is charged for this order";
-    default: return kind;
+  switch (type) {
+    case "TicketCreated":
+      return `${detail.title} is on sale for ${price(detail.price)}`;
+    case "TicketUpdated":
+      return `${detail.title} now costs ${price(detail.price)}`;
+    case "OrderCreated":
+      return `${name(detail.userId)} holds ${title()}`;
+    case "OrderPaid":
+      return `${name(detail.userId)} has bought ${title()}`;
+    case "OrderCancelled":
+      return `${name(detail.userId)} cancelled ${title()}`;
+    case "OrderExpired":
+      return `${name(detail.userId)}’s hold of ${title()} has expired`;
+    case "OrderRefundDue":
+      return `${name(detail.userId)} is due a refund: ${reason(detail.reason)}`;
+    case "PaymentCreated":
+      return "Payment for this order";
+    default:
+      return type;
   }
 }
 
-export const icon = (kind) => h("span", { class: "icon", "data-kind": kind, "aria-hidden": "true" },
-  s("svg", { viewBox: "0 0 16 16" }, s("path", { d: ICONS[kind] ?? "M8 8h.01" })));
+export const icon = (type) =>
+  h(
+    "span",
+    { class: "icon", "data-type": type, "aria-hidden": "true" },
+    s("svg", { viewBox: "0 0 16 16" }, s("path", { d: ICONS[type] ?? "M8 8h.01" })),
+  );
 
-/** The order that an event is about, if it is about one. */
+/** Order id of an event, if it concerns an order. */
 export const orderOf = ({ source, detail }) => (source === "orders" ? detail.id : detail.orderId);
 
-export const happenedAt = (event) => event.detail?.metadata?.occurredAt ?? event.time;
+export const occurredAt = (event) => event.detail?.metadata?.occurredAt ?? event.time;
 
-/** Adds what was heard to the log, and says aloud what concerns this buyer. */
-export function tell(log, heard, tickets, buyer) {
-  for (const { event, news } of heard) {
-    log.prepend(row(event, news, tickets));
-    if (news && buyer && event.source === "orders" && event.detail.userId === buyer) announce(`${said(event, tickets)}.`);
+/** Adds events to the log, and announces those of `buyer`. */
+export function addToLog(log, received, tickets, buyer) {
+  for (const { event, applied } of received) {
+    log.prepend(row(event, applied, tickets));
+    if (applied && buyer && event.source === "orders" && event.detail.userId === buyer) {
+      announce(`${describe(event, tickets)}.`);
+    }
   }
-  while (log.children.length > MOST_ROWS) log.lastChild.remove();
+  while (log.children.length > MAX_ROWS) log.lastChild.remove();
 }
 
-function row(event, news, tickets) {
-  const kind = event["detail-type"];
-  return h("li", { class: news ? "event" : "event known", "data-kind": kind },
-    h("details", {},
-      h("summary", {}, icon(kind),
-        h("span", { class: "told" },
-          h("span", { class: "sentence" }, said(event, tickets)),
-          h("span", { class: "facts" },
-            h("span", {}, kind), event.source === "orders" && h("span", {}, `v${event.detail?.version}`),
-            order(event), h("time", {}, time(happenedAt(event))), !news && h("span", {}, "known already")))),
-      h("pre", { tabindex: "0" }, JSON.stringify(event, null, 2))));
+function row(event, applied, tickets) {
+  const type = event["detail-type"];
+  return h(
+    "li",
+    { class: applied ? "event" : "event repeat", "data-type": type },
+    h(
+      "details",
+      {},
+      h(
+        "summary",
+        {},
+        icon(type),
+        h(
+          "span",
+          { class: "text" },
+          h("span", { class: "sentence" }, describe(event, tickets)),
+          h(
+            "span",
+            { class: "facts" },
+            h("span", {}, type),
+            event.source === "orders" && h("span", {}, `v${event.detail?.version}`),
+            order(event),
+            h("time", {}, time(occurredAt(event))),
+            !applied && h("span", {}, "ignored"),
+          ),
+        ),
+      ),
+      h("pre", { tabindex: "0" }, JSON.stringify(event, null, 2)),
+    ),
+  );
 }
 
 function order(event) {
@@ -69,11 +104,11 @@ function order(event) {
   return chip;
 }
 
-/** Anything may be on the bus. */
-function said(event, tickets) {
+/** Any program can publish a malformed event. */
+function describe(event, tickets) {
   try {
     return sentence(event, tickets);
   } catch {
-    return "Something that nobody understands";
+    return "Malformed event";
   }
 }

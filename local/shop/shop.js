@@ -1,9 +1,9 @@
-// The page: who is buying, which screen, and what is heard from the bus.
+// The page: selected buyer, current screen, and events from the shop's server.
 
 import { Api } from "./api.js";
 import { tick } from "./countdown.js";
 import { h, show } from "./dom.js";
-import { tell } from "./log.js";
+import { addToLog } from "./log.js";
 import { orderScreen } from "./order.js";
 import { ticketsScreen } from "./tickets.js";
 import { name } from "./format.js";
@@ -13,37 +13,46 @@ const page = document.getElementById("page");
 const log = document.getElementById("log");
 
 const { apiUrl, buyers } = await (await fetch("/config")).json();
-const asked = new URLSearchParams(location.search).get("buyer");
-const buyer = asked in buyers ? asked : Object.keys(buyers)[0];
+const requested = new URLSearchParams(location.search).get("buyer");
+const buyer = requested in buyers ? requested : Object.keys(buyers)[0];
 const listeners = new Set();
 let drawScreen = () => {};
 
 const world = {
-  buyer, api: new Api(apiUrl, buyers[buyer]), tickets: new Map(), heard: [], orders: [], ordering: new Set(),
+  buyer,
+  api: new Api(apiUrl, buyers[buyer]),
+  tickets: new Map(),
+  received: [],
+  orders: [],
+  ordering: new Set(),
   draw: () => {
     drawScreen();
     tick(world.api.clock.now());
   },
-  /** Until another screen is shown. */
+  /** Adds a listener until another screen is shown. */
   onTickets: (listener) => listeners.add(listener),
 };
 
 function showBuyers() {
-  const link = (who, attributes, ...words) => h("a", { href: `?buyer=${who}${location.hash}`, ...attributes }, ...words);
-  const face = (who) => {
-    const circle = h("span", { class: "face", "aria-hidden": "true" }, name(who).charAt(0));
-    circle.style.setProperty("--hue", 310 + 220 * Object.keys(buyers).indexOf(who));
+  const ids = Object.keys(buyers);
+  const link = (id, attributes, ...content) =>
+    h("a", { href: `?buyer=${id}${location.hash}`, ...attributes }, ...content);
+  const face = (id) => {
+    const circle = h("span", { class: "face", "aria-hidden": "true" }, name(id).charAt(0));
+    circle.style.setProperty("--hue", 310 + 220 * ids.indexOf(id));
     return circle;
   };
-  const others = Object.keys(buyers).filter((who) => who !== buyer);
   show(document.getElementById("buyers"), location.hash, () => [
-    Object.keys(buyers).map((who) => link(who, { "aria-current": who === buyer && "true", class: "buyer" }, face(who), name(who))),
-    others.map((who) => link(who, { target: "_blank", class: "beside" }, `Open ${name(who)}’s window`))]);
+    ids.map((id) => link(id, { "aria-current": id === buyer && "true", class: "buyer" }, face(id), name(id))),
+    ids.filter((id) => id !== buyer).map((id) =>
+      link(id, { target: "_blank", class: "beside" }, `Open ${name(id)}’s window`)
+    ),
+  ]);
 }
 
 async function refreshOrders() {
-  const answer = await world.api.list();
-  if (answer.ok) world.orders = answer.body;
+  const response = await world.api.list();
+  if (response.ok) world.orders = response.body;
   world.draw();
 }
 
@@ -51,35 +60,41 @@ function route() {
   const [, order] = location.hash.match(/^#\/orders\/(.+)$/) ?? [];
   listeners.clear();
   drawScreen = order ? orderScreen(page, world, decodeURIComponent(order)) : ticketsScreen(page, world);
-  document.title = `${order ? "Your order" : "On sale"} · ${name(buyer)} · The box office`;
+  document.title = `${order ? "Your order" : "On sale"} · ${name(buyer)} · Ticket shop`;
   showBuyers();
   world.draw();
   if (!order) refreshOrders();
 }
 
-function listen() {
-  const stories = new EventSource("/events");
+function receiveEvents() {
+  const updates = new EventSource("/events");
+  const trouble = document.getElementById("trouble");
   let first = true;
-  stories.onopen = () => {
+  updates.onopen = () => {
     first = true;
-    document.getElementById("trouble").hidden = true;
+    trouble.hidden = true;
   };
-  stories.onerror = () => { document.getElementById("trouble").hidden = false; };
-  stories.onmessage = ({ data }) => {
-    const { tickets, heard } = JSON.parse(data);
-    world.tickets = new Map(tickets.map((ticket) => [ticket.id, ticket]));
-    // The first story is all there is; the page may have been cut off for a while.
-    if (first) {
-      log.replaceChildren();
-      world.heard = [];
-    }
-    tell(log, heard, world.tickets, first ? null : buyer);
+  updates.onerror = () => {
+    trouble.hidden = false;
+  };
+  updates.onmessage = ({ data }) => {
+    receive(JSON.parse(data), first);
     first = false;
-    world.heard.push(...heard);
-    for (const listener of listeners) listener();
-    world.draw();
-    if (heard.some(({ event }) => event.source === "orders" && event.detail?.userId === buyer)) refreshOrders();
   };
+}
+
+/** Applies an update. The first update of a connection holds all past events, also after a reconnect. */
+function receive({ tickets, received }, first) {
+  world.tickets = new Map(tickets.map((ticket) => [ticket.id, ticket]));
+  if (first) {
+    log.replaceChildren();
+    world.received = [];
+  }
+  addToLog(log, received, world.tickets, first ? null : buyer);
+  world.received.push(...received);
+  for (const listener of listeners) listener();
+  world.draw();
+  if (received.some(({ event }) => event.source === "orders" && event.detail?.userId === buyer)) refreshOrders();
 }
 
 addEventListener("hashchange", () => {
@@ -88,7 +103,7 @@ addEventListener("hashchange", () => {
   scrollTo(0, 0);
 });
 setInterval(world.draw, 1000 / DRAWS_PER_SECOND);
-// The first answer tells what time it is.
+// The first response sets the clock.
 await refreshOrders();
 route();
-listen();
+receiveEvents();

@@ -63,7 +63,7 @@ impl Stack {
     #[must_use]
     pub fn tokens(&self, subs: &[String]) -> Vec<String> {
         let command = env::var("ORDERS_TOKEN_COMMAND")
-            .unwrap_or_else(|_| "python3 local/stack.py token".to_owned());
+            .unwrap_or_else(|_| "python3 local/cli.py token".to_owned());
         let mut words = command.split_whitespace();
         let output = Command::new(words.next().expect("a command in ORDERS_TOKEN_COMMAND"))
             .args(words)
@@ -163,7 +163,7 @@ fn own_stack() -> PathBuf {
     static OWN: OnceLock<Child> = OnceLock::new();
     let file = env::temp_dir().join(format!("orders-tests-{}.json", uuid::Uuid::new_v4()));
     let mut child = Command::new("python3")
-        .args(["local/stack.py", "exec", "cat"])
+        .args(["local/cli.py", "exec", "cat"])
         .current_dir(ROOT)
         .env_remove("ORDERS_STATE") // a temporary state folder
         .env("ORDERS_STACK_FILE", &file)

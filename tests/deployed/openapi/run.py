@@ -26,7 +26,7 @@ import yaml
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent.parent
 DOCUMENT = ROOT / "docs/openapi.yaml"
-TOKEN_OF_NOBODY = ["python3", ROOT / "local/stack.py", "token", '{"sub": "no buyer"}']
+TOKEN_OF_NOBODY = ["python3", ROOT / "local/cli.py", "token", '{"sub": "no buyer"}']
 TICKETS = 200
 PATIENCE_SECONDS = 60
 KEYS = ["key-1", "key-2"]

@@ -1,4 +1,4 @@
-"""A real browser without a screen, and what a person does with the shop in it."""
+"""A headless browser, and the actions of a person in the demo shop."""
 
 import base64
 import contextlib
@@ -17,17 +17,26 @@ sys.path.insert(0, str(ROOT / "local"))
 
 import tools  # noqa: E402
 
-PICTURES = ROOT / "target/shop"
-PATIENCE_SECONDS = 45
+SCREENSHOTS = ROOT / "target/shop"
+TIMEOUT_SECONDS = 45
 WIDE, PHONE = (1280, 860), (360, 740)
-# No sandbox, for it may be root who tests; and no calls to anywhere that nobody has asked for.
+# No sandbox, because root cannot use it; no background requests.
 ARGUMENTS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--force-color-profile=srgb")
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--force-color-profile=srgb",
+)
 
 
 class Browser:
-    """One browser with a window for each buyer who has opened the shop. Closed after a `with`."""
+    """A browser with a window for each buyer, inside a `with` block."""
 
     def __init__(self, shop_url):
         self.shop_url = shop_url
@@ -49,11 +58,11 @@ class Browser:
     def __exit__(self, *_):
         self._closing.close()
 
-    def open(self, buyer, size=WIDE, night=False, before=""):
-        """Opens the shop in a new window; `before` is a script that runs before the page's own."""
+    def open(self, buyer, size=WIDE, dark=False, before=""):
+        """Opens the shop in a new window. `before` is a script to run before the page's scripts."""
         self.driver.switch_to.new_window("window")
         window = Window(self, self.driver.current_window_handle)
-        window.look(size, night)
+        window.set_screen(size, dark)
         self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": before})
         self.driver.get(f"{self.shop_url}/?buyer={buyer}")
         window.find("#log > li")
@@ -61,7 +70,7 @@ class Browser:
 
 
 class Window:
-    """One of the browser's windows. Whatever is done in it is done as soon as it can be."""
+    """A window of the browser. Each action waits until it is possible."""
 
     def __init__(self, browser, handle):
         self._browser, self._driver, self._handle = browser, browser.driver, handle
@@ -71,20 +80,30 @@ class Window:
         self._driver.switch_to.window(self._handle)
         return self._driver
 
-    def look(self, size=WIDE, night=False):
-        """By day or by night, on a screen of this size."""
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
-            "width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False})
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [
-            {"name": "prefers-color-scheme", "value": "dark" if night else "light"},
-            {"name": "prefers-reduced-motion", "value": "reduce"}]})
+    def set_screen(self, size=WIDE, dark=False):
+        """Sets the size of the screen and the colour scheme."""
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False},
+        )
+        self.driver.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia",
+            {
+                "features": [
+                    {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
+                    {"name": "prefers-reduced-motion", "value": "reduce"},
+                ]
+            },
+        )
 
     def find(self, selector, containing=""):
-        """The first such element that shows this text, once there is one."""
-        def look():
+        """Returns the first matching element with this text."""
+
+        def search():
             elements = self.driver.find_elements(By.CSS_SELECTOR, selector)
             return next((element for element in elements if containing in element.text), None)
-        return eventually(look, f"{selector} with '{containing}'")
+
+        return eventually(search, f"{selector} with '{containing}'")
 
     def text(self, selector):
         return self.find(selector).text
@@ -96,53 +115,57 @@ class Window:
         return self.driver.execute_script(text, *arguments)
 
     def ticket(self, id, state=""):
-        """A ticket's card, once it is in this state."""
-        def look():
+        """Returns the card of a ticket in this state."""
+
+        def search():
             shown = self.driver.find_elements(By.CSS_SELECTOR, f"[data-ticket='{id}']")
             if not shown:
-                # It may be one of those that are shown on request.
+                # The page shows only the first tickets at first.
                 self.script("document.getElementById('all')?.click()")
             return next((card for card in shown if state in card.get_attribute("class").split() or not state), None)
-        return eventually(look, f"the ticket {id}, {state}")
+
+        return eventually(search, f"the ticket {id}, {state}")
 
     def seconds_left(self):
         return int(self.find(".order .ring b").text or -1)
 
     def events(self, order):
-        """The types of an order's events in the log, oldest first."""
+        """Returns the types of an order's events in the log, oldest first."""
         rows = self.script(
             "return [...document.querySelectorAll('#log .event')].filter(row => row.textContent.includes(arguments[0]))"
-            ".map(row => row.dataset.kind).reverse()", order)
-        return [kind for kind in rows if kind.startswith("Order")]
+            ".map(row => row.dataset.type).reverse()",
+            order,
+        )
+        return [type for type in rows if type.startswith("Order")]
 
     def order(self):
-        """The id of the order that is shown."""
+        """Returns the id of the displayed order."""
         eventually(lambda: "#/orders/" in self.driver.current_url, "an order's page")
         return self.driver.current_url.rpartition("/")[2]
 
-    def picture(self, name, whole=False):
-        """Keeps a picture of the window, or of the whole page."""
-        PICTURES.mkdir(parents=True, exist_ok=True)
-        if whole:
+    def screenshot(self, name, whole_page=False):
+        """Saves a screenshot of the window or of the whole page."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        if whole_page:
             self.script("scrollTo(0, 0)")
         page = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
-        picture = self.driver.execute_cdp_cmd(
-            "Page.captureScreenshot", {"captureBeyondViewport": True, "clip": {**page, "scale": 1}} if whole else {})
-        (PICTURES / f"{name}.png").write_bytes(base64.b64decode(picture["data"]))
+        settings = {"captureBeyondViewport": True, "clip": {**page, "scale": 1}} if whole_page else {}
+        image = self.driver.execute_cdp_cmd("Page.captureScreenshot", settings)
+        (SCREENSHOTS / f"{name}.png").write_bytes(base64.b64decode(image["data"]))
 
     def close(self):
         self.driver.close()
         self._driver.switch_to.window(self._driver.window_handles[0])
 
 
-def eventually(look, wish, patience_seconds=PATIENCE_SECONDS):
-    """What is found, once it is there."""
-    deadline = time.monotonic() + patience_seconds
+def eventually(condition, expected, timeout_seconds=TIMEOUT_SECONDS):
+    """Returns the result of `condition` when it is true; fails after a timeout."""
+    deadline = time.monotonic() + timeout_seconds
     while True:
-        # The page may be drawn anew at any moment.
+        # The page may be redrawn at any moment.
         with contextlib.suppress(StaleElementReferenceException, NoSuchElementException):
-            if found := look():
+            if found := condition():
                 return found
         if time.monotonic() > deadline:
-            raise AssertionError(f"There was never {wish}.")
+            raise AssertionError(f"Not found: {expected}.")
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-// The texts on the page that are not easy to read (WCAG 2.2, 1.4.3: 4.5 to 1; 3 to 1 if they are large).
+// Returns the texts with too little contrast (WCAG 2.2, 1.4.3: 4.5 to 1; 3 to 1 for large text).
 
 const pixel = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
 
@@ -17,12 +17,15 @@ function ground(element) {
 
 function light(color) {
   const [red, green, blue] = color.map((part) => part / 255).map(
-    (part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+    (part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4),
+  );
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
 }
 
-return [...document.querySelectorAll("body *")].filter((element) => element.checkVisibility()
-  && [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim())).flatMap((element) => {
+return [...document.querySelectorAll("body *")].filter((element) =>
+  element.checkVisibility() &&
+  [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim())
+).flatMap((element) => {
   const style = getComputedStyle(element);
   const back = ground(element);
   const svg = element.namespaceURI.endsWith("svg");
