@@ -75,13 +75,13 @@ impl World {
         let mut state = self.state();
         let changes =
             state.promises.orders_written(expected, orders, ticket, replica, write, now_ms);
-        let changed = !changes.is_empty();
+        let has_changes = !changes.is_empty();
         for Change { before, after, observed } in changes {
             state.coverage.observed(observed);
             state.stream.push(before.as_ref(), &after, now_ms);
         }
         drop(state);
-        if changed {
+        if has_changes {
             self.records.notify_waiters();
         }
     }
