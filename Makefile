@@ -1,10 +1,12 @@
-# Everything a newcomer and CI need; `make` alone says what there is.
+# Commands for daily work and for CI. `make` lists them.
 PYTHON ?= python3
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-# The same place that cargo-lambda builds into.
+# cargo-lambda builds for the same target folder, so that nothing is built twice.
 CARGO_FLAGS := --locked --workspace --all-targets --target $(HOST)
 STACK := $(PYTHON) local/stack.py
 TOOLS := $(PYTHON) local/tools.py
+# Suites without a stack and without network; `lib` is the unit tests.
+IN_PROCESS := lib api messages log_lines schemas aws_calls store_conformance model simulation fuzz
 
 export ORDERS_PORT = $(or $(PORT),4566)
 export ORDERS_ISSUER_PORT = $(or $(ISSUER_PORT),4567)
@@ -13,106 +15,133 @@ export SUB
 ifdef STATE
 export ORDERS_STATE = $(STATE)
 endif
+# deno keeps its cache in the checkout and does not look for updates.
+export DENO_DIR = $(CURDIR)/.tools/deno-cache
+export DENO_NO_UPDATE_CHECK = 1
 
-.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*## .*/\1/p' Makefile)
+.PHONY: help $(shell sed -n 's/^\([a-z-]*\):.*## .*/\1/p' Makefile)
 
-help: ## Say what there is
-	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
+help:
+	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-run: ## Build and start everything here, until Ctrl-C (PORT=, ISSUER_PORT=, SHOP_PORT=, STATE=, AUTH=)
+##@ Every day
+
+check: format lint language pages bugs in-process-tests ## Check the code before a commit, without network: about a minute once built
+
+format: ## Check the formatting of Rust, Python, JavaScript and CSS; FIX=1 formats the files
+	cargo fmt --all $(if $(FIX),,--check)
+	$(TOOLS) ruff format --quiet $(if $(FIX),,--diff)
+	$(TOOLS) deno fmt $(if $(FIX),--quiet,--check)
+
+lint: ## Run clippy, ruff and deno's linter; FIX=1 repairs Python where ruff can
+	cargo clippy $(CARGO_FLAGS) -- --deny warnings
+	$(TOOLS) ruff check --quiet $(if $(FIX),--fix)
+	$(TOOLS) deno lint --quiet
+
+run: ## Build the service and run it on this machine until Ctrl-C (PORT=, ISSUER_PORT=, SHOP_PORT=, STATE=, AUTH=)
 	@$(STACK) run
 
 token: ## Print a token for a buyer: make token SUB=alice
 	@$(STACK) token
 
-down: ## End a stack that is still up
+down: ## Stop a stack that still runs
 	@$(STACK) down
 
-redrive: ## List the dead-letter queues; or move messages back: make redrive QUEUES="PaymentEvents ..."
-	@$(TOOLS) emulator-python local/redrive.py $(QUEUES)
-
-clean-state: ## Forget the stack's data
+clean-state: ## Delete the data of the local stack
 	@$(STACK) clean-state
 
-test: format lint docs licences bugs ## Everything that CI runs; two at a time where one waits more than it works
+##@ Tests, all run by `make test`
+
+test: format lint docs language licences bugs ## Run everything that CI runs: about 20 minutes
 	$(MAKE) --jobs=2 --output-sync template least-privilege
 	$(MAKE) tool-tests emulator-tests rust-tests
 	$(MAKE) --jobs=2 --output-sync instructions shop-tests
 	$(MAKE) openapi
 
-format: ## Look at the formatting
-	cargo fmt --all --check
+in-process-tests: ## Run the Rust tests that need no stack, with 500 seeds of the simulation (SUITE=api ONLY=name)
+	ORDERS_SIMULATION_SEEDS=500 cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) \
+		$(patsubst --test=lib,--lib,$(addprefix --test=,$(or $(SUITE),$(IN_PROCESS)))) -- $(ONLY) --skip at_endpoint
 
-lint: ## Look for what the compiler and clippy warn of
-	cargo clippy $(CARGO_FLAGS) -- --deny warnings
+rust-tests: ## Run all Rust tests and the examples in rustdoc, on a stack of their own
+	cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) --doc
+	$(STACK) exec cargo test $(CARGO_FLAGS)
 
-docs: ## Build the documentation, and check what it says of events, tests and files
+docs: pages ## Build the rustdoc, and compare the pages and the schemas of the events with the code
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --workspace --no-deps --document-private-items --target $(HOST)
 	$(TOOLS) contracts-python tests/in_process/documents/asyncapi.py
-	$(TOOLS) contracts-python tests/in_process/documents/pages.py
+
+pages: ## Check that the tests, files and promises named in the pages exist
+	$(PYTHON) tests/in_process/documents/pages.py
 	$(PYTHON) tests/in_process/documents/promises.py
 
-licences: ## Look at the dependencies' licences and sources, and for what is banned
+language: ## Measure the language of the pages and of rustdoc, and the size of the code
+	$(PYTHON) tests/support/language.py
+
+licences: ## Check licences and sources of the dependencies, and banned crates
 	$(TOOLS) cargo-deny --workspace check licenses bans sources
 
-bugs: ## Check that every planted bug still applies
+bugs: ## Check that every planted bug still applies to the code
 	PYTHONPATH=tests/support $(PYTHON) tests/simulation/planted_bugs/run.py --check
 
 template: export AWS_DEFAULT_REGION = us-east-1
 template: export SAM_CLI_TELEMETRY = 0
-template: ## Check the template, and check the checks with defects of all kinds
+template: ## Check template.yaml, and prove each check with a defect: 2 minutes
 	$(TOOLS) sam validate --lint
 	$(TOOLS) sam-python tests/template/expand.py > .tools/template.json
 	$(TOOLS) cfn-lint .tools/template.json
 	$(TOOLS) checkov --config-file tests/template/checkov.yaml --file .tools/template.json
 	$(TOOLS) sam-python tests/template/assertions.py
 	PYTHONPATH=tests/support $(TOOLS) sam-python tests/template/defects.py
-	PYTHONPATH=tests/template $(TOOLS) sam-python tests/deployed/privileges/asserted.py
+	PYTHONPATH=tests/template:tests/support $(TOOLS) sam-python tests/deployed/privileges/asserted.py
 
-roles: ## Say what each role may do
-	@$(TOOLS) sam-python tests/template/roles.py
+least-privilege: ## Remove each permission of each role in turn; one operation must fail without it: 3 minutes
+	PYTHONPATH=tests/template:tests/support $(STACK) exec $(TOOLS) sam-python tests/deployed/privileges/run.py
 
-tool-tests: ## Test the tools beside the emulator
+tool-tests: ## Test the tools of the local stack and of the benchmark
 	$(TOOLS) emulator-python -m unittest discover --start-directory local
 	PYTHONPATH=local $(TOOLS) bench-python -m unittest discover --start-directory tests/bench
 
-emulator-tests: ## Test the fixes of the emulator
+emulator-tests: ## Test the fixes of the AWS emulator: 3 minutes
 	$(TOOLS) emulator-python -m unittest discover --start-directory local/emulator
 
-least-privilege: ## Take away every right of every role, one at a time, and see what misses it
-	PYTHONPATH=tests/template $(STACK) exec $(TOOLS) sam-python tests/deployed/privileges/run.py
-
-instructions: ## Count the instructions of the functions as tests build them; ACCEPT=1 keeps a change
+instructions: ## Count the instructions of each function and compare them with the kept counts: a minute; ACCEPT=1 keeps new ones
 	cargo build --locked --target $(HOST)
 	PYTHONPATH=local ACCEPT=$(ACCEPT) $(TOOLS) bench-python tests/bench/instructions.py
 
-bench: ## Measure what is deployed, beside a hello-world and a peer in Node (takes Node 20); ACCEPT=1 keeps the counts
+shop-tests: ## Test the demo page in a real browser; screenshots in target/shop
+	$(STACK) shop $(TOOLS) shop-python tests/deployed/shop/run.py
+
+openapi: ## Test the API against docs/openapi.yaml with generated requests: make openapi CASES=20000
+	$(STACK) exec $(TOOLS) contracts-python tests/deployed/openapi/run.py $(CASES)
+
+##@ Long checks, by hand or at night
+
+soak: ## Run more seeds of the simulation, 5,000 a second: make soak SEEDS=1000000; SEEDS=1 FIRST=7 prints the history of seed 7
+	ORDERS_SIMULATION_SEEDS=$(or $(SEEDS),100000) ORDERS_SIMULATION_FIRST_SEED=$(or $(FIRST),0) \
+		cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) --profile soak --test simulation -- --nocapture every_promise
+
+planted-bugs: ## Plant each bug in a copy of the checkout; a test must catch it (BUGS="name ...")
+	PYTHONPATH=tests/support $(PYTHON) tests/simulation/planted_bugs/run.py $(BUGS)
+
+mutants: ## Mutate the rules and the use cases with cargo-mutants; a test must catch each mutant (MUTANTS=regex)
+	PYTHONPATH=tests/support:local $(PYTHON) tests/simulation/mutants/run.py $(if $(MUTANTS),'$(MUTANTS)')
+
+fuzz: ## Fuzz every parser of untrusted input with libFuzzer, an hour: make fuzz RUNS=1000000 TARGET=price
+	$(TOOLS) cargo-fuzz build $(TARGET) --fuzz-dir tests/fuzz --target-dir target/fuzz --features libfuzzer \
+		--sanitizer none --no-cfg-fuzzing
+	$(PYTHON) tests/fuzz/run.py $(or $(RUNS),10000000) $(TARGET)
+
+bench: ## Measure release builds beside a hello-world and a Node version (needs Node 20); ACCEPT=1 keeps the counts
 	PYTHONPATH=local ACCEPT=$(ACCEPT) $(TOOLS) bench-python tests/bench/bench.py
 
 load-test: ## Sell few tickets to many buyers at once, on a stack of its own: make load-test BUYERS=1000 TICKETS=40
 	cargo build $(filter-out --all-targets,$(CARGO_FLAGS)) --bin load_test
 	BUYERS=$(BUYERS) TICKETS=$(TICKETS) $(STACK) exec target/$(HOST)/debug/load_test
 
-rust-tests: ## Test the service, against a stack of its own
-	$(STACK) exec cargo test $(CARGO_FLAGS)
+##@ Operations
 
-shop-tests: ## Test the shop in a real browser, against a stack of its own; pictures are left in target/shop
-	$(STACK) shop $(TOOLS) shop-python tests/deployed/shop/run.py
+redrive: ## List the dead-letter queues, or move messages back: make redrive QUEUES="PaymentEvents ..."
+	@$(TOOLS) emulator-python local/redrive.py $(QUEUES)
 
-openapi: ## Check docs/openapi.yaml with requests of all kinds to a stack of its own: make openapi CASES=20000
-	$(STACK) exec $(TOOLS) contracts-python tests/deployed/openapi/run.py $(CASES)
-
-soak: ## Run the simulation for longer: make soak SEEDS=1000000 FIRST=0; one seed tells its story
-	ORDERS_SIMULATION_SEEDS=$(or $(SEEDS),100000) ORDERS_SIMULATION_FIRST_SEED=$(or $(FIRST),0) \
-		cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) --profile soak --test simulation -- --nocapture every_promise
-
-planted-bugs: ## Plant each bug in a copy of the checkout, and show which test catches it (BUGS=)
-	PYTHONPATH=tests/support $(PYTHON) tests/simulation/planted_bugs/run.py $(BUGS)
-
-mutants: ## Change the rules and the use cases, one operator or result at a time, and list what no test notices (MUTANTS=)
-	PYTHONPATH=tests/support:local $(PYTHON) tests/simulation/mutants/run.py $(if $(MUTANTS),'$(MUTANTS)')
-
-fuzz: ## Feed every reader of outside bytes with what libFuzzer makes up: make fuzz RUNS=1000000 TARGET=price
-	$(TOOLS) cargo-fuzz build $(TARGET) --fuzz-dir tests/fuzz --target-dir target/fuzz --features libfuzzer \
-		--sanitizer none --no-cfg-fuzzing
-	$(PYTHON) tests/fuzz/run.py $(or $(RUNS),10000000) $(TARGET)
+roles: ## Print the permissions of each role
+	@$(TOOLS) sam-python tests/template/roles.py

@@ -73,6 +73,11 @@ def shop_python():
     return _venv("shop", ROOT / "tests/deployed/shop/requirements.txt") / "python"
 
 
+def format_bin():
+    """The folder of ruff and deno, which format and lint Python, JavaScript and CSS."""
+    return _venv("format", ROOT / "local/format-requirements.txt")
+
+
 def browser():
     """A Chromium, its driver, and what both need in their environment."""
     programs = [next(filter(None, map(shutil.which, names)), None) for names in BROWSERS]
@@ -177,6 +182,7 @@ if __name__ == "__main__":
             "shop-python": shop_python,
             "sam": lambda: sam_bin() / "sam", "sam-python": lambda: sam_bin() / "python",
             "cfn-lint": lambda: sam_bin() / "cfn-lint",
+            "deno": lambda: format_bin() / "deno", "ruff": lambda: format_bin() / "ruff",
         }
         tool = programs[sys.argv[1]]()
         run([tool, *sys.argv[2:]], f"{sys.argv[1]} failed.")

@@ -1,5 +1,8 @@
-"""Builds what is deployed, and prints what it takes: instructions, CPU time, memory and bytes; beside it
-the least that a function can take, and the same work done in Node. docs/performance.md reads it."""
+"""Builds the release binaries and prints their instructions, CPU time, memory and size.
+
+The baselines are a function without logic (hello) and the same functions in Node. docs/performance.md
+explains the figures.
+"""
 
 import platform
 import subprocess
@@ -10,8 +13,8 @@ from pathlib import Path
 
 import kept
 from cases import CASES, CREATE, HELLO, SHOW
-from counts import Times, instructions
-from harness import World
+from counts import Disturbed, Times, instructions
+from harness import Harness
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -19,11 +22,11 @@ NODE = HERE / "node"
 FUNCTIONS = sorted(folder.name for folder in (ROOT / "functions").iterdir())
 TARGET = f"{platform.machine()}-unknown-linux-gnu"
 BINARIES = ROOT / "target" / TARGET / "release"
-# Answers whose instructions are counted: enough that what happens once in a while happens.
+# Warm answers of an instruction count: enough to include work that is not done in each.
 COUNTED = 20
-# Answers whose time is taken.
+# Runs of each program for its median CPU time.
 ROUNDS = 15
-# So many that the peer's compiler has warmed up.
+# Warm answers of one such run: enough for Node to compile the hot code.
 WARM = 300
 
 
@@ -31,9 +34,9 @@ def main():
     build()
     peers = [(f"{case.name}, Node", ["node", NODE / f"dist/{case.function}.mjs"], case) for case in (CREATE, SHOW)]
     ours = [(case.name, [BINARIES / case.function], case) for case in (*CASES, HELLO)]
-    with World() as world:
-        counts = instructions(world, BINARIES, (*CASES, HELLO), COUNTED, "release")
-        times = Times(world, [*ours, *peers], ROUNDS, WARM)
+    with Harness() as harness:
+        counts = instructions(harness, BINARIES, (*CASES, HELLO), COUNTED)
+        times = Times(harness, [*ours, *peers], ROUNDS, WARM)
     print_against_node(times)
     print_functions(counts, times)
     print_sizes()
@@ -54,23 +57,22 @@ def run(command, folder):
 def print_against_node(times):
     print(f"\n{'compared with Node, AWS SDK v3':32}{'Node':>12}{'Rust':>12}{'Node / Rust':>12}{'noise':>8}")
     for case in (CREATE, SHOW):
-        here, node = case.name, f"{case.name}, Node"
-        for what, figure, unit, scale in (
-            ("CPU to first response", times.cold, "ms", 1e3), ("CPU, warm response", times.warm, "µs", 1e6)):
-            (a, noise_a), (b, noise_b) = figure(node), figure(here)
-            print(f"{here + ': ' + what:32}{a * scale:>9.1f} {unit}{b * scale:>9.1f} {unit}{a / b:>12.1f}"
+        rust, node = case.name, f"{case.name}, Node"
+        for label, figure, unit, scale in (
+            ("CPU to first answer", times.cold, "ms", 1e3), ("CPU, warm answer", times.warm, "µs", 1e6)):
+            (a, noise_a), (b, noise_b) = figure(node), figure(rust)
+            print(f"{rust + ': ' + label:32}{a * scale:>9.1f} {unit}{b * scale:>9.1f} {unit}{a / b:>12.1f}"
                   f"{noise_a + noise_b:>8.0%}")
-        a, b = times.peak(node), times.peak(here)
-        print(f"{here + ': peak memory':32}{a / 2**20:>9.1f} MB{b / 2**20:>9.1f} MB{a / b:>12.1f}")
+        a, b = times.peak(node), times.peak(rust)
+        print(f"{rust + ': peak memory':32}{a / 2**20:>9.1f} MB{b / 2**20:>9.1f} MB{a / b:>12.1f}")
 
 
 def print_functions(counts, times):
-    print(f"\n{'':20}{'M instructions':>40}{'CPU':>20}{'peak memory':>13}")
-    print(f"{'':20}{'first poll':>12}{'first response':>16}{'warm':>12}{'first, ms':>10}{'warm, µs':>10}{'MB':>13}")
+    print(f"\n{'':20}{'M instructions':>38}{'CPU':>20}{'peak':>10}")
+    print(f"{'':20}{'first poll':>12}{'first answer':>14}{'warm':>12}{'first, ms':>10}{'warm, µs':>10}{'MB':>10}")
     for name, count in counts.items():
-        print(f"{name:20}{count.to_first_poll / 1e6:>12.2f}{count.to_first_answer / 1e6:>16.2f}"
-              f"{count.warm / 1e6:>12.3f}"
-              f"{times.cold(name)[0] * 1e3:>10.2f}{times.warm(name)[0] * 1e6:>10.0f}{times.peak(name) / 2**20:>13.1f}")
+        print(f"{name:20}{count.to_first_poll / 1e6:>12.2f}{count.to_first_answer / 1e6:>14.2f}{count.warm / 1e6:>12.3f}"
+              f"{times.cold(name)[0] * 1e3:>10.2f}{times.warm(name)[0] * 1e6:>10.0f}{times.peak(name) / 2**20:>10.1f}")
 
 
 def print_sizes():
@@ -84,4 +86,7 @@ def print_sizes():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except Disturbed as error:
+        sys.exit(str(error))

@@ -1,4 +1,4 @@
-"""What is measured: an event as Lambda gets it, and what AWS answers meanwhile."""
+"""The measured cases: a Lambda event and the AWS responses to the calls it causes."""
 
 import copy
 import json
@@ -10,6 +10,8 @@ TESTS = Path(__file__).resolve().parent.parent
 FIXTURES = TESTS / "support/fixtures"
 TEMPLATE = (TESTS.parent / "template.yaml").read_text()
 NOW_MS = int(time.time() * 1_000)
+# Longer than a measurement takes: a hold that ends meanwhile would change the work.
+HOLD_MS = 3_600_000
 TICKET = {"id": "ticket-1", "title": "Concert in the park", "price": 2550, "version": 0}
 SETTINGS = {
     "GLIBC_TUNABLES": re.search(r"GLIBC_TUNABLES: (\S+)", TEMPLATE)[1],
@@ -25,7 +27,11 @@ SETTINGS = {
 
 
 class Case:
-    """One kind of event, for one function."""
+    """One event for one function.
+
+    `replies` are the AWS responses by operation, each a value or a function of the request body; `status`
+    and `calls` are the expected HTTP status (`None` for a batch) and AWS operations.
+    """
 
     def __init__(self, name, function, event, replies, status=None, calls=()):
         self.name, self.function, self.status, self.calls = name, function, status, calls
@@ -33,7 +39,7 @@ class Case:
         self._replies = replies
 
     def replies(self, operation, body):
-        # What a function reads before its first event is not there.
+        # The warm-up, the read before the first event, finds nothing.
         if "warm-up" in body or _order_id(0) in body:
             return {}
         reply = self._replies.get(operation, {})
@@ -57,7 +63,7 @@ def _item(row):
 def _order(number=1, **changes):
     return {
         "id": _order_id(number), "user_id": "alice", "ticket": TICKET, "status": "awaiting_payment", "version": 0,
-        "created_at": NOW_MS, "expires_at": NOW_MS + 30_000, "correlation_id": "request-1"} | changes
+        "created_at": NOW_MS, "expires_at": NOW_MS + HOLD_MS, "correlation_id": "request-1"} | changes
 
 
 def _http(method, path, parameters=None, body=None):
@@ -65,7 +71,7 @@ def _http(method, path, parameters=None, body=None):
     event["routeKey"] = event["requestContext"]["routeKey"] = f"{method} /api/orders"
     event["rawPath"] = event["requestContext"]["http"]["path"] = path
     event["requestContext"]["http"]["method"] = method
-    # As long as those of an identity provider.
+    # The length of an identity provider's token.
     event["headers"]["authorization"] = "Bearer " + "x" * 900
     if parameters:
         event["pathParameters"] = parameters
@@ -103,7 +109,7 @@ def _expiry_message(record, number):
 
 
 def _found(**changes):
-    """The order that is asked for."""
+    """Returns the order with the requested id."""
     def find(body):
         order = _order(**changes)
         return {"Item": _item(order | {"id": json.loads(body)["Key"]["id"]["S"]})}
@@ -113,21 +119,22 @@ def _found(**changes):
 def _placed(record, number):
     record["dynamodb"] |= {
         "ApproximateCreationDateTime": NOW_MS // 1_000, "Keys": _item({"id": _order_id(number)}),
-        "NewImage": _item(_order(number)), "SequenceNumber": str(100 + number)}
+        # Near: its expiry is a delayed message, not a schedule.
+        "NewImage": _item(_order(number, expires_at=NOW_MS + 30_000)), "SequenceNumber": str(100 + number)}
     return record
 
 
-def _taken_by_each(body):
+def _put_events_reply(body):
     return {"FailedEntryCount": 0, "Entries": [{"EventId": "event"} for _ in json.loads(body)["Entries"]]}
 
 
-def _sent_each(body):
+def _send_message_batch_reply(body):
     return {"Successful": [
         {"Id": entry["Id"], "MessageId": "message", "MD5OfMessageBody": "md5"} for entry in json.loads(body)["Entries"]]}
 
 
 PLACE = _http("POST", "/api/orders", body={"ticketId": TICKET["id"]})
-HELD = TICKET | {"locked_by": _order_id(9), "locked_until": NOW_MS + 3_600_000}
+HELD = TICKET | {"locked_by": _order_id(9), "locked_until": NOW_MS + HOLD_MS}
 
 SHOW = Case(
     "show", "show-order", _of_order("GET"), {"GetItem": {"Item": _item(_order())}}, 200, ["GetItem"])
@@ -148,6 +155,6 @@ CASES = [
     Case("10 expiries", "expire-orders", _batch("sqs_batch.json", 10, _expiry_message),
          {"GetItem": _found(expires_at=NOW_MS - 1_000)}, None, ["GetItem", "TransactWriteItems"] * 10),
     Case("relay of 10", "order-relay", _batch("stream_batch.json", 10, _placed),
-         {"PutEvents": _taken_by_each, "SendMessageBatch": _sent_each}, None, ["PutEvents", "SendMessageBatch"]),
+         {"PutEvents": _put_events_reply, "SendMessageBatch": _send_message_batch_reply}, None, ["PutEvents", "SendMessageBatch"]),
 ]
 HELLO = Case("lambda_http hello", "hello", _of_order("GET"), {}, 200)

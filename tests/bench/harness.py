@@ -1,8 +1,7 @@
-"""What a Lambda function sees of the world: the Runtime API, which hands it events, and AWS's services,
-which answer what they are told to, over TLS.
+"""Runs a Lambda function as a process, with a fake Runtime API and fake AWS services over TLS.
 
-The function runs as it is deployed, in a process of its own. It gets as many events as asked for; when
-it polls for one more it is left waiting, and can be looked at and ended.
+The Runtime API gives the function a fixed number of events. The next poll gets no response: the harness
+inspects the waiting process and ends it.
 """
 
 import json
@@ -20,129 +19,147 @@ from pathlib import Path
 import trustme
 
 ROOTS = Path(__file__).resolve().parent.parent.parent / "shared/lambda/src/roots.pem"
-PATIENCE_SECONDS = 120
+# Between two polls.
+TIMEOUT_SECONDS = 300
 NEXT = "/2018-06-01/runtime/invocation/next"
 
 
 class Ended(Exception):
-    """The function has ended, or does not answer."""
+    """The function ended by itself, or did not poll in time."""
 
 
 class Observed:
-    """What one process did until it was ended."""
+    """The answers, calls and resources of a process.
 
-    def __init__(self, answers, cpu_seconds, peak_bytes):
-        self.answers, self.cpu_seconds, self.peak_bytes = answers, cpu_seconds, peak_bytes
+    `calls` are AWS operations in order; `repeated_calls` are the SDK's second and later attempts.
+    `connections` are the connections accepted by each server, by its name.
+    """
+
+    def __init__(self, aws, runtime, cpu_seconds, peak_bytes):
+        self.answers, self.calls, self.repeated_calls = runtime.answers, aws.calls, aws.repeated_calls
+        self.connections = {"AWS": aws.connections, "the Runtime API": runtime.connections}
+        self.cpu_seconds, self.peak_bytes = cpu_seconds, peak_bytes
 
 
-class World:
-    """A Runtime API and an AWS. Up inside a `with`."""
+class Harness:
+    """Makes the certificates; a context manager."""
 
     def __enter__(self):
         self._folder = tempfile.TemporaryDirectory()
-        self._aws = _Server(_Aws)
-        self._aws.tls(Path(self._folder.name))
-        self._runtime = _Server(_Runtime)
+        # An RSA certificate, an intermediate and a root, as AWS has.
+        root = trustme.CA(key_type=trustme.KeyType.RSA)
+        certificate = root.create_child_ca(key_type=trustme.KeyType.RSA).issue_cert(
+            "localhost", key_type=trustme.KeyType.RSA)
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(self._tls)
+        # The five roots of the functions, and the harness's own.
+        self._roots = Path(self._folder.name) / "roots.pem"
+        self._roots.write_bytes(ROOTS.read_bytes() + root.cert_pem.bytes())
         return self
 
     def __exit__(self, *_):
-        for server in (self._aws, self._runtime):
-            server.end()
         self._folder.cleanup()
 
-    @property
-    def calls(self):
-        """The operations that were asked of AWS in the last run, in order."""
-        return self._aws.calls
+    def run(self, command, case, answers, signal_number=signal.SIGKILL, environment={}):
+        """Starts a function, ends it at the poll after `answers` events, and returns an `Observed`."""
+        with _AwsServer(case, self._tls) as aws, _RuntimeServer(case, answers) as runtime:
+            environment = self._environment(aws, runtime) | case.settings | environment
+            with _process(command, environment) as process:
+                runtime.wait_until_idle(process)
+                peak = _peak_bytes(process.pid)
+                os.kill(process.pid, signal_number)
+                _, _, used = os.wait4(process.pid, 0)
+                process.returncode = 0
+            return Observed(aws, runtime, used.ru_utime + used.ru_stime, peak)
 
-    def environment(self, settings):
-        """What Lambda and the template set."""
+    def _environment(self, aws, runtime):
+        """Variables set by Lambda and by the template."""
         return {
             "PATH": os.environ["PATH"], "HOME": "/tmp", "LANG": "C.UTF-8",
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._runtime.port}",
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime.server_port}",
             "AWS_LAMBDA_FUNCTION_NAME": "bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
             "AWS_LAMBDA_FUNCTION_VERSION": "1", "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
             "AWS_LAMBDA_LOG_GROUP_NAME": "bench", "AWS_LAMBDA_LOG_STREAM_NAME": "bench",
             "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
             "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "AWS_SESSION_TOKEN": "x" * 800,
-            "AWS_ENDPOINT_URL": f"https://localhost:{self._aws.port}",
-            "AWS_CA_BUNDLE": self._aws.roots, "NODE_EXTRA_CA_CERTS": self._aws.roots, **settings,
+            "AWS_ENDPOINT_URL": f"https://localhost:{aws.server_port}",
+            "AWS_CA_BUNDLE": str(self._roots), "NODE_EXTRA_CA_CERTS": str(self._roots),
         }
 
-    def run(self, command, case, answers, signal_number=signal.SIGKILL, environment={}):
-        """Starts a function, has it answer that many events, and ends it when it waits for the next."""
-        with self._start(command, case, answers, environment) as process:
-            self._runtime.wait_until_idle(process)
-            peak = _peak_bytes(process.pid)
-            os.kill(process.pid, signal_number)
-            _, _, used = os.wait4(process.pid, 0)
-            process.returncode = 0
-        return Observed(self._runtime.answers, used.ru_utime + used.ru_stime, peak)
 
-    @contextmanager
-    def _start(self, command, case, answers, environment):
-        self._aws.begin(case.replies)
-        self._runtime.begin(case.event, answers)
-        process = subprocess.Popen(
-            [str(word) for word in command], env=self.environment(case.settings) | environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        try:
-            yield process
-        finally:
-            if process.returncode is None:
-                process.kill()
-                process.wait()
-            process.stderr.close()
+@contextmanager
+def _process(command, environment):
+    process = subprocess.Popen(
+        [str(word) for word in command], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            process.wait()
+        process.stderr.close()
 
 
 class _Server(ThreadingHTTPServer):
+    """Serves a single run. The next run has new servers, so a late request cannot reach its records."""
+
     daemon_threads = True
 
-    def __init__(self, handler):
+    def __init__(self, handler, case):
         super().__init__(("127.0.0.1", 0), handler)
-        self.port = self.server_address[1]
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self.case, self.connections = case, 0
 
-    def tls(self, folder):
-        """Answers as AWS does: an RSA certificate, issued by an authority that a root vouches for."""
-        root = trustme.CA(key_type=trustme.KeyType.RSA)
-        certificate = root.create_child_ca(key_type=trustme.KeyType.RSA).issue_cert(
-            "localhost", key_type=trustme.KeyType.RSA)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        certificate.configure_cert(context)
-        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
-        # As many as a function reads in AWS, and the one that vouches here.
-        trusted = folder / "roots.pem"
-        trusted.write_bytes(ROOTS.read_bytes() + root.cert_pem.bytes())
-        self.roots = str(trusted)
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, args=[0.05], daemon=True).start()
+        return self
 
-    def begin(self, *what):
-        """Forgets the last run. Every run has state of its own, so that a straggler of the last one
-        cannot touch it."""
-        self.idle, self.closing = threading.Event(), threading.Event()
-        self.calls, self.answers = [], []
-        self.given, self.what = 0, what
-
-    def wait_until_idle(self, process):
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not self.idle.wait(0.02):
-            if process.poll() is not None or time.monotonic() > deadline:
-                process.kill()
-                raise Ended(process.stderr.read().decode()[-2_000:] or f"ended with {process.returncode}")
-
-    def end(self):
-        if hasattr(self, "closing"):
-            self.closing.set()
+    def __exit__(self, *_):
         self.shutdown()
         self.server_close()
 
+    def process_request(self, request, client_address):
+        self.connections += 1
+        super().process_request(request, client_address)
+
     def handle_error(self, request, client_address):
-        """A function that is ended breaks its connections."""
+        """Prints nothing: the end of a function breaks its connections."""
+
+
+class _RuntimeServer(_Server):
+    def __init__(self, case, events):
+        super().__init__(_Runtime, case)
+        self.remaining, self.answers = events, []
+        self.idle, self.closing = threading.Event(), threading.Event()
+        self.extend_deadline()
+
+    def __exit__(self, *error):
+        self.closing.set()
+        super().__exit__(*error)
+
+    def extend_deadline(self):
+        self.deadline = time.monotonic() + TIMEOUT_SECONDS
+
+    def wait_until_idle(self, process):
+        while not self.idle.wait(0.02):
+            if process.poll() is not None:
+                raise Ended(f"ended with {process.returncode}: {process.stderr.read().decode()[-2_000:]}")
+            if time.monotonic() > self.deadline:
+                raise Ended(f"no poll within {TIMEOUT_SECONDS} s")
+
+
+class _AwsServer(_Server):
+    def __init__(self, case, tls):
+        super().__init__(_Aws, case)
+        self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        self.calls, self.repeated_calls = [], []
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    # Buffered: an answer leaves in a single write.
+    wbufsize = -1
 
     def body(self):
         return self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -153,55 +170,51 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {"content-length": len(content), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
-        # In one write: no waiting for an acknowledgement in between.
         self.wfile.write(content)
+        self.wfile.flush()
 
     def log_message(self, *_):
-        """Nothing: what counts is in the table."""
+        """Prints nothing."""
 
 
 class _Runtime(_Handler):
-    """The Runtime API (Lambda developer guide, "Using the Lambda runtime API")."""
-
-    wbufsize = -1
+    """Runtime API (Lambda developer guide, "Using the Lambda runtime API")."""
 
     def do_GET(self):
         assert self.path == NEXT, self.path
-        server, run = self.server, self.server.idle
-        event, wanted = server.what
-        if server.given == wanted:
-            run.set()
+        server = self.server
+        if not server.remaining:
+            server.idle.set()
             server.closing.wait()
             return
-        server.given += 1
+        server.remaining -= 1
+        server.extend_deadline()
         self.answer(
-            200, event, content_type="application/json",
-            lambda_runtime_aws_request_id=f"00000000-0000-4000-8000-{server.given:012}",
+            200, server.case.event, content_type="application/json",
+            lambda_runtime_aws_request_id=f"00000000-0000-4000-8000-{server.remaining:012}",
             lambda_runtime_deadline_ms=int(time.time() * 1_000) + 600_000,
             lambda_runtime_invoked_function_arn="arn:aws:lambda:us-east-1:111122223333:function:bench",
             lambda_runtime_trace_id="Root=1-65554d4a-1b2c3d4e5f60718293a4b5c6;Sampled=0")
-        self.wfile.flush()
 
     def do_POST(self):
         body = self.body().decode()
         assert self.path.endswith("/response"), f"{self.path}: {body}"
         self.server.answers.append(json.loads(body))
         self.answer(202, "", content_type="application/json")
-        self.wfile.flush()
 
 
 class _Aws(_Handler):
-    """Any service: the operation is named by a header, or by the path (EventBridge Scheduler)."""
-
-    wbufsize = -1
+    """Any AWS service. A header names the operation, or the path does (EventBridge Scheduler)."""
 
     def do_POST(self):
         body = self.body().decode()
         operation = self.headers.get("x-amz-target", self.path).rpartition(".")[2]
         self.server.calls.append(operation)
-        reply = self.server.what[0](operation, body)
+        # "attempt=2; max=3" in the SDKs' second request for a call.
+        if not self.headers.get("amz-sdk-request", "attempt=1;").startswith("attempt=1;"):
+            self.server.repeated_calls.append(operation)
+        reply = self.server.case.replies(operation, body)
         self.answer(200, json.dumps(reply), content_type="application/x-amz-json-1.0", x_amzn_requestid="request")
-        self.wfile.flush()
 
 
 def _peak_bytes(pid):

@@ -1,7 +1,8 @@
-"""Counts the instructions of the functions as the tests build them, and compares them with those kept:
-quick enough for every change. `make bench` does so with what is deployed.
+"""Counts the instructions of the debug builds and compares them with instructions.json.
 
-    make instructions ACCEPT=1     keeps the new counts, once you know why they differ
+`make bench` does the same with the release builds.
+
+    make instructions ACCEPT=1     writes the new counts to instructions.json
 """
 
 import platform
@@ -10,20 +11,23 @@ from pathlib import Path
 
 import kept
 from cases import CASES
-from counts import instructions
-from harness import World
+from counts import Disturbed, instructions
+from harness import Harness
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BINARIES = ROOT / "target" / f"{platform.machine()}-unknown-linux-gnu" / "debug"
-# Unoptimised code is slow to count, and the same every time.
+# Few: each warm answer of a debug build has the same count.
 WARM = 3
 
 
 def main():
-    with World() as world:
-        counts = instructions(world, BINARIES, CASES, WARM, "debug")
+    with Harness() as harness:
+        counts = instructions(harness, BINARIES, CASES, WARM)
     return kept.compare("debug", counts)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except Disturbed as error:
+        sys.exit(str(error))

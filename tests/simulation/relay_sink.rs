@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use order_relay::sink::{LONGEST_DELAY, RelaySink};
+use order_relay::sink::{MAX_DELAY, RelaySink};
 use orders_contracts::{ExpiryMessage, OutgoingEvent};
 use orders_domain::BoxError;
 use orders_domain::{OrderId, Timestamp};
@@ -89,7 +89,7 @@ impl RelaySink for SimulatedRelaySink {
                     continue;
                 }
                 let message = ExpiryMessage { order_id }.to_text().expect("a JSON message");
-                let delay = now.until(at).min(LONGEST_DELAY);
+                let delay = now.until(at).min(MAX_DELAY);
                 world.count(Observed::ExpiryQueued);
                 world.send(QueueName::Expiries, message, delay.as_secs() * 1_000);
                 *accepted = true;

@@ -1,4 +1,4 @@
-//! Cancels an order at its owner's wish, and so frees its ticket.
+//! Cancels an order for its owner and releases the ticket.
 
 use http::{Response, StatusCode};
 use orders_domain::{Command, CommitOutcome, Decision, OrderStore, Refusal, decide};
@@ -8,10 +8,10 @@ use orders_lambda::{
     retry::{MAX_ATTEMPTS, backoff},
 };
 
-/// Answers `DELETE /api/orders/{id}`.
+/// Handles `DELETE /api/orders/{id}`.
 ///
 /// # Errors
-/// The [`Problem`] to answer with instead.
+/// A [`Problem`], the error response.
 pub async fn handle(
     store: &impl OrderStore,
     request: ApiRequest,
@@ -25,8 +25,9 @@ pub async fn handle(
         };
         match store.commit(&transition).await? {
             CommitOutcome::Committed => return empty(StatusCode::NO_CONTENT, &[]),
+            // A payment or the expiry came first: read again and decide again.
             CommitOutcome::Conflict => backoff().await,
         }
     }
-    Err(Problem::Unavailable("the order kept changing".into()))
+    Err(Problem::Unavailable("the order changed after each read".into()))
 }

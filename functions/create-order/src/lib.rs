@@ -1,4 +1,4 @@
-//! Places an order: locks a ticket for one buyer, for a short hold.
+//! Creates an order: locks a ticket for a buyer, for a short hold.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use orders_lambda::{
     retry::{MAX_ATTEMPTS, backoff},
 };
 
-/// Answers `POST /api/orders`. An order without an idempotency key gets its id from `new_id`.
+/// Handles `POST /api/orders`. An order without an idempotency key gets its id from `new_id`.
 ///
 /// # Errors
-/// The [`Problem`] to answer with instead.
+/// A [`Problem`], the error response.
 pub async fn handle(
     store: &impl OrderStore,
     hold: Duration,
@@ -28,6 +28,7 @@ pub async fn handle(
     let ticket_id = parse_create_order(request.json_body()?)?;
     let key = idempotency_key(&request)?;
     let now = request.now;
+    // The id of a keyed order is a function of buyer and key, so the put itself detects a repeat.
     let id = match &key {
         Some(key) => OrderId::for_key(&request.user_id, key),
         None => new_id(now).map_err(Problem::Internal)?,
@@ -45,7 +46,11 @@ pub async fn handle(
     };
     let order = create_order(store, &request).await.map_err(|error| problem(error, now))?;
     let location = format!("/api/orders/{}", order.id);
-    json(StatusCode::CREATED, &[("location", location)], &OrderBody::placed(&order, now))
+    let body = OrderBody::placed(&order, now);
+    let mut response = json(StatusCode::CREATED, &[("location", location)], &body)?;
+    // For the log: the request does not contain the new order's id.
+    response.extensions_mut().insert(order.id);
+    Ok(response)
 }
 
 fn idempotency_key(request: &ApiRequest) -> Result<Option<IdempotencyKey>, Problem> {
@@ -63,37 +68,37 @@ fn problem(error: CreateError, now: Timestamp) -> Problem {
         }
         CreateError::Sold => Problem::Sold,
         CreateError::KeyReused => Problem::KeyReused,
-        CreateError::Contended => Problem::Unavailable("the ticket kept changing".into()),
+        CreateError::Contended => Problem::Unavailable("the ticket changed after each read".into()),
         CreateError::Store(error) => error.into(),
     }
 }
 
-/// A buyer's request for a ticket.
+/// A buyer's request to create an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateOrder {
     /// The ticket to lock.
     pub ticket_id: TicketId,
-    /// Whether an earlier sending of the same request may have placed the order.
+    /// Whether the request has an idempotency key, so that an earlier request may have placed the order.
     pub has_key: bool,
     /// The order to place.
     pub order: NewOrder,
 }
 
-/// Why no order is placed.
+/// Reason why no order is created.
 #[derive(Debug)]
 pub enum CreateError {
-    /// There is no such ticket.
+    /// The ticket is unknown.
     NoSuchTicket,
     /// Another order holds the ticket.
     Reserved {
-        /// When the hold lapses.
+        /// End of the hold.
         until: Timestamp,
     },
-    /// The ticket has been bought.
+    /// The ticket has been sold.
     Sold,
-    /// The order's id belongs to an order for another ticket.
+    /// The idempotency key belongs to an order for another ticket.
     KeyReused,
-    /// The ticket changed each time it had been read.
+    /// The ticket changed after each read.
     Contended,
     /// The store failed.
     Store(StoreError),
@@ -105,22 +110,23 @@ impl From<StoreError> for CreateError {
     }
 }
 
-/// Places the order, or finds it if an earlier sending of the same request has placed it.
+/// Places the order, or returns the order placed by an earlier request with the same key.
 ///
-/// A ticket that somebody has is answered from the read alone: a loser costs one read.
+/// A held or sold ticket is refused from the read alone: a refusal costs one read.
 ///
 /// # Errors
-/// [`CreateError`]
+/// [`CreateError`] if no order is placed.
 pub async fn create_order(
     store: &impl OrderStore,
     request: &CreateOrder,
 ) -> Result<Order, CreateError> {
     for _ in 0..MAX_ATTEMPTS {
+        // One read decides the common refusals: unknown, reserved, sold.
         let Some(replica) = store.find_ticket(&request.ticket_id).await? else {
             return earlier_order(store, request, CreateError::NoSuchTicket).await;
         };
         if replica.lock.holder() == Some(request.order.id) {
-            // An earlier sending has locked the ticket, though its order may not be seen yet.
+            // The lock of an earlier request may be visible before its order.
             if let Some(earlier) = store.find(request.order.id).await? {
                 return same_request(earlier, request);
             }
@@ -133,6 +139,7 @@ pub async fn create_order(
                 return earlier_order(store, request, CreateError::Reserved { until }).await;
             }
             Availability::Sold => return earlier_order(store, request, CreateError::Sold).await,
+            // The transaction that takes the ticket over also expires the order that held it.
             Availability::Lapsed(by) => match expiry(store, by, request.order.now).await? {
                 Some(expiry) => Some(expiry),
                 None => continue,
@@ -143,13 +150,14 @@ pub async fn create_order(
         match store.place(&placement).await? {
             PlaceOutcome::Placed => return Ok(placement.order),
             PlaceOutcome::AlreadyPlaced(earlier) => return same_request(earlier, request),
+            // The ticket changed after the read: the next attempt reads the new state.
             PlaceOutcome::Conflict => {}
         }
     }
     Err(CreateError::Contended)
 }
 
-/// A repeat always gets its order back, whatever has become of it and of the ticket since.
+/// A repeated request returns its order, whatever the state of order and ticket since.
 async fn earlier_order(
     store: &impl OrderStore,
     request: &CreateOrder,
@@ -165,12 +173,12 @@ async fn earlier_order(
 }
 
 fn same_request(earlier: Order, request: &CreateOrder) -> Result<Order, CreateError> {
+    // Never another buyer's order: the id of a key depends on the buyer.
     let same = earlier.user_id == request.order.user_id && earlier.ticket.id == request.ticket_id;
     if same { Ok(earlier) } else { Err(CreateError::KeyReused) }
 }
 
-/// The expiry of an order whose hold has lapsed; none if the order has changed since its lock was
-/// read.
+/// Expiry of an order whose hold has lapsed; `None` if the order changed after the read of its lock.
 async fn expiry(
     store: &impl OrderStore,
     id: OrderId,

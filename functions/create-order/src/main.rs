@@ -1,4 +1,4 @@
-//! The Lambda function behind `POST /api/orders`.
+//! Lambda function of `POST /api/orders`.
 
 use orders_domain::OrderStore;
 use orders_lambda::{BoxError, aws, clock, config, http, telemetry};
@@ -9,6 +9,7 @@ async fn main() -> Result<(), BoxError> {
     let sdk = aws::sdk_config()?;
     let store = aws::store(&sdk)?;
     let hold = config::hold()?;
+    // Opens the connection before the first request.
     aws::warm_up(store.find_ticket(&"warm-up".parse()?)).await;
     http::run(|request| create_order::handle(&store, hold, clock::new_order_id, request)).await
 }

@@ -1,24 +1,24 @@
-//! Expires orders whose hold has lapsed, to the second.
+//! Expires orders whose hold has lapsed.
 
 use std::time::Duration;
 
 use orders_contracts::ExpiryMessage;
 use orders_domain::{Command, CommitOutcome, Decision, OrderStore, Refusal, Timestamp, decide};
 use orders_lambda::{
-    queue::{Failure, Message, Outcome},
+    queue::{Failure, Message, Outcome, log_ids},
     retry::{MAX_ATTEMPTS, backoff},
 };
 use tokio::time::{Instant, sleep};
 
-/// A queue counts in seconds, so a message comes up to a second early. It is not worth sending back:
-/// the function waits.
-const WAIT_HERE: Duration = Duration::from_secs(1);
+/// Maximum wait inside the function. SQS delays count in whole seconds, so a message arrives up to a
+/// second early.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
 
-/// Expires the order that the message names, if it is due. One that is not due waits in the queue
-/// until it is; one that is not there, or is final already, needs nothing.
+/// Expires the order of the message if it is due. A message for an order that is not due waits in the
+/// queue; a message for an unknown or final order is a no-op.
 ///
 /// # Errors
-/// [`Failure::Poison`] for a message that names no order, [`Failure::Transient`] if the store fails.
+/// [`Failure::Poison`] if the message has no order id, [`Failure::Transient`] if the store fails.
 pub async fn handle(
     store: &impl OrderStore,
     mut now: Timestamp,
@@ -26,12 +26,14 @@ pub async fn handle(
 ) -> Result<Outcome, Failure> {
     let ExpiryMessage { order_id } =
         ExpiryMessage::parse(message.body).map_err(|error| Failure::Poison(error.into()))?;
+    log_ids(Some(order_id), None, None);
     let (received, started) = (now, Instant::now());
     for _ in 0..MAX_ATTEMPTS {
         let Some(order) = store.find(order_id).await? else { return Ok(Outcome::Done) };
         let transition = match decide(&order, &Command::Expire { now }) {
             Decision::Apply(transition) => transition,
-            Decision::Refuse(Refusal::NotDue { until }) if now.until(until) < WAIT_HERE => {
+            // Almost due: sleeping is cheaper than another round through the queue.
+            Decision::Refuse(Refusal::NotDue { until }) if now.until(until) < MAX_SLEEP => {
                 sleep(now.until(until)).await;
                 now = until;
                 continue;
@@ -39,6 +41,7 @@ pub async fn handle(
             Decision::Refuse(Refusal::NotDue { until }) => {
                 return Ok(Outcome::RetryAfter(now.until(until)));
             }
+            // Paid, cancelled or expired since: the timer is obsolete.
             Decision::AlreadyDone | Decision::Refuse(Refusal::Paid) => return Ok(Outcome::Done),
         };
         match store.commit(&transition).await? {
@@ -52,7 +55,7 @@ pub async fn handle(
             CommitOutcome::Conflict => backoff().await,
         }
     }
-    Err(Failure::Transient("the order kept changing".into()))
+    Err(Failure::Transient("the order changed after each read".into()))
 }
 
 #[cfg(test)]

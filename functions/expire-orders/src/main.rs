@@ -1,4 +1,4 @@
-//! The Lambda function behind the queue of expiries.
+//! Lambda function of the expiry queue.
 
 use orders_lambda::{BoxError, aws, clock, queue, telemetry};
 

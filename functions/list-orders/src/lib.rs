@@ -1,4 +1,4 @@
-//! Lists a buyer's orders, a page at a time.
+//! Lists a buyer's orders in pages.
 
 use http::{Response, StatusCode};
 use orders_contracts::{ListParameters, OrderBody, encode_cursor, sort_name};
@@ -8,10 +8,10 @@ use orders_lambda::{
     problem::Problem,
 };
 
-/// Answers `GET /api/orders`.
+/// Handles `GET /api/orders`.
 ///
 /// # Errors
-/// The [`Problem`] to answer with instead.
+/// A [`Problem`], the error response.
 pub async fn handle(
     store: &impl OrderStore,
     request: ApiRequest,
@@ -35,7 +35,7 @@ pub async fn handle(
     json(StatusCode::OK, link.as_slice(), &orders)
 }
 
-/// The next page (RFC 8288), by the parameters of this one.
+/// `Link` header of the next page (RFC 8288), with the parameters of this page.
 fn link_to(parameters: ListParameters, next: Position) -> String {
     let limit = parameters.size.get();
     let sort = sort_name(parameters.direction);

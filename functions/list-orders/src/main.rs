@@ -1,4 +1,4 @@
-//! The Lambda function behind `GET /api/orders`.
+//! Lambda function of `GET /api/orders`.
 
 use orders_domain::{Direction, ListQuery, OrderStore, PageSize};
 use orders_lambda::{BoxError, aws, http, telemetry};
@@ -14,6 +14,7 @@ async fn main() -> Result<(), BoxError> {
         direction: Direction::OldestFirst,
         after: None,
     };
+    // Opens the connection before the first request.
     aws::warm_up(store.list(&nothing)).await;
     http::run(|request| list_orders::handle(&store, request)).await
 }

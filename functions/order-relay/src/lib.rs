@@ -1,8 +1,8 @@
-//! Tells everyone what has happened to orders, and sees to it that their holds lapse.
+//! Publishes the changes of orders and sets the timers of their holds.
 //!
-//! The table's stream is the outbox: an event is the change itself, so none can be lost between the
-//! two, and none can be told of a change that was never committed. A record is done when its event
-//! is on the bus and its expiry is set; until then the stream brings it again.
+//! The orders table's stream is the outbox: each event is made from a committed change, so no event can
+//! be lost between the two, and no event is published without its change. A record is done when its event
+//! is on the bus and its timer is set. Until then Lambda delivers the record again.
 
 pub mod sink;
 
@@ -18,25 +18,25 @@ use orders_lambda::{
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::sink::{MAX_ENTRIES, RelaySink};
+use crate::sink::{Expiry, MAX_ENTRIES, RelaySink};
 
-/// `EventBridge` Scheduler fires within a minute after its time ("What is Amazon EventBridge
-/// Scheduler?"), so it is asked to fire this long before the hold lapses. The message then waits in
-/// the queue for the exact second.
+/// Lead of a schedule before the end of the hold. `EventBridge` Scheduler fires within a minute after a
+/// schedule's time ("What is Amazon EventBridge Scheduler?"); the message then waits in the queue for the
+/// exact second.
 const SCHEDULE_LEAD: Duration = Duration::from_mins(1);
-/// A schedule that is nearer than this might be in the past before it is made.
+/// Minimum time until a schedule fires: a nearer schedule could be in the past when it is created.
 const SCHEDULE_MARGIN: Duration = Duration::from_secs(10);
-/// How often events are put on the bus before the record is left for the next batch.
-const MAX_TRIES: usize = 3;
-/// How many schedules are seen to at once. Each takes a connection of its own, and to open one takes
-/// longer than to wait for one that is open.
-const SCHEDULES_AT_ONCE: usize = 3;
-/// How long the scheduler has for an answer: enough for one try. If it once takes longer, it is not asked
-/// again in this invocation, so that there is time left to tell of the rest of a batch.
-const SCHEDULER_TIME: Duration = Duration::from_secs(2);
+/// Number of `PutEvents` calls for an event before its record is left for the next batch.
+const MAX_PUBLISH_ATTEMPTS: usize = 3;
+/// Number of concurrent calls of the scheduler. Each needs a connection of its own, and opening a
+/// connection takes longer than waiting for an open connection.
+const CONCURRENT_SCHEDULES: usize = 3;
+/// Time limit of a call of the scheduler, enough for one attempt. After one timeout the scheduler is not
+/// called again in the invocation, so that time is left for the remaining events.
+const SCHEDULER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Relays a batch, in its order, until the deadline. Returns the sequence number of the first record
-/// that is not done: the stream brings it and all after it again.
+/// Relays a batch in its order, until the deadline. Returns the sequence number of the first record that
+/// is not done: Lambda delivers this record and all later records again.
 pub async fn relay(
     sink: &impl RelaySink,
     now: Timestamp,
@@ -44,7 +44,7 @@ pub async fn relay(
     records: &[Record<'_>],
 ) -> Option<String> {
     let scheduler_timed_out = Cell::new(false);
-    let mut relay = Relay { sink, now, deadline, scheduler_timed_out, waiting: Vec::new() };
+    let mut relay = Relay { sink, now, deadline, scheduler_timed_out, pending: Vec::new() };
     for record in records {
         if let Err(sequence_number) = relay.take(record).await {
             return Some(sequence_number);
@@ -53,81 +53,98 @@ pub async fn relay(
     relay.flush().await.err()
 }
 
-/// The sequence number of a record that is not done.
+/// Sequence number of a record that is not done.
 type SequenceNumber = String;
 
-/// An expiry for which there is no schedule.
+/// An expiry without a schedule.
 struct Unscheduled;
 
-struct Relay<'a, O> {
-    sink: &'a O,
+struct Relay<'a, S> {
+    sink: &'a S,
     now: Timestamp,
     deadline: Instant,
     scheduler_timed_out: Cell<bool>,
-    waiting: Vec<PendingEvent>,
+    pending: Vec<PendingEvent>,
 }
 
-/// What has happened to one order.
+/// The event of one record, on its way to the bus.
 struct PendingEvent {
-    sequence_number: String,
+    sequence_number: SequenceNumber,
     event: OrderEvent,
     order: Order,
     written_at: Timestamp,
-    published: OutgoingEvent,
+    outgoing: OutgoingEvent,
 }
 
-impl<O: RelaySink> Relay<'_, O> {
+impl<S: RelaySink> Relay<'_, S> {
     async fn take(&mut self, record: &Record<'_>) -> Result<(), SequenceNumber> {
         let event = match PendingEvent::from_record(record) {
             Ok(event) => event,
             Err(error) => {
-                tracing::error!(error = error_chain(error.as_ref()), "a record is poison");
+                let sequence_number = &record.sequence_number;
+                let error = error_chain(error.as_ref());
+                tracing::error!(sequence_number, error, "Rejected stream record");
                 self.flush().await?;
                 return self.dead_letter(record).await;
             }
         };
         if let Some(event) = event {
-            // Never two events of one order in one call: of those, the bus might refuse the first.
-            let same_order = self.waiting.iter().any(|waiting| waiting.order.id == event.order.id);
-            if same_order || self.waiting.len() == MAX_ENTRIES {
+            // Two events of one order never share a call: the bus could refuse the first and accept the
+            // second.
+            let same_order = self.pending.iter().any(|pending| pending.order.id == event.order.id);
+            if same_order || self.pending.len() == MAX_ENTRIES {
                 self.flush().await?;
             }
-            self.waiting.push(event);
+            self.pending.push(event);
         }
         Ok(())
     }
 
     async fn dead_letter(&self, record: &Record<'_>) -> Result<(), SequenceNumber> {
         self.sink.dead_letter(record.raw).await.map_err(|error| {
-            tracing::error!(error = error_chain(error.as_ref()), "a record could not be buried");
-            record.sequence_number.clone()
+            let sequence_number = &record.sequence_number;
+            let error = error_chain(error.as_ref());
+            tracing::error!(
+                sequence_number,
+                error,
+                "Moving a record to the dead-letter queue failed"
+            );
+            sequence_number.clone()
         })
     }
 
-    /// Finishes what waits.
+    /// Finishes the pending events.
     async fn flush(&mut self) -> Result<(), SequenceNumber> {
-        let waiting = std::mem::take(&mut self.waiting);
-        let Some(first) = waiting.first() else { return Ok(()) };
-        timeout_at(self.deadline, self.finish(&waiting)).await.unwrap_or_else(|elapsed| {
-            tracing::warn!(error = error_chain(&elapsed), "the rest of a batch must wait");
-            Err(first.sequence_number.clone())
+        let pending = std::mem::take(&mut self.pending);
+        let Some(first) = pending.first() else { return Ok(()) };
+        timeout_at(self.deadline, self.finish(&pending)).await.unwrap_or_else(|_| {
+            let sequence_number = &first.sequence_number;
+            tracing::warn!(
+                sequence_number,
+                "Deadline reached; the batch is retried from this record"
+            );
+            Err(sequence_number.clone())
         })
     }
 
-    /// Publishes these, and sets or removes the expiry of each order that could be published.
+    /// Publishes the events, then sets or removes the timer of each published order.
     async fn finish(&self, events: &[PendingEvent]) -> Result<(), SequenceNumber> {
         let mut done = self.publish(events).await;
-        let published = (0..events.len()).filter(|at| done[*at]);
-        let unscheduled = published.map(async |at| {
-            self.count(&events[at]);
-            self.update_schedule(&events[at]).await.is_err().then_some(at)
+        let published = (0..events.len()).filter(|index| done[*index]);
+        let unscheduled = published.map(async |index| {
+            self.count(&events[index]);
+            self.update_schedule(&events[index]).await.is_err().then_some(index)
         });
-        let unscheduled: Vec<usize> =
-            stream::iter(unscheduled).buffered(SCHEDULES_AT_ONCE).filter_map(ready).collect().await;
-        let orders = unscheduled.iter().map(|at| &events[*at].order);
+        let unscheduled: Vec<usize> = stream::iter(unscheduled)
+            .buffered(CONCURRENT_SCHEDULES)
+            .filter_map(ready)
+            .collect()
+            .await;
+        // The queue gets every expiry that has no schedule: short holds, and all if the scheduler fails.
+        let orders = unscheduled.iter().map(|index| &events[*index].order);
         let mut sent = self.send(orders).await.into_iter();
-        for at in unscheduled {
-            done[at] = sent.next().unwrap_or(false);
+        for index in unscheduled {
+            done[index] = sent.next().unwrap_or(false);
         }
         match done.iter().position(|done| !done) {
             Some(first) => Err(events[first].sequence_number.clone()),
@@ -135,17 +152,31 @@ impl<O: RelaySink> Relay<'_, O> {
         }
     }
 
-    /// Puts events on the bus, and again those that it refuses. Says of each whether it is there.
+    /// Puts events on the bus and resends refused events. Returns whether each event is published.
     async fn publish(&self, events: &[PendingEvent]) -> Vec<bool> {
         let mut published = vec![false; events.len()];
-        for _ in 0..MAX_TRIES {
-            let missing: Vec<usize> = (0..events.len()).filter(|at| !published[*at]).collect();
+        for _ in 0..MAX_PUBLISH_ATTEMPTS {
+            let missing: Vec<usize> =
+                (0..events.len()).filter(|index| !published[*index]).collect();
             if missing.is_empty() {
                 break;
             }
-            let events: Vec<_> = missing.iter().map(|at| events[*at].published.clone()).collect();
-            for (at, taken) in missing.into_iter().zip(self.sink.publish(&events).await) {
-                published[at] = taken;
+            let outgoing: Vec<_> =
+                missing.iter().map(|index| events[*index].outgoing.clone()).collect();
+            for (index, accepted) in missing.into_iter().zip(self.sink.publish(&outgoing).await) {
+                published[index] = accepted;
+            }
+        }
+        for (event, published) in events.iter().zip(&published) {
+            if !published {
+                let PendingEvent { order, sequence_number, .. } = event;
+                tracing::warn!(
+                    order_id = %order.id,
+                    version = order.version.number(),
+                    correlation_id = %order.correlation_id,
+                    sequence_number,
+                    "Event not published; its record is retried"
+                );
             }
         }
         published
@@ -164,9 +195,9 @@ impl<O: RelaySink> Relay<'_, O> {
         metrics::histogram!("RelayLag").record(u32::try_from(lag_ms).unwrap_or(u32::MAX));
     }
 
-    /// Makes or removes the schedule of an expiry, or says that a message has to ask for it instead: a
-    /// scheduler that fails does not hold up the stream, and a message that comes too early waits in
-    /// its queue.
+    /// Creates the schedule of a new order, or deletes the schedule of a final order. An expiry without a
+    /// schedule goes to the queue instead, where an early message waits: a failing scheduler does not
+    /// delay the stream.
     async fn update_schedule(&self, event: &PendingEvent) -> Result<(), Unscheduled> {
         let order = &event.order;
         if event.event == OrderEvent::Created {
@@ -176,8 +207,9 @@ impl<O: RelaySink> Relay<'_, O> {
             && may_be_scheduled(order)
             && let Err(error) = self.in_time(self.sink.unschedule_expiry(order.id)).await
         {
-            // It fires in its time, finds nothing to do and is gone: not worth holding up the stream.
-            tracing::warn!(error = error_chain(error.as_ref()), "a schedule could not be removed");
+            // The schedule fires at its time, finds a final order and deletes itself.
+            let (order_id, error) = (order.id.to_string(), error_chain(error.as_ref()));
+            tracing::warn!(order_id, error, "Deleting the schedule failed");
         }
         Ok(())
     }
@@ -190,40 +222,41 @@ impl<O: RelaySink> Relay<'_, O> {
         let fires_at = self.now.plus(left.saturating_sub(SCHEDULE_LEAD));
         let scheduled = self.in_time(self.sink.schedule_expiry(order.id, fires_at)).await;
         scheduled.map_err(|error| {
-            tracing::warn!(error = error_chain(error.as_ref()), "an expiry is not scheduled");
+            let (order_id, error) = (order.id.to_string(), error_chain(error.as_ref()));
+            tracing::warn!(order_id, error, "Creating the schedule failed");
             Unscheduled
         })
     }
 
-    /// What the scheduler answers, if it answers in time.
+    /// Calls the scheduler, unless an earlier call of the invocation timed out.
     async fn in_time(
         &self,
-        request: impl Future<Output = Result<(), BoxError>>,
+        call: impl Future<Output = Result<(), BoxError>>,
     ) -> Result<(), BoxError> {
         if self.scheduler_timed_out.get() {
-            return Err("the scheduler hangs".into());
+            return Err("the scheduler timed out earlier in this invocation".into());
         }
-        let response = timeout(SCHEDULER_TIME, request).await;
+        let response = timeout(SCHEDULER_TIMEOUT, call).await;
         if response.is_err() {
             self.scheduler_timed_out.set(true);
         }
         response?
     }
 
-    /// Has the queue ask for these expiries. Says of each whether it will.
+    /// Sends expiries to the queue. Returns whether the queue accepted each expiry.
     async fn send(&self, orders: impl Iterator<Item = &Order>) -> Vec<bool> {
-        let expiries: Vec<_> = orders.map(|order| (order.id, order.expires_at)).collect();
+        let expiries: Vec<Expiry> = orders.map(|order| (order.id, order.expires_at)).collect();
         if expiries.is_empty() { Vec::new() } else { self.sink.send_expiries(&expiries).await }
     }
 }
 
-/// Whether the hold was ever long enough for a schedule.
+/// Whether the order's hold was long enough for a schedule.
 fn may_be_scheduled(order: &Order) -> bool {
     order.created_at.until(order.expires_at) >= SCHEDULE_LEAD + SCHEDULE_MARGIN
 }
 
 impl PendingEvent {
-    /// What the record tells; nothing, if it tells of no change.
+    /// The event of a record; `None` if the record has no change of an order.
     fn from_record(record: &Record<'_>) -> Result<Option<Self>, BoxError> {
         let Change { before, after: order, at } = match &record.change {
             Ok(Some(change)) => change,
@@ -231,10 +264,13 @@ impl PendingEvent {
             Err(error) => return Err(error_chain(error.as_ref()).into()),
         };
         let Some(event) = OrderEvent::between(before.as_ref(), order) else { return Ok(None) };
-        let published = OutgoingEvent::new(&event, order, *at)?;
-        let sequence_number = record.sequence_number.clone();
-        let written_at = *at;
-        Ok(Some(Self { sequence_number, event, order: order.clone(), written_at, published }))
+        Ok(Some(Self {
+            outgoing: OutgoingEvent::new(&event, order, *at)?,
+            sequence_number: record.sequence_number.clone(),
+            event,
+            order: order.clone(),
+            written_at: *at,
+        }))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The Lambda function behind the orders table's stream.
+//! Lambda function of the orders table's stream.
 
 use order_relay::sink::{AwsRelaySink, RelaySinkConfig};
 use orders_lambda::{BoxError, aws, clock, stream, telemetry};

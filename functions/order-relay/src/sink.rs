@@ -1,5 +1,5 @@
-//! Where the relay puts what has happened: events on the bus, expiries in the scheduler or straight
-//! in their queue, poison in its dead-letter queue.
+//! Outputs of the relay: events on the bus, expiries in the scheduler or the expiry queue, invalid records
+//! in the dead-letter queue.
 
 use std::time::Duration;
 
@@ -27,38 +27,43 @@ use orders_lambda::{
     telemetry::error_chain,
 };
 
-/// Where the relay puts what has happened.
+/// An order's expiry: order id and end of the hold.
+pub type Expiry = (OrderId, Timestamp);
+
+/// Outputs of the relay.
 pub trait RelaySink {
-    /// Puts up to [`MAX_ENTRIES`] events on the bus. Says of each whether the bus has taken it.
+    /// Puts up to [`MAX_ENTRIES`] events on the bus. Returns whether the bus accepted each event.
     fn publish(&self, events: &[OutgoingEvent]) -> impl Future<Output = Vec<bool>>;
 
-    /// Has the expiry of an order asked for at this time, some time off.
+    /// Schedules the expiry message of an order for this time. A repeated call has no effect.
+    ///
+    /// Fails if the scheduler fails.
     fn schedule_expiry(
         &self,
         order_id: OrderId,
         at: Timestamp,
     ) -> impl Future<Output = Result<(), BoxError>>;
 
-    /// Takes that back; nothing to do if it is not there any more.
+    /// Deletes the schedule of an order, if present.
     fn unschedule_expiry(&self, order_id: OrderId) -> impl Future<Output = Result<(), BoxError>>;
 
-    /// Has the expiry of up to [`MAX_ENTRIES`] orders asked for, of each at its time, rounded down
-    /// to a second; after [`LONGEST_DELAY`] if the time is further off. Says of each whether the
-    /// queue has taken it.
-    fn send_expiries(&self, expiries: &[(OrderId, Timestamp)]) -> impl Future<Output = Vec<bool>>;
+    /// Sends the expiry messages of up to [`MAX_ENTRIES`] orders to the queue, each delayed until the end
+    /// of the hold, rounded down to a second, at most [`MAX_DELAY`]. Returns whether the queue accepted
+    /// each message.
+    fn send_expiries(&self, expiries: &[Expiry]) -> impl Future<Output = Vec<bool>>;
 
-    /// Keeps a record that cannot be understood, whole.
+    /// Sends an unmodified invalid record to the dead-letter queue.
     fn dead_letter(&self, record: &str) -> impl Future<Output = Result<(), BoxError>>;
 }
 
-/// The most events that the bus takes at once (EventBridge API reference, `PutEvents`), and the most
-/// messages that a queue does (SQS API reference, `SendMessageBatch`).
+/// Maximum number of entries of one call (EventBridge API reference, `PutEvents`; SQS API reference,
+/// `SendMessageBatch`).
 pub const MAX_ENTRIES: usize = 10;
 
-/// The longest that a queue delays a message (SQS API reference, `SendMessage`).
-pub const LONGEST_DELAY: Duration = Duration::from_mins(15);
+/// Maximum delay of an SQS message (SQS API reference, `SendMessage`).
+pub const MAX_DELAY: Duration = Duration::from_mins(15);
 
-/// The outbox in AWS.
+/// Outputs of the relay in AWS.
 #[derive(Clone, Debug)]
 pub struct AwsRelaySink {
     eventbridge: eventbridge::Client,
@@ -67,30 +72,30 @@ pub struct AwsRelaySink {
     names: RelaySinkConfig,
 }
 
-/// What the outbox works on.
+/// Names of the relay's outputs.
 #[derive(Clone, Debug)]
 pub struct RelaySinkConfig {
-    /// Where events are put.
+    /// Event bus for the events.
     pub event_bus_name: String,
-    /// Where messages go that ask for an expiry.
+    /// URL of the expiry queue.
     pub expiry_queue_url: String,
-    /// The same, for a schedule to send to.
+    /// ARN of the expiry queue, the target of schedules.
     pub expiry_queue_arn: String,
-    /// Where a message goes that a schedule cannot deliver.
+    /// ARN of the dead-letter queue of schedules.
     pub expiry_dead_letter_queue_arn: String,
-    /// What the schedules belong to.
+    /// Group of the schedules.
     pub schedule_group_name: String,
-    /// As whom a schedule sends.
+    /// ARN of the role of the schedules.
     pub scheduler_role_arn: String,
-    /// Where records go that cannot be understood.
+    /// URL of the dead-letter queue of invalid records.
     pub poison_queue_url: String,
 }
 
 impl RelaySinkConfig {
-    /// Each from the variable of its name.
+    /// Reads the names from environment variables.
     ///
     /// # Errors
-    /// [`ConfigError`] if one is not set.
+    /// [`ConfigError`] if a variable is missing.
     pub fn from_env() -> Result<Self, ConfigError> {
         Ok(Self {
             event_bus_name: required("EVENT_BUS_NAME")?,
@@ -105,7 +110,7 @@ impl RelaySinkConfig {
 }
 
 impl AwsRelaySink {
-    /// The outbox on what has these names.
+    /// The sink on these outputs.
     #[must_use]
     pub fn new(sdk: &SdkConfig, names: RelaySinkConfig) -> Self {
         Self {
@@ -126,7 +131,7 @@ impl AwsRelaySink {
     }
 
     fn target(&self, message: String) -> Result<Target, BoxError> {
-        // The queue is there, so a delivery fails only for a short while, if at all.
+        // The queue exists, so a failure of a delivery is short: an hour of retries suffices.
         let retries = RetryPolicy::builder()
             .maximum_retry_attempts(10)
             .maximum_event_age_in_seconds(3_600)
@@ -142,13 +147,10 @@ impl AwsRelaySink {
         Ok(target.build()?)
     }
 
-    async fn send_batch(
-        &self,
-        expiries: &[(OrderId, Timestamp)],
-    ) -> Result<SendMessageBatchOutput, BoxError> {
+    async fn send_batch(&self, expiries: &[Expiry]) -> Result<SendMessageBatchOutput, BoxError> {
         let now = clock::now();
-        let entry = |&(order_id, at): &(OrderId, Timestamp)| {
-            let delay = now.until(at).min(LONGEST_DELAY);
+        let entry = |&(order_id, at): &Expiry| {
+            let delay = now.until(at).min(MAX_DELAY);
             let entry = SendMessageBatchRequestEntry::builder()
                 .id(order_id.to_string())
                 .message_body(ExpiryMessage { order_id }.to_text()?)
@@ -166,18 +168,26 @@ impl RelaySink for AwsRelaySink {
         let entries = events.iter().map(|event| self.entry(event)).collect();
         match self.eventbridge.put_events().set_entries(Some(entries)).send().await {
             Ok(response) => {
-                let taken = |index: usize| {
-                    response.entries().get(index).is_some_and(|entry| entry.event_id().is_some())
+                // A call can succeed although the bus refused some of its entries.
+                let entry_accepted = |(index, event): (usize, &OutgoingEvent)| {
+                    let entry = response.entries().get(index);
+                    let accepted = entry.is_some_and(|entry| entry.event_id().is_some());
+                    if !accepted {
+                        let code = entry.and_then(|entry| entry.error_code());
+                        tracing::warn!(
+                            event_id = event.event_id,
+                            code,
+                            "PutEvents refused an event"
+                        );
+                    }
+                    accepted
                 };
-                for refused in response.entries().iter().filter(|entry| entry.event_id().is_none())
-                {
-                    let code = refused.error_code().unwrap_or_default();
-                    tracing::warn!(code, "the bus refuses an event");
-                }
-                (0..events.len()).map(taken).collect()
+                events.iter().enumerate().map(entry_accepted).collect()
             }
             Err(error) => {
-                tracing::warn!(error = error_chain(&error), "the bus takes no events");
+                let event_ids: Vec<_> = events.iter().map(|event| &event.event_id).collect();
+                let error = error_chain(&error);
+                tracing::warn!(?event_ids, error, "PutEvents failed for {} events", events.len());
                 vec![false; events.len()]
             }
         }
@@ -198,7 +208,7 @@ impl RelaySink for AwsRelaySink {
             .send()
             .await;
         match created {
-            // It is there already, from an earlier delivery of the same record.
+            // An earlier delivery of the same record created the schedule.
             Err(error)
                 if error
                     .as_service_error()
@@ -219,7 +229,7 @@ impl RelaySink for AwsRelaySink {
             .send()
             .await;
         match deleted {
-            // It has fired and so deleted itself, or this is a repeat.
+            // The schedule has fired and deleted itself, or an earlier delivery of the record deleted it.
             Err(error)
                 if error
                     .as_service_error()
@@ -231,20 +241,23 @@ impl RelaySink for AwsRelaySink {
         }
     }
 
-    async fn send_expiries(&self, expiries: &[(OrderId, Timestamp)]) -> Vec<bool> {
+    async fn send_expiries(&self, expiries: &[Expiry]) -> Vec<bool> {
         match self.send_batch(expiries).await {
             Ok(response) => {
                 for refused in response.failed() {
-                    tracing::error!(code = refused.code(), "an expiry could not be set");
+                    let (order_id, code) = (refused.id(), refused.code());
+                    tracing::error!(order_id, code, "Sending an expiry was refused");
                 }
-                let taken = |order_id: &OrderId| {
+                let accepted = |order_id: &OrderId| {
                     let id = order_id.to_string();
                     response.successful().iter().any(|entry| entry.id() == id)
                 };
-                expiries.iter().map(|(order_id, _)| taken(order_id)).collect()
+                expiries.iter().map(|(order_id, _)| accepted(order_id)).collect()
             }
             Err(error) => {
-                tracing::error!(error = error_chain(error.as_ref()), "expiries could not be set");
+                let order_ids: Vec<_> = expiries.iter().map(|(id, _)| id.to_string()).collect();
+                let error = error_chain(error.as_ref());
+                tracing::error!(?order_ids, error, "Sending expiries failed");
                 vec![false; expiries.len()]
             }
         }
@@ -261,10 +274,11 @@ impl RelaySink for AwsRelaySink {
     }
 }
 
-/// A one-time schedule (EventBridge Scheduler user guide, "Schedule types"), to the second, in UTC.
+/// Expression of a one-time schedule, in whole seconds UTC (EventBridge Scheduler user guide, "Schedule
+/// types").
 fn at_expression(at: Timestamp) -> Result<String, BoxError> {
     let time = i64::try_from(at.epoch_ms()).ok().and_then(DateTime::from_timestamp_millis);
-    Ok(format!("at({})", time.ok_or("no such time")?.format("%Y-%m-%dT%H:%M:%S")))
+    Ok(format!("at({})", time.ok_or("the time is out of range")?.format("%Y-%m-%dT%H:%M:%S")))
 }
 
 #[cfg(test)]
@@ -272,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_schedule_is_written_to_the_second_in_utc() {
+    fn schedule_expression_has_whole_seconds_in_utc() {
         let at = Timestamp::from_epoch_ms(1_700_000_000_999).unwrap();
         assert_eq!(at_expression(at).unwrap(), "at(2023-11-14T22:13:20)");
     }

@@ -1,4 +1,4 @@
-//! Makes sure that every charge buys its order or is asked to be given back, once.
+//! Books payments. Each payment has exactly one result: the order is paid, or a refund is due.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use orders_domain::{
     Timestamp, decide,
 };
 use orders_lambda::{
-    queue::{Failure, Message, Outcome},
+    queue::{Failure, Message, Outcome, log_ids},
     retry::{MAX_ATTEMPTS, backoff},
 };
 
-/// How long a payment waits for its order to be there.
+/// Wait of a payment for an unknown order.
 const WAIT_FOR_ORDER: Duration = Duration::from_secs(5);
 
-/// Books one charge.
+/// Books a payment.
 ///
 /// # Errors
-/// [`Failure::Poison`] for a message that is no payment, [`Failure::Transient`] if the store fails.
+/// [`Failure::Poison`] if the message is not a payment event, [`Failure::Transient`] if the store fails.
 pub async fn handle(
     store: &impl OrderStore,
     now: Timestamp,
@@ -26,9 +26,10 @@ pub async fn handle(
 ) -> Result<Outcome, Failure> {
     let PaymentEvent { payment_id, order_id } =
         PaymentEvent::parse(message.body).map_err(|error| Failure::Poison(error.into()))?;
+    log_ids(Some(order_id), Some(&payment_id), None);
     for _ in 0..MAX_ATTEMPTS {
         let Some(order) = store.find(order_id).await? else {
-            tracing::warn!(order = %order_id, "a payment is here before its order");
+            tracing::warn!("Payment for an unknown order; it will be retried");
             return Ok(Outcome::RetryAfter(WAIT_FOR_ORDER));
         };
         let ticket_is_free = match order.status {
@@ -36,7 +37,7 @@ pub async fn handle(
                 Some(is_free) => is_free,
                 None => continue,
             },
-            // The decision does not depend on it.
+            // Read only for expired orders.
             Status::AwaitingPayment | Status::Paid { .. } | Status::Cancelled => false,
         };
         let command = Command::Pay { payment_id: payment_id.clone(), ticket_is_free };
@@ -45,21 +46,21 @@ pub async fn handle(
             Decision::AlreadyDone => return Ok(Outcome::Done),
             Decision::Refuse(refusal) => {
                 return Err(Failure::Transient(
-                    format!("a payment is refused: {refusal:?}").into(),
+                    format!("the order refused the payment: {refusal:?}").into(),
                 ));
             }
         };
         match store.commit(&transition).await? {
             CommitOutcome::Committed => return Ok(Outcome::Done),
+            // A cancellation, the expiry or another payment came first: decide on the new state.
             CommitOutcome::Conflict => backoff().await,
         }
     }
-    Err(Failure::Transient("the order kept changing".into()))
+    Err(Failure::Transient("the order changed after each read".into()))
 }
 
-/// Whether an expired order's ticket can be locked again; nothing, if it must be looked at again. A
-/// lapsed hold of another order stands in the way only until that order has expired as well, which
-/// is done here.
+/// Whether an expired order's ticket can be locked again; `None` if order and ticket must be read again.
+/// A lapsed hold of another order is expired here first.
 async fn free_ticket(
     store: &impl OrderStore,
     order: &Order,
@@ -67,7 +68,7 @@ async fn free_ticket(
 ) -> Result<Option<bool>, StoreError> {
     let Some(replica) = store.find_ticket(&order.ticket.id).await? else { return Ok(Some(false)) };
     if replica.lock.holder() == Some(order.id) {
-        // The order has changed since, or its expiry is not seen whole yet.
+        // The order changed after its read, or its expiry is not visible as a whole yet.
         backoff().await;
         return Ok(None);
     }
@@ -75,6 +76,7 @@ async fn free_ticket(
         Availability::Free => Ok(Some(true)),
         Availability::Reserved { .. } | Availability::Sold => Ok(Some(false)),
         Availability::Lapsed(by) => {
+            // The next attempt finds the ticket free, or with another order.
             let Some(lapsed) = store.find(by).await? else { return Ok(None) };
             if let Decision::Apply(expiry) = decide(&lapsed, &Command::Expire { now }) {
                 store.commit(&expiry).await?;

@@ -1,4 +1,4 @@
-//! The Lambda function behind the queue of payments.
+//! Lambda function of the payment event queue.
 
 use orders_lambda::{BoxError, aws, clock, queue, telemetry};
 

@@ -1,4 +1,4 @@
-//! Shows a buyer one of their orders.
+//! Shows an order to its owner.
 
 use http::{Response, StatusCode};
 use orders_contracts::{OrderBody, etag};
@@ -8,10 +8,10 @@ use orders_lambda::{
     problem::Problem,
 };
 
-/// Answers `GET /api/orders/{id}`.
+/// Handles `GET /api/orders/{id}`.
 ///
 /// # Errors
-/// The [`Problem`] to answer with instead.
+/// A [`Problem`], the error response.
 pub async fn handle(
     store: &impl OrderStore,
     request: ApiRequest,
@@ -20,13 +20,14 @@ pub async fn handle(
     let tag = etag(&order, request.now);
     let known = request.header("if-none-match")?.is_some_and(|tags| matches(tags, &tag));
     let headers = [("etag", tag), ("cache-control", "private, no-cache".to_owned())];
+    // The client has this state already.
     if known {
         return empty(StatusCode::NOT_MODIFIED, &headers);
     }
     json(StatusCode::OK, &headers, &OrderBody::new(&order, request.now))
 }
 
-/// Whether `If-None-Match` names the tag, by weak comparison (RFC 9110, section 13.1.2).
+/// Whether `If-None-Match` contains the tag, by weak comparison (RFC 9110, section 13.1.2).
 fn matches(tags: &str, tag: &str) -> bool {
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     tags.trim() == "*" || tags.split(',').any(|candidate| opaque(candidate) == opaque(tag))
@@ -37,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_is_found_in_a_list_weak_or_strong() {
+    fn if_none_match_accepts_weak_and_strong_tags() {
         let tag = "W/\"0-awaiting_payment\"";
         for tags in [tag, "*", "\"0-awaiting_payment\"", "\"x\", W/\"0-awaiting_payment\""] {
             assert!(matches(tags, tag), "{tags}");

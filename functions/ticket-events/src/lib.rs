@@ -1,36 +1,39 @@
-//! Keeps the ticket replica up to date with the ticket service's events, which come late, twice and
-//! in any order.
+//! Applies the ticket service's events to the ticket replica. Events arrive late, repeated and out of
+//! order.
 
 use std::time::Duration;
 
 use orders_contracts::TicketEvent;
 use orders_domain::{OrderStore, TicketOutcome, Verdict, rule_for};
-use orders_lambda::queue::{Failure, Message, Outcome};
+use orders_lambda::queue::{Failure, Message, Outcome, log_ids};
 
-/// How long an event waits for the events between the replica and itself.
+/// Wait of an event for the missing versions before it.
 const WAIT_FOR_GAP: Duration = Duration::from_secs(2);
 
-/// Applies one event, by the version rule.
+/// Applies an event by the version rule.
 ///
 /// # Errors
-/// [`Failure::Poison`] for a message that is no ticket event, [`Failure::Transient`] if the store
-/// fails.
+/// [`Failure::Poison`] if the message is not a ticket event, [`Failure::Transient`] if the store fails.
 pub async fn handle(store: &impl OrderStore, message: Message<'_>) -> Result<Outcome, Failure> {
     let TicketEvent { kind, ticket } =
         TicketEvent::parse(message.body).map_err(|error| Failure::Poison(error.into()))?;
+    log_ids(None, None, Some(&ticket.id));
     let rule = rule_for(kind, message.receive_count);
     let verdict_on_first_receive = |stored| rule_for(kind, 1).judge(stored, ticket.version);
     match store.apply_ticket(&ticket, rule).await? {
         TicketOutcome::Applied { replaced } => {
+            // Applied only because of the number of receives: earlier versions have not arrived.
             if verdict_on_first_receive(replaced) == Verdict::Gap {
                 let version = ticket.version.number();
                 metrics::counter!("TicketVersionGaps").increment(1);
-                tracing::warn!(ticket = %ticket.id, version, "TicketVersionGap: events are missing");
+                tracing::warn!(ticket_id = %ticket.id, version, "TicketVersionGap");
             }
             Ok(Outcome::Done)
         }
         TicketOutcome::Refused { stored } => match verdict_on_first_receive(stored) {
+            // Repeated or late: the replica is newer.
             Verdict::Stale => Ok(Outcome::Done),
+            // `Apply`: another event changed the replica between condition and response.
             Verdict::Gap | Verdict::Apply => Ok(Outcome::RetryAfter(WAIT_FOR_GAP)),
         },
     }

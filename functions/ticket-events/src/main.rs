@@ -1,4 +1,4 @@
-//! The Lambda function behind the queue of ticket events.
+//! Lambda function of the ticket event queue.
 
 use orders_lambda::{BoxError, aws, queue, telemetry};
 

@@ -5,12 +5,23 @@ use serde_json::Value;
 
 use crate::FieldError;
 
-/// Reads `{"ticketId": "..."}`. Other fields are ignored.
+/// Parses `{"ticketId": "..."}`. Other fields are ignored.
 ///
 /// # Errors
-/// What is wrong with the body, in words for its sender.
+/// A [`FieldError`] for the client.
+///
+/// # Examples
+/// ```
+/// use orders_contracts::parse_create_order;
+///
+/// let ticket_id = parse_create_order(br#"{"ticketId": "ticket-1"}"#).unwrap();
+/// assert_eq!(ticket_id.as_str(), "ticket-1");
+/// let error = parse_create_order(b"{}").unwrap_err();
+/// assert_eq!(error.message, "ticketId is required");
+/// ```
 pub fn parse_create_order(body: &[u8]) -> Result<TicketId, FieldError> {
     const FIELD: &str = "ticketId";
+    // Parsed to a value first: errors then name the field, not a byte position in a type.
     let body: Value = serde_json::from_slice(body)
         .map_err(|error| FieldError::general(format!("the body is not valid JSON: {error}")))?;
     let Value::Object(fields) = body else {
@@ -30,13 +41,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ticket_id_is_all_it_takes() {
+    fn create_order_needs_a_ticket_id_only() {
         let id = parse_create_order(br#" {"ticketId":"ticket-1","colour":"red"} "#).unwrap();
         assert_eq!(id.as_str(), "ticket-1");
     }
 
     #[test]
-    fn every_bad_body_is_told_what_to_fix() {
+    fn create_order_names_the_fault_of_an_invalid_body() {
         for (body, field, message) in [
             (&b""[..], None, "not valid JSON"),
             (b"{", None, "not valid JSON"),
@@ -59,13 +70,13 @@ mod tests {
     }
 
     #[test]
-    fn a_deeply_nested_body_is_bad_and_not_a_crash() {
+    fn create_order_rejects_a_deeply_nested_body() {
         assert!(parse_create_order("[".repeat(100_000).as_bytes()).is_err());
     }
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(body: Vec<u8>) {
+        fn create_order_parser_never_panics(body: Vec<u8>) {
             if let Ok(id) = parse_create_order(&body) {
                 prop_assert!(!id.as_str().is_empty());
             }

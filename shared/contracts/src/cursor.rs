@@ -1,15 +1,26 @@
-//! The cursor of `GET /api/orders`: a position in the caller's own list and nothing else, so a
-//! forged one reaches nothing that the caller could not list anyway.
+//! The cursor of `GET /api/orders`: a position in the caller's own list. A forged cursor reaches no
+//! other buyer's orders.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use orders_domain::{OrderId, Position, Timestamp};
 
-/// The text is not a cursor that this service gave out.
+/// The text is not a cursor of this service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be one that an earlier answer gave in its Link header")]
+#[error("must be a cursor from the Link header of an earlier response")]
 pub struct CursorError;
 
-/// 8 bytes of time and 16 bytes of order id, in base64url.
+/// Encodes 8 bytes of time and 16 bytes of order id in base64url (RFC 4648, section 5).
+///
+/// # Examples
+/// ```
+/// use orders_contracts::{decode_cursor, encode_cursor};
+/// use orders_domain::{OrderId, Position, Timestamp};
+///
+/// let created_at = Timestamp::from_epoch_ms(1_700_000_000_000).unwrap();
+/// let position = Position { created_at, id: OrderId::from_bytes([7; 16]) };
+/// assert_eq!(decode_cursor(&encode_cursor(position)), Ok(position));
+/// assert!(decode_cursor("forged").is_err());
+/// ```
 #[must_use]
 pub fn encode_cursor(position: Position) -> String {
     let mut bytes = [0; 24];
@@ -18,7 +29,7 @@ pub fn encode_cursor(position: Position) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The position that a cursor stands for.
+/// Decodes a cursor to its position.
 ///
 /// # Errors
 /// [`CursorError`] for any other text.
@@ -37,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_cursor_is_refused() {
+    fn cursor_rejects_other_texts() {
         let beyond_time = URL_SAFE_NO_PAD.encode([0xff; 24]);
         let too_long = URL_SAFE_NO_PAD.encode([0; 25]);
         for text in ["", "x", "AAAA", "not/base64url=", "\0", beyond_time.as_str(), &too_long] {
@@ -47,7 +58,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_reads_back_as_the_position_it_stands_for(
+        fn cursor_reads_back_as_its_position(
             ms in 0..=Timestamp::MAX.epoch_ms(),
             id: [u8; 16],
         ) {
@@ -57,7 +68,7 @@ mod tests {
         }
 
         #[test]
-        fn a_text_has_one_position_or_none(text in "[A-Za-z0-9_-]{32}") {
+        fn cursor_has_one_spelling(text in "[A-Za-z0-9_-]{32}") {
             if let Ok(position) = decode_cursor(&text) {
                 prop_assert_eq!(encode_cursor(position), text);
             }

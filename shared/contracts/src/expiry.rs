@@ -1,24 +1,36 @@
-//! The message that says an order's hold lapses.
+//! The message of the expiry queue.
 
 use orders_domain::{IdError, OrderId};
 use serde::{Deserialize, Serialize};
 
 use crate::JsonError;
 
-/// Asks for the expiry of an order. When it is due, the order itself knows.
+/// Request to expire an order. The order itself holds the time, so that message and order cannot
+/// disagree.
+///
+/// # Examples
+/// ```
+/// use orders_contracts::ExpiryMessage;
+/// use orders_domain::OrderId;
+///
+/// let message = ExpiryMessage { order_id: OrderId::from_bytes([0; 16]) };
+/// let text = message.to_text().unwrap();
+/// assert_eq!(text, r#"{"orderId":"00000000-0000-0000-0000-000000000000"}"#);
+/// assert_eq!(ExpiryMessage::parse(&text).unwrap(), message);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExpiryMessage {
-    /// Which order.
+    /// Order id.
     pub order_id: OrderId,
 }
 
-/// Why a message does not ask for an expiry. It never will.
+/// Reason why a text is not an expiry message. Retries cannot help.
 #[derive(Debug, thiserror::Error)]
 pub enum ExpiryMessageError {
-    /// The message is not an object with an order id.
+    /// The text is not a JSON object with an order id.
     #[error("not a message with an order id")]
     Malformed(#[source] JsonError),
-    /// The order's id is not one.
+    /// `orderId` is not an order id.
     #[error("orderId is not an order id")]
     OrderId(#[source] IdError),
 }
@@ -30,10 +42,10 @@ struct Wire {
 }
 
 impl ExpiryMessage {
-    /// Reads the message.
+    /// Parses the message.
     ///
     /// # Errors
-    /// [`ExpiryMessageError`] if it is none.
+    /// [`ExpiryMessageError`] for any other text.
     pub fn parse(text: &str) -> Result<Self, ExpiryMessageError> {
         let Wire { order_id } = serde_json::from_str(text)
             .map_err(|error| ExpiryMessageError::Malformed(error.into()))?;
@@ -43,7 +55,7 @@ impl ExpiryMessage {
     /// The message as text.
     ///
     /// # Errors
-    /// If it cannot be written as JSON, which nothing in it causes.
+    /// Never in practice: an order id is always valid JSON.
     pub fn to_text(self) -> Result<String, serde_json::Error> {
         serde_json::to_string(&Wire { order_id: self.order_id.to_string() })
     }
@@ -54,13 +66,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_reads_back_as_it_was_written() {
+    fn expiry_message_reads_back_as_written() {
         let message = ExpiryMessage { order_id: OrderId::from_bytes([7; 16]) };
         assert_eq!(ExpiryMessage::parse(&message.to_text().unwrap()).unwrap(), message);
     }
 
     #[test]
-    fn what_is_no_message_is_refused() {
+    fn expiry_message_rejects_other_texts() {
         for text in ["", "null", "{}", r#"{"orderId":7}"#, r#"{"orderId":"x"}"#] {
             assert!(ExpiryMessage::parse(text).is_err(), "{text}");
         }

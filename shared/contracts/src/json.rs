@@ -1,7 +1,7 @@
-//! What is wrong with a text that should be JSON.
+//! Errors of invalid JSON.
 
-/// Where a text stops being the JSON that it should be. Unlike the parser's own error, it repeats
-/// nothing of the text, so it can stand in a log.
+/// Category and position of a JSON error. Unlike the parser's own error, this error repeats no part of
+/// the input, so it can be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{category} error at line {line}, column {column}")]
 pub struct JsonError {

@@ -1,6 +1,5 @@
-//! What crosses the service's border, in JSON: the bodies and parameters of the HTTP API, and the
-//! events. Every type here is converted by hand to and from the domain, so that neither can change
-//! by a change of the other.
+//! JSON of the HTTP API and of the events. Every type here is converted to and from the domain by hand,
+//! so that a change of the domain never changes the contract by accident.
 
 mod cursor;
 mod expiry;

@@ -1,25 +1,28 @@
 //! The query parameters of `GET /api/orders`.
 
+use std::fmt;
+
 use orders_domain::{Direction, PageSize, PageSizeError, Position};
+use serde::{Deserialize, Serialize, de::IntoDeserializer, de::value::Error as ValueError};
 
 use crate::{FieldError, decode_cursor};
 
-/// Which page of the caller's orders to show.
+/// Parameters of the list of the caller's orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListParameters {
-    /// `limit`
+    /// `limit`: page size.
     pub size: PageSize,
-    /// `sort`
+    /// `sort`: sort order.
     pub direction: Direction,
-    /// `cursor`
+    /// `cursor`: end of the page before, if any.
     pub after: Option<Position>,
 }
 
 impl ListParameters {
-    /// Reads the parameters; those that are absent have their defaults.
+    /// Parses the parameters. A missing parameter has its default.
     ///
     /// # Errors
-    /// Everything that is wrong with them, in words for their sender.
+    /// One error for each invalid parameter, for the client.
     pub fn parse(
         limit: Option<&str>,
         cursor: Option<&str>,
@@ -41,23 +44,51 @@ impl ListParameters {
 
 fn parse_size(text: &str) -> Result<PageSize, PageSizeError> {
     let size = text.parse::<u8>().map_err(|_| PageSizeError)?;
-    // One way to write a number: no sign, no leading zero.
+    // A number has one spelling: no sign, no leading zero.
     if size.to_string() == text { size.try_into() } else { Err(PageSizeError) }
 }
 
 fn parse_direction(text: &str) -> Result<Direction, &'static str> {
-    [Direction::OldestFirst, Direction::NewestFirst]
-        .into_iter()
-        .find(|direction| sort_name(*direction) == text)
-        .ok_or("must be createdAt or -createdAt")
+    let sort = Sort::deserialize(text.into_deserializer());
+    sort.map(Direction::from).map_err(|_: ValueError| "must be createdAt or -createdAt")
 }
 
-/// The direction's name, in `sort`.
+/// Value of `sort` for a sort order.
 #[must_use]
-pub fn sort_name(direction: Direction) -> &'static str {
-    match direction {
-        Direction::OldestFirst => "createdAt",
-        Direction::NewestFirst => "-createdAt",
+pub fn sort_name(direction: Direction) -> String {
+    Sort::from(direction).to_string()
+}
+
+/// Values of `sort`: the one list of their names, for both directions.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+enum Sort {
+    #[serde(rename = "createdAt")]
+    OldestFirst,
+    #[serde(rename = "-createdAt")]
+    NewestFirst,
+}
+
+impl From<Sort> for Direction {
+    fn from(sort: Sort) -> Self {
+        match sort {
+            Sort::OldestFirst => Self::OldestFirst,
+            Sort::NewestFirst => Self::NewestFirst,
+        }
+    }
+}
+
+impl From<Direction> for Sort {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::OldestFirst => Self::OldestFirst,
+            Direction::NewestFirst => Self::NewestFirst,
+        }
+    }
+}
+
+impl fmt::Display for Sort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
 
@@ -66,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_parameters_the_first_page_is_oldest_first() {
+    fn list_defaults_to_the_first_page_oldest_first() {
         let parameters = ListParameters::parse(None, None, None).unwrap();
         assert_eq!(parameters.size, PageSize::DEFAULT);
         assert_eq!(parameters.direction, Direction::OldestFirst);
@@ -74,7 +105,18 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_1_to_100_orders() {
+    fn list_sort_has_a_name_for_each_direction() {
+        for (name, direction) in
+            [("createdAt", Direction::OldestFirst), ("-createdAt", Direction::NewestFirst)]
+        {
+            let parameters = ListParameters::parse(None, None, Some(name)).unwrap();
+            assert_eq!(parameters.direction, direction);
+            assert_eq!(sort_name(direction), name);
+        }
+    }
+
+    #[test]
+    fn list_limit_is_1_to_100() {
         for limit in ["1", "100"] {
             assert!(ListParameters::parse(Some(limit), None, None).is_ok());
         }
@@ -90,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_wrong_is_told_at_once() {
+    fn list_reports_every_invalid_parameter() {
         let errors = ListParameters::parse(Some("0"), Some("x"), Some("price")).unwrap_err();
         let fields: Vec<_> = errors.iter().filter_map(|error| error.field).collect();
         assert_eq!(fields, ["limit", "cursor", "sort"]);

@@ -1,4 +1,4 @@
-//! An order, as the HTTP API shows it.
+//! An order in the HTTP API.
 
 use chrono::{DateTime, SecondsFormat};
 use orders_domain::{Order, Price, Status, Ticket, Timestamp};
@@ -6,52 +6,51 @@ use serde::Serialize;
 
 use crate::price::serialize_price;
 
-/// An order at one moment.
+/// Body of an order at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderBody {
-    /// Which order.
+    /// Order id.
     pub id: String,
-    /// Whose it is.
+    /// Buyer (`sub` of the JWT).
     pub user_id: String,
-    /// How far it has come, as shown at that moment.
+    /// Effective status at that moment.
     pub status: &'static str,
-    /// How often it has changed.
+    /// Number of changes.
     pub version: u64,
-    /// When it was placed (RFC 3339, UTC, milliseconds).
+    /// Time of placing (RFC 3339, UTC, milliseconds).
     pub created_at: String,
-    /// When the hold lapses (RFC 3339, UTC, milliseconds).
+    /// End of the hold (RFC 3339, UTC, milliseconds).
     pub expires_at: String,
-    /// Seconds left to pay, by the server's clock, rounded up; 0 if there is nothing to pay.
+    /// Seconds left to pay, by the server's clock, rounded up; 0 unless the order awaits payment.
     pub expires_in: u64,
-    /// The ticket, as it was when it was locked.
+    /// Copy of the ticket from the time of placing.
     pub ticket: TicketBody,
 }
 
-/// A ticket, as an order keeps it.
+/// Copy of a ticket on an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TicketBody {
-    /// Which ticket.
+    /// Ticket id.
     pub id: String,
-    /// What it was called.
+    /// Title.
     pub title: String,
-    /// What it cost.
+    /// Price, a JSON number with at most two decimals.
     #[serde(serialize_with = "serialize_price")]
     pub price: Price,
-    /// The version of the ticket that said so.
+    /// Ticket version of title and price.
     pub version: u64,
 }
 
 impl OrderBody {
-    /// The order as it is at this moment.
+    /// The order at this moment.
     #[must_use]
     pub fn new(order: &Order, now: Timestamp) -> Self {
         Self::showing(order, now, now)
     }
 
-    /// The order as the answer to the request that placed it, or to a repeat of that request. A
-    /// repeat must get the same answer, so the seconds left are those at the start, for as long as
-    /// the order awaits payment.
+    /// The order in the response to `POST`, also to a repeated request. Both responses are equal while
+    /// the order awaits payment: `expiresIn` is the whole hold.
     #[must_use]
     pub fn placed(order: &Order, now: Timestamp) -> Self {
         Self::showing(order, now, order.created_at)
@@ -89,8 +88,8 @@ impl From<&Ticket> for TicketBody {
     }
 }
 
-/// The order's entity tag (RFC 9110, section 8.8.3). Weak, since the seconds left count down under
-/// it; it changes with the version and with the shown status.
+/// Entity tag of an order (RFC 9110, section 8.8.3), from version and effective status. The tag is weak:
+/// `expiresIn` changes under the same tag.
 #[must_use]
 pub fn etag(order: &Order, now: Timestamp) -> String {
     format!("W/\"{}-{}\"", order.version.number(), order.effective_status(now).name())
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_is_shown_with_its_ticket_and_times() {
+    fn order_body_has_ticket_and_times() {
         let order = order("19.90");
         let body = serde_json::to_value(OrderBody::new(&order, order.created_at)).unwrap();
         assert_eq!(
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_price_is_a_number_with_no_more_decimals_than_it_needs() {
+    fn order_body_writes_a_price_with_no_or_two_decimals() {
         for (price, written) in [("20", "20"), ("19.9", "19.90"), ("0.05", "0.05")] {
             let order = order(price);
             let body = serde_json::to_string(&OrderBody::new(&order, order.created_at)).unwrap();
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seconds_left_are_zero_only_once_the_hold_has_lapsed() {
+    fn expires_in_is_zero_only_after_the_hold() {
         let order = order("20");
         let at = |ms| OrderBody::new(&order, order.created_at.plus(Duration::from_millis(ms)));
         assert_eq!((at(0).expires_in, at(0).status), (30, "awaiting_payment"));
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeat_of_the_request_gets_the_same_answer() {
+    fn repeated_request_has_an_equal_body() {
         let order = order("20");
         let later = order.created_at.plus(Duration::from_secs(20));
         assert_eq!(OrderBody::placed(&order, order.created_at), OrderBody::placed(&order, later));
@@ -167,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tag_changes_with_what_is_shown() {
+    fn etag_changes_with_version_and_status() {
         let order = order("20");
         assert_eq!(etag(&order, order.created_at), "W/\"0-awaiting_payment\"");
         assert_eq!(etag(&order, order.expires_at), "W/\"0-expired\"");

@@ -1,19 +1,21 @@
-//! The events of this service, as it puts them on the bus.
+//! Events published by this service.
 
 use orders_domain::{Order, OrderEvent, Price, Timestamp};
 use serde::Serialize;
 
 use crate::{order::rfc3339, price::serialize_price};
 
-/// The `source` of every event of this service.
+/// `source` of every event of this service.
 pub const SOURCE: &str = "orders";
 
-/// An event as EventBridge takes it: a `detail-type` and a `detail`.
+/// An event for EventBridge: a `detail-type` and a `detail`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutgoingEvent {
-    /// The event's type.
+    /// Id of the event: `<order id>:<version>`.
+    pub event_id: String,
+    /// Type of the event.
     pub detail_type: &'static str,
-    /// The event's content, a JSON object.
+    /// Content of the event, a JSON object.
     pub detail: String,
 }
 
@@ -43,18 +45,18 @@ struct TicketDetail<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata<'a> {
-    event_id: String,
+    event_id: &'a str,
     occurred_at: String,
     correlation_id: &'a str,
     causation_id: String,
 }
 
 impl OutgoingEvent {
-    /// The event, with the order as it was after it. `written_at` is when the stream says that the
-    /// change was written, which is known to the second only, and so may seem to be too early.
+    /// The event with the order's state after it. `written_at` is the stream's time of the write, in whole
+    /// seconds: `occurredAt` is at least the order's `createdAt`, and for an expiry its `expiresAt`.
     ///
     /// # Errors
-    /// If it cannot be written as JSON, which nothing in an order causes.
+    /// Never in practice: every order is valid JSON.
     pub fn new(
         event: &OrderEvent,
         order: &Order,
@@ -70,13 +72,16 @@ impl OutgoingEvent {
             }
         };
         let occurred_at = match event {
+            // Exact: the order holds the time of placing.
             OrderEvent::Created => order.created_at,
+            // The stream's time is rounded down to a second, which could precede the cause.
             OrderEvent::Expired => written_at.max(order.expires_at),
             OrderEvent::Paid { .. } | OrderEvent::Cancelled | OrderEvent::RefundDue(_) => {
                 written_at.max(order.created_at)
             }
         };
         let version = order.version.number();
+        let event_id = format!("{}:{version}", order.id);
         let detail = Detail {
             id: order.id.to_string(),
             version,
@@ -87,18 +92,18 @@ impl OutgoingEvent {
             payment_id: payment_id.map(orders_domain::PaymentId::as_str),
             reason,
             metadata: Metadata {
-                event_id: format!("{}:{version}", order.id),
+                event_id: &event_id,
                 occurred_at: rfc3339(occurred_at),
                 correlation_id: order.correlation_id.as_str(),
                 causation_id: causation_id(event, order),
             },
         };
-        Ok(Self { detail_type, detail: serde_json::to_string(&detail)? })
+        let detail = serde_json::to_string(&detail)?;
+        Ok(Self { event_id, detail_type, detail })
     }
 }
 
-/// What brought the event about: the request that placed the order, the payment, or else the event
-/// before this one.
+/// Cause of the event: the request that placed the order, the payment, or the order's preceding event.
 fn causation_id(event: &OrderEvent, order: &Order) -> String {
     match event {
         OrderEvent::Created => order.correlation_id.to_string(),
@@ -133,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_says_all_that_the_other_services_need() {
+    fn created_event_has_all_fields() {
         let order = order(Status::AwaitingPayment, 0);
         let (detail_type, detail) = published(&OrderEvent::Created, &order, 0);
         assert_eq!(detail_type, "OrderCreated");
@@ -158,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payment_is_named_whether_it_bought_the_order_or_is_owed_back() {
+    fn payment_events_name_their_payment() {
         let payment_id: orders_domain::PaymentId = "p1".parse().unwrap();
         let paid = order(Status::Paid { payment_id: payment_id.clone() }, 1);
         let event = OrderEvent::Paid { payment_id: payment_id.clone() };
@@ -175,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn no_event_seems_to_have_come_too_early() {
+    fn event_never_occurs_before_its_cause() {
         let (_, detail) = published(&OrderEvent::Expired, &order(Status::Expired, 1), 30_000);
         assert_eq!(detail["metadata"]["occurredAt"], detail["expiresAt"]);
         let (_, detail) = published(&OrderEvent::Cancelled, &order(Status::Cancelled, 1), 0);

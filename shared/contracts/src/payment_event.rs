@@ -1,32 +1,32 @@
-//! `PaymentCreated`, as EventBridge delivers it.
+//! `PaymentCreated` in EventBridge's envelope.
 
 use orders_domain::{IdError, OrderId, PaymentId};
 use serde::Deserialize;
 
 use crate::JsonError;
 
-/// A buyer was charged for an order.
+/// A buyer paid for an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PaymentEvent {
-    /// The charge.
+    /// Payment id.
     pub payment_id: PaymentId,
-    /// What it was for.
+    /// Order id.
     pub order_id: OrderId,
 }
 
-/// Why a message is not an event of the payment service. It never will be one.
+/// Reason why a message is not a payment event. Retries cannot help.
 #[derive(Debug, thiserror::Error)]
 pub enum PaymentEventError {
-    /// The message is not an EventBridge event with a payment in it.
+    /// The message is not an EventBridge event with a payment.
     #[error("not an event with a payment")]
     Malformed(#[source] JsonError),
-    /// The event is of another type.
+    /// The event has another type.
     #[error("the detail-type is not PaymentCreated")]
     OtherType,
-    /// The payment's id is not one.
+    /// `detail.id` is not a payment id.
     #[error("detail.id is not a payment id")]
     Id(#[source] IdError),
-    /// The order's id is not one that this service gives.
+    /// `detail.orderId` is not an order id.
     #[error("detail.orderId is not an order id")]
     OrderId(#[source] IdError),
 }
@@ -46,10 +46,10 @@ struct Detail {
 }
 
 impl PaymentEvent {
-    /// Reads the event from an EventBridge envelope; fields that are not named are ignored.
+    /// Parses an event from its EventBridge envelope. Unknown fields are ignored.
     ///
     /// # Errors
-    /// [`PaymentEventError`] if it is none.
+    /// [`PaymentEventError`] for any other message.
     pub fn parse(envelope: &str) -> Result<Self, PaymentEventError> {
         let Envelope { detail_type, detail } = serde_json::from_str(envelope)
             .map_err(|error| PaymentEventError::Malformed(error.into()))?;
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payment_is_read_whatever_else_the_event_says() {
+    fn payment_event_ignores_unknown_fields() {
         let order_id = OrderId::from_bytes([7; 16]);
         let detail = json!({"id": "p1", "orderId": order_id.to_string(), "stripeId": "ch_1"});
         let payment = PaymentEvent::parse(&event("PaymentCreated", &detail)).unwrap();
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_no_payment_is_refused() {
+    fn payment_event_rejects_other_messages() {
         let order_id = OrderId::from_bytes([7; 16]).to_string();
         for (kind, detail, expected) in [
             ("PaymentCreated", json!({}), "not an event"),

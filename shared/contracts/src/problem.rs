@@ -1,42 +1,41 @@
-//! Errors, as the HTTP API tells them.
+//! Errors of the HTTP API.
 
 use serde::Serialize;
 
-/// A problem details object (RFC 9457), `application/problem+json`, with the list of errors that
-/// the shop's clients have always read.
+/// Problem details (RFC 9457), `application/problem+json`, with the `errors` list of older clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProblemBody {
-    /// What kind of problem it is: a URI, or `about:blank` if the status says it all.
+    /// Problem type: a URI, or `about:blank` if the status suffices.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// The kind in words.
+    /// Title of the problem type.
     pub title: &'static str,
-    /// The HTTP status.
+    /// HTTP status.
     pub status: u16,
-    /// What went wrong this time, and what to do about it.
+    /// Explanation of this occurrence and its remedy.
     pub detail: String,
-    /// One entry or more: what went wrong, and in which field.
+    /// At least one error, with its field if any.
     pub errors: Vec<FieldError>,
 }
 
-/// One thing wrong with a request.
+/// One error of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// What is wrong.
+    /// Message for the client.
     pub message: String,
-    /// The field, parameter or header that is wrong, if it is one.
+    /// Name of the invalid field, parameter or header, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<&'static str>,
 }
 
 impl FieldError {
-    /// This field is wrong.
+    /// Error of this field.
     #[must_use]
     pub fn for_field(field: &'static str, reason: impl std::fmt::Display) -> Self {
         Self { message: format!("{field} {reason}"), field: Some(field) }
     }
 
-    /// The request as a whole is wrong.
+    /// Error of the request as a whole.
     #[must_use]
     pub fn general(message: impl Into<String>) -> Self {
         Self { message: message.into(), field: None }

@@ -1,4 +1,4 @@
-//! `TicketCreated` and `TicketUpdated`, as EventBridge delivers them.
+//! `TicketCreated` and `TicketUpdated` in EventBridge's envelope.
 
 use orders_domain::{IdError, Ticket, TicketVersion, TitleError, UpdateKind};
 use serde::Deserialize;
@@ -9,38 +9,36 @@ use crate::{JsonError, PriceError, parse_price};
 /// An event of the ticket service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TicketEvent {
-    /// Which of the two it is.
+    /// Type of the event.
     pub kind: UpdateKind,
     /// The whole ticket after the change.
     pub ticket: Ticket,
 }
 
-/// Why a message is not an event of the ticket service. It never will be one, however often it is
-/// received.
+/// Reason why a message is not a ticket event. Retries cannot help.
 #[derive(Debug, thiserror::Error)]
 pub enum TicketEventError {
-    /// The message is not an EventBridge event with a ticket in it.
+    /// The message is not an EventBridge event with a ticket.
     #[error("not an event with a ticket")]
     Malformed(#[source] JsonError),
-    /// The event is of another type.
+    /// The event has another type.
     #[error("the detail-type is neither TicketCreated nor TicketUpdated")]
     OtherType,
-    /// The ticket's id is not one.
+    /// `detail.id` is not a ticket id.
     #[error("detail.id is not a ticket id")]
     Id(#[source] IdError),
-    /// The ticket's title is not one.
+    /// `detail.title` is not a title.
     #[error("detail.title is not a title")]
     Title(#[source] TitleError),
-    /// The ticket's price is not one.
+    /// `detail.price` is not a price.
     #[error("detail.price is not a price")]
     Price(#[source] PriceError),
-    /// The ticket's version is too large to be kept exact.
+    /// `detail.version` is too large to stay exact in JSON.
     #[error("detail.version is above {}", TicketVersion::MAX.number())]
     Version,
 }
 
-/// The envelope (EventBridge, "AWS service events reference"); fields that are not named are
-/// ignored.
+/// Envelope (EventBridge user guide, "Events"). Unknown fields are ignored.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(rename = "detail-type")]
@@ -53,17 +51,17 @@ struct Envelope<'a> {
 struct Detail<'a> {
     id: String,
     title: String,
-    /// Kept as it was written, to be read to the cent.
+    /// Raw text of the number, to be parsed to the cent.
     #[serde(borrow)]
     price: &'a RawValue,
     version: u64,
 }
 
 impl TicketEvent {
-    /// Reads the event from an EventBridge envelope.
+    /// Parses an event from its EventBridge envelope.
     ///
     /// # Errors
-    /// [`TicketEventError`] if it is none.
+    /// [`TicketEventError`] for any other message.
     pub fn parse(envelope: &str) -> Result<Self, TicketEventError> {
         let Envelope { detail_type, detail } = serde_json::from_str(envelope)
             .map_err(|error| TicketEventError::Malformed(error.into()))?;
@@ -73,6 +71,7 @@ impl TicketEvent {
             _ => return Err(TicketEventError::OtherType),
         };
         let version = TicketVersion::new(detail.version);
+        // A version beyond this could be rounded by a sender, and then compare wrongly.
         if version > TicketVersion::MAX {
             return Err(TicketEventError::Version);
         }
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_is_read_whatever_else_the_event_says() {
+    fn ticket_event_ignores_unknown_fields() {
         let event = TicketEvent::parse(&event().to_string()).unwrap();
         assert_eq!(event.kind, UpdateKind::Created);
         assert_eq!(event.ticket.id.as_str(), "ticket-1");
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_no_ticket_is_refused() {
+    fn ticket_event_rejects_other_messages() {
         for message in ["", "null", "[]", "{}", "\u{0}", "{\"detail-type\":\"TicketCreated\"}"] {
             let error = TicketEvent::parse(message).unwrap_err();
             assert!(matches!(error, TicketEventError::Malformed(_)), "{message}");
@@ -153,7 +152,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_message_makes_it_panic(message in ".*") {
+        fn ticket_event_parser_never_panics(message in ".*") {
             prop_assert!(TicketEvent::parse(&message).is_err());
         }
     }

@@ -1,31 +1,32 @@
-//! What has happened to an order, as the other services are told.
+//! Events of an order, published for the other services.
 
 use crate::{Order, PaymentId, RefundDue, Status};
 
 /// One committed change of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrderEvent {
-    /// It was placed: the ticket is locked.
+    /// Placed: the ticket is locked.
     Created,
-    /// It was paid: the ticket is locked for good.
+    /// Paid: the lock is permanent.
     Paid {
-        /// The payment that bought it.
+        /// Payment that bought the order.
         payment_id: PaymentId,
     },
-    /// Its owner let it go: the ticket is free.
+    /// Cancelled by its owner: the ticket is free.
     Cancelled,
-    /// Its hold lapsed: the ticket is free.
+    /// Expired: the ticket is free.
     Expired,
-    /// A charge must be given back. Nothing else has changed.
+    /// A refund became due. Nothing else changed.
     RefundDue(RefundDue),
 }
 
 impl OrderEvent {
-    /// What made the order what it is now; nothing, if it is what it was. Of an order that was not one
-    /// before, it is what its status says.
+    /// The event between two states of an order; `None` if they do not differ. Without an earlier state
+    /// the status of `after` decides.
     #[must_use]
     pub fn between(before: Option<&Order>, after: &Order) -> Option<Self> {
         let Some(before) = before else { return Some(Self::leading_to(&after.status)) };
+        // A transition either appends one refund or changes the status, never both.
         if after.refunds_due.len() > before.refunds_due.len() {
             return after.refunds_due.last().cloned().map(Self::RefundDue);
         }
@@ -41,7 +42,7 @@ impl OrderEvent {
         }
     }
 
-    /// Whether nothing is left to expire after it.
+    /// Whether the event ends the order's hold, so that its timer is no longer needed.
     #[must_use]
     pub fn settles_expiry(&self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! One type per id, so that a ticket's id cannot stand where an order's belongs.
+//! One type per id, so that a ticket id cannot be passed for an order id.
 
 use std::{fmt, str::FromStr};
 
@@ -6,7 +6,7 @@ use uuid::{Builder, Uuid};
 
 use crate::Timestamp;
 
-/// Why a text is not an id.
+/// Reason why a text is not an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// The text has no characters.
@@ -15,7 +15,7 @@ pub enum IdError {
     /// The text has more characters than the id allows.
     #[error("must be at most {max} characters long")]
     TooLong {
-        /// The most characters the id allows.
+        /// Maximum number of characters.
         max: usize,
     },
     /// The text has a space, a control character or a character outside ASCII.
@@ -26,7 +26,7 @@ pub enum IdError {
     NotAUuid,
 }
 
-/// Defines an id that another service chose: opaque, short, printable ASCII.
+/// Defines an id chosen by another service: opaque, short, printable ASCII.
 macro_rules! foreign_id {
     ($(#[$doc:meta])+ $name:ident, at most $max:literal) => {
         $(#[$doc])+
@@ -70,43 +70,56 @@ fn printable(text: &str, max: usize) -> Result<String, IdError> {
 }
 
 foreign_id! {
-    /// A ticket, as the ticket service calls it: 1 to 128 printable ASCII characters.
+    /// Ticket id of the ticket service: 1 to 128 printable ASCII characters.
     TicketId, at most 128
 }
 foreign_id! {
-    /// A buyer: the `sub` claim, at most 255 ASCII characters (OpenID Connect Core 1.0, section 2).
+    /// User id of a buyer, the JWT's `sub`: at most 255 ASCII characters (OpenID Connect Core 1.0,
+    /// section 2).
     UserId, at most 255
 }
 foreign_id! {
-    /// A payment, as the payment service calls it: 1 to 255 printable ASCII characters.
+    /// Payment id of the payment service: 1 to 255 printable ASCII characters.
     PaymentId, at most 255
 }
 foreign_id! {
-    /// What a buyer's client calls one attempt to buy: 1 to 255 printable ASCII characters.
+    /// Idempotency key of one attempt to buy: 1 to 255 printable ASCII characters.
     IdempotencyKey, at most 255
 }
 foreign_id! {
-    /// Ties together everything that one request caused: 1 to 255 printable ASCII characters.
+    /// Correlation id of everything caused by one request: 1 to 255 printable ASCII characters.
     CorrelationId, at most 255
 }
 
-/// An order, as this service calls it: a UUID.
+/// Order id: a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OrderId(Uuid);
 
 impl OrderId {
-    /// The root of all ids that come from idempotency keys. Changing it forgets every key in use.
+    /// Namespace of all ids made from idempotency keys. A change of it would forget every key in use.
     const KEYED: Uuid = Uuid::from_u128(0x8a1c_4d52_70f3_4be0_9c61_5e2f_b7d4_0a93);
 
-    /// The one id for this buyer and key, a `UUIDv5`: a repeat of the request finds its order.
+    /// The order id of this buyer and key, a `UUIDv5` (RFC 9562, section 5.5): a repeated request finds
+    /// its order.
+    ///
+    /// # Examples
+    /// ```
+    /// use orders_domain::{IdempotencyKey, OrderId, UserId};
+    ///
+    /// let key: IdempotencyKey = "attempt-1".parse().unwrap();
+    /// let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
+    /// assert_eq!(OrderId::for_key(&alice, &key), OrderId::for_key(&alice, &key));
+    /// assert_ne!(OrderId::for_key(&alice, &key), OrderId::for_key(&bob, &key));
+    /// ```
     #[must_use]
     pub fn for_key(user: &UserId, key: &IdempotencyKey) -> Self {
-        // Two steps, so that no user and key run together into another user's.
+        // Two steps: in one text, user "ab" with key "c" would equal user "a" with key "bc".
         let namespace = Uuid::new_v5(&Self::KEYED, user.as_str().as_bytes());
         Self(Uuid::new_v5(&namespace, key.as_str().as_bytes()))
     }
 
-    /// A `UUIDv7` of this moment and 10 random bytes: never seen before, sorted by time.
+    /// A new order id, a `UUIDv7` (RFC 9562, section 5.7) of this time and 10 random bytes. Such ids
+    /// sort by time.
     #[must_use]
     pub fn new(now: Timestamp, random: &[u8; 10]) -> Self {
         Self(Builder::from_unix_timestamp_millis(now.epoch_ms(), random).into_uuid())
@@ -128,7 +141,7 @@ impl OrderId {
 impl FromStr for OrderId {
     type Err = IdError;
 
-    /// Takes the canonical form only, so that one order has one address.
+    /// Accepts only the canonical form, so that one order has one address.
     fn from_str(text: &str) -> Result<Self, IdError> {
         let id = Self(Uuid::try_parse(text).map_err(|_| IdError::NotAUuid)?);
         if id.to_string() == text { Ok(id) } else { Err(IdError::NotAUuid) }
@@ -154,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_short_printable_ascii() {
+    fn id_is_short_printable_ascii() {
         assert_eq!("".parse::<TicketId>(), Err(IdError::Empty));
         assert_eq!("a b".parse::<TicketId>(), Err(IdError::Unprintable));
         assert_eq!("a\0".parse::<TicketId>(), Err(IdError::Unprintable));
@@ -164,14 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_written_as_it_was_read() {
+    fn id_is_written_as_read() {
         let text = "~{tick-et}~";
         assert_eq!(text.parse::<TicketId>().unwrap().to_string(), text);
         assert_eq!(text.parse::<TicketId>().unwrap().as_str(), text);
     }
 
     #[test]
-    fn an_order_id_has_one_spelling() {
+    fn order_id_has_one_spelling() {
         let id = OrderId::from_bytes([0xab; 16]);
         assert_eq!(id.to_bytes(), [0xab; 16]);
         assert_eq!(id.to_string().parse(), Ok(id));
@@ -182,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_names_one_order_of_one_user() {
+    fn key_names_one_order_of_one_user() {
         let id = OrderId::for_key(&user("alice"), &key("k1"));
         assert_eq!(id, OrderId::for_key(&user("alice"), &key("k1")));
         assert_ne!(id, OrderId::for_key(&user("alice"), &key("k2")));
@@ -194,13 +207,13 @@ mod tests {
     }
 
     #[test]
-    fn the_id_of_a_key_never_changes_between_releases() {
+    fn order_id_of_a_key_is_the_same_in_every_release() {
         let id = OrderId::for_key(&user("alice"), &key("k1"));
         assert_eq!(id.to_string(), "cb540609-e237-5fad-bc79-660cb1e63359");
     }
 
     #[test]
-    fn ids_without_a_key_sort_by_time() {
+    fn order_ids_without_a_key_sort_by_time() {
         let early = OrderId::new(Timestamp::from_epoch_ms(1_000).unwrap(), &[0xff; 10]);
         let late = OrderId::new(Timestamp::from_epoch_ms(1_001).unwrap(), &[0; 10]);
         assert!(early < late);

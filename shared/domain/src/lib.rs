@@ -1,7 +1,7 @@
-//! The rules of an order: what a buyer may do, when a hold lapses, which ticket version wins.
+//! Rules of an order: the commands a buyer may give, the end of a hold, the ticket version that wins.
 //!
-//! Everything here is a value or a pure function. There is no AWS, no JSON and no clock: time and
-//! ids come in as arguments, and storage is behind the one port, [`OrderStore`].
+//! Everything here is a value or a pure function, without AWS, JSON or a clock: times and ids are
+//! arguments, and storage is behind one port, [`OrderStore`].
 
 mod event;
 mod ids;

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use crate::{CorrelationId, OrderId, PaymentId, Ticket, Timestamp, UserId};
 
-/// The count of an order's changes; 0 when it is placed.
+/// Version of an order: the number of its changes. A new order has version 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OrderVersion(u64);
 
 impl OrderVersion {
-    /// The version of an order that has just been placed.
+    /// Version of a new order.
     pub const FIRST: Self = Self(0);
 
     /// The version with this number.
@@ -31,25 +31,25 @@ impl OrderVersion {
     }
 }
 
-/// How far an order has come. The first two are live: the ticket's lock names the order. The last
-/// two are final, but for a payment that comes late.
+/// Status of an order. An order in the first two is live: its ticket's lock names the order. The last two
+/// are final, except that a late payment can buy an expired order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// The ticket is held until `expires_at`, for the buyer to pay.
+    /// The ticket is held until `expires_at`; the buyer has not paid.
     AwaitingPayment,
-    /// The buyer has the ticket.
+    /// The buyer has bought the ticket.
     Paid {
-        /// The payment that bought it.
+        /// Payment that bought the order.
         payment_id: PaymentId,
     },
-    /// The buyer let it go.
+    /// The buyer cancelled the order.
     Cancelled,
-    /// The hold lapsed.
+    /// The hold lapsed without a payment.
     Expired,
 }
 
 impl Status {
-    /// The status's name, on the wire and in storage.
+    /// Name of the status in the API and in events.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -60,7 +60,7 @@ impl Status {
         }
     }
 
-    /// Whether an order in this status has its ticket.
+    /// Whether an order in this status holds or owns its ticket.
     #[must_use]
     pub fn is_live(&self) -> bool {
         match self {
@@ -70,19 +70,19 @@ impl Status {
     }
 }
 
-/// Why a charge must be given back.
+/// Reason for a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefundReason {
     /// Another payment had already paid the order.
     AlreadyPaid,
     /// The order had been cancelled.
     OrderCancelled,
-    /// The order had expired and its ticket is with somebody else.
+    /// The order had expired, and another order has the ticket.
     TicketTaken,
 }
 
 impl RefundReason {
-    /// The reason's name, on the wire and in storage.
+    /// Name of the reason in events.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -93,55 +93,55 @@ impl RefundReason {
     }
 }
 
-/// A charge that bought nothing and must be given back.
+/// A payment that did not buy the order and must be refunded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundDue {
-    /// The payment to give back.
+    /// Payment to refund.
     pub payment_id: PaymentId,
-    /// Why.
+    /// Reason for the refund.
     pub reason: RefundReason,
 }
 
 /// One buyer's attempt to buy one ticket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// Which order.
+    /// Order id.
     pub id: OrderId,
-    /// Whose it is.
+    /// Buyer (`sub` of the JWT).
     pub user_id: UserId,
-    /// The ticket as it was when it was locked; never changes.
+    /// Copy of the ticket from the time of placing; never changes.
     pub ticket: Ticket,
-    /// How far the order has come.
+    /// Status as stored: see [`Order::effective_status`].
     pub status: Status,
-    /// How often it has changed.
+    /// Number of changes.
     pub version: OrderVersion,
-    /// When it was placed.
+    /// Time of placing.
     pub created_at: Timestamp,
-    /// When the hold lapses.
+    /// End of the hold.
     pub expires_at: Timestamp,
-    /// The charges to give back, in the order they came.
+    /// Refunds due, in the order of their payments.
     pub refunds_due: Vec<RefundDue>,
-    /// The request that placed it.
+    /// Correlation id of the request that placed the order.
     pub correlation_id: CorrelationId,
 }
 
-/// What a buyer asks for.
+/// A request for a new order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewOrder {
-    /// Which order it is to be.
+    /// Order id.
     pub id: OrderId,
-    /// Who asks.
+    /// Buyer (`sub` of the JWT).
     pub user_id: UserId,
-    /// The moment it is asked.
+    /// Time of the request.
     pub now: Timestamp,
-    /// How long to hold the ticket.
+    /// Duration of the hold.
     pub hold: Duration,
-    /// The request.
+    /// Correlation id of the request.
     pub correlation_id: CorrelationId,
 }
 
 impl Order {
-    /// The order for this ticket, as it is at first.
+    /// The new order for this ticket, at version 0.
     #[must_use]
     pub fn new(request: NewOrder, ticket: Ticket) -> Self {
         Self {
@@ -157,13 +157,13 @@ impl Order {
         }
     }
 
-    /// Whether the hold has lapsed, from `expires_at` on.
+    /// Whether `expires_at` has been reached.
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.expires_at <= now
     }
 
-    /// The status to show: an order that is due is expired, even before that is committed.
+    /// Status to show: a due order counts as expired even before its expiry is committed.
     #[must_use]
     pub fn effective_status(&self, now: Timestamp) -> &Status {
         match self.status {
@@ -179,49 +179,49 @@ impl Order {
     }
 }
 
-/// Asks for a change of an order.
+/// Command to an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Its owner lets it go.
+    /// The owner cancels the order.
     Cancel,
-    /// Its time is up.
+    /// The hold of the order ends if it is due.
     Expire {
-        /// The moment it is asked.
+        /// Time of the command.
         now: Timestamp,
     },
-    /// The buyer was charged.
+    /// The buyer has paid.
     Pay {
-        /// The charge.
+        /// Payment id.
         payment_id: PaymentId,
-        /// Whether no other order has the ticket now; matters only if the order has expired.
+        /// Whether no other order has the ticket now. Read only if the order has expired.
         ticket_is_free: bool,
     },
 }
 
-/// What becomes of a command.
+/// Decision on a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Commit this.
+    /// Commit this transition.
     Apply(Transition),
-    /// The order is already as asked.
+    /// The command has no effect: the order is in the requested state already.
     AlreadyDone,
-    /// It must not be done.
+    /// The command is not allowed.
     Refuse(Refusal),
 }
 
-/// Why a command is refused.
+/// Reason why a command is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The order has been paid.
     Paid,
-    /// The hold has not lapsed: try again at this time.
+    /// The hold has not lapsed.
     NotDue {
-        /// The order's `expires_at`.
+        /// Earliest time of a retry: the order's `expires_at`.
         until: Timestamp,
     },
 }
 
-/// A change of one order to its next version. Only [`decide`] makes one.
+/// A change of an order to its next version. Only [`decide`] creates transitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
     expected_version: OrderVersion,
@@ -229,45 +229,82 @@ pub struct Transition {
     lock: LockChange,
 }
 
-/// What a transition does to the ticket's lock, in the same transaction.
+/// Effect of a transition on the ticket's lock, in the same transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockChange {
-    /// Nothing.
+    /// The lock stays as it is.
     Unchanged,
-    /// Frees the ticket, if its lock names this order.
+    /// The ticket becomes free, if its lock names this order.
     Release,
-    /// Makes this order's hold permanent.
+    /// The order's hold becomes permanent, if the lock names this order.
     Sell,
-    /// Locks the ticket for good, if it is free.
+    /// The ticket is locked permanently, if it is free.
     Relock,
 }
 
 impl Transition {
-    /// The version that must still be stored for the change to be committed.
+    /// Stored version on which the commit depends.
     #[must_use]
     pub fn expected_version(&self) -> OrderVersion {
         self.expected_version
     }
 
-    /// The order after the change.
+    /// The order after the transition.
     #[must_use]
     pub fn order(&self) -> &Order {
         &self.order
     }
 
-    /// What happens to the ticket's lock.
+    /// Effect on the ticket's lock.
     #[must_use]
     pub fn lock(&self) -> LockChange {
         self.lock
     }
 }
 
-/// Decides what a command does to an order: the whole state machine.
+/// Decides the effect of a command on an order: the whole state machine.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use orders_domain::{
+///     Command, Decision, LockChange, NewOrder, Order, OrderId, Price, Refusal, Status, Ticket,
+///     TicketVersion, Timestamp, decide,
+/// };
+///
+/// let request = NewOrder {
+///     id: OrderId::from_bytes([1; 16]),
+///     user_id: "alice".parse().unwrap(),
+///     now: Timestamp::from_epoch_ms(0).unwrap(),
+///     hold: Duration::from_secs(30),
+///     correlation_id: "request-1".parse().unwrap(),
+/// };
+/// let ticket = Ticket {
+///     id: "ticket-1".parse().unwrap(),
+///     title: "Concert".parse().unwrap(),
+///     price: Price::from_minor(1_990).unwrap(),
+///     version: TicketVersion::new(0),
+/// };
+/// let order = Order::new(request, ticket);
+///
+/// // A cancellation releases the lock and increments the version.
+/// let Decision::Apply(cancelled) = decide(&order, &Command::Cancel) else { panic!() };
+/// assert_eq!(cancelled.order().status, Status::Cancelled);
+/// assert_eq!(cancelled.order().version.number(), 1);
+/// assert_eq!(cancelled.lock(), LockChange::Release);
+/// assert_eq!(decide(cancelled.order(), &Command::Cancel), Decision::AlreadyDone);
+///
+/// // An expiry before `expires_at` is refused.
+/// let early = Timestamp::from_epoch_ms(29_999).unwrap();
+/// let refusal = Refusal::NotDue { until: order.expires_at };
+/// assert_eq!(decide(&order, &Command::Expire { now: early }), Decision::Refuse(refusal));
+/// ```
 #[must_use]
 pub fn decide(order: &Order, command: &Command) -> Decision {
     use Status::{AwaitingPayment, Cancelled, Expired, Paid};
 
     match (&order.status, command) {
+        // A due order may be cancelled too: its owner's wish and its expiry have the same effect.
         (AwaitingPayment, Command::Cancel) => apply(order, Cancelled, LockChange::Release),
         (AwaitingPayment, Command::Expire { now }) if order.is_due(*now) => {
             apply(order, Expired, LockChange::Release)
@@ -275,12 +312,14 @@ pub fn decide(order: &Order, command: &Command) -> Decision {
         (AwaitingPayment, Command::Expire { .. }) => {
             Decision::Refuse(Refusal::NotDue { until: order.expires_at })
         }
+        // The lock still names the order, due or not: nobody has taken the ticket over.
         (AwaitingPayment, Command::Pay { payment_id, .. }) => {
             apply(order, Paid { payment_id: payment_id.clone() }, LockChange::Sell)
         }
 
         (Paid { .. }, Command::Cancel) => Decision::Refuse(Refusal::Paid),
         (Paid { .. }, Command::Expire { .. }) => Decision::AlreadyDone,
+        // Events repeat: the payment that bought the order is not a second payment.
         (Paid { payment_id: first }, Command::Pay { payment_id, .. }) if first == payment_id => {
             Decision::AlreadyDone
         }
@@ -292,6 +331,8 @@ pub fn decide(order: &Order, command: &Command) -> Decision {
         (Cancelled, Command::Pay { payment_id, .. }) => {
             refund(order, payment_id, RefundReason::OrderCancelled)
         }
+        // A payment with a refund due never buys, even if the ticket has become free since: the refund
+        // may have been made already.
         (Expired, Command::Pay { payment_id, ticket_is_free })
             if *ticket_is_free && !order.owes_refund_of(payment_id) =>
         {
@@ -307,7 +348,7 @@ fn apply(before: &Order, status: Status, lock: LockChange) -> Decision {
     transition(before, Order { status, ..before.clone() }, lock)
 }
 
-/// Keeps the status; a payment whose refund is already due stays counted once.
+/// Records a refund due and keeps the status. A repeated payment is recorded once.
 fn refund(before: &Order, payment_id: &PaymentId, reason: RefundReason) -> Decision {
     if before.owes_refund_of(payment_id) {
         return Decision::AlreadyDone;

@@ -1,4 +1,4 @@
-//! The one port: storage, in transactions of the domain.
+//! The storage port, in transactions of the domain.
 
 use std::{error::Error, future::Future};
 
@@ -10,8 +10,8 @@ use crate::{
 /// Any error, with its chain of causes.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Where orders and tickets are kept. Every method that writes is one transaction: it happens whole
-/// or not at all, and not at all unless its conditions hold.
+/// Storage of orders and tickets. Each method that writes is one transaction with conditions: if a
+/// condition fails, nothing is written.
 pub trait OrderStore: Send + Sync {
     /// The ticket with its lock, as of the last committed write.
     fn find_ticket(
@@ -22,25 +22,25 @@ pub trait OrderStore: Send + Sync {
     /// The order, as of the last committed write.
     fn find(&self, id: OrderId) -> impl Future<Output = Result<Option<Order>, StoreError>> + Send;
 
-    /// One page of a buyer's orders by `created_at`. It may lag behind the last write by a moment.
+    /// One page of a buyer's orders by `created_at`. The page may lag behind the last write.
     fn list(&self, query: &ListQuery) -> impl Future<Output = Result<Page, StoreError>> + Send;
 
-    /// Locks the ticket for a new order. Needs: no order has the id; the ticket is at the version
-    /// the order shows; its lock is free, or names the order taken over, whose version is the
-    /// expected one.
+    /// Locks the ticket for a new order. Conditions: no order has the id; the ticket has the version of
+    /// the order's copy; the ticket is free, or its lapsed lock names the order taken over, and that
+    /// order has the expected version.
     fn place(
         &self,
         placement: &Placement,
     ) -> impl Future<Output = Result<PlaceOutcome, StoreError>> + Send;
 
-    /// Commits a change of an order and of its ticket's lock. Needs: the order is at the expected
-    /// version; the lock names it, or is free where it is to be locked again.
+    /// Commits a change of an order and of its ticket's lock. Conditions: the order has the expected
+    /// version; the lock names the order, or is free for [`LockChange::Relock`](crate::LockChange).
     fn commit(
         &self,
         transition: &Transition,
     ) -> impl Future<Output = Result<CommitOutcome, StoreError>> + Send;
 
-    /// Writes what the ticket service said, where the rule allows. Never touches the lock.
+    /// Writes the data of a ticket event if the rule allows. The lock is never changed.
     fn apply_ticket(
         &self,
         ticket: &Ticket,
@@ -48,85 +48,85 @@ pub trait OrderStore: Send + Sync {
     ) -> impl Future<Output = Result<TicketOutcome, StoreError>> + Send;
 }
 
-/// A new order to commit.
+/// A new order to place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
-    /// The order; its ticket is the one to lock, at the version that was read.
+    /// The order, with the ticket to lock at the version just read.
     pub order: Order,
-    /// The expiry of the order whose lapsed hold is taken over, if there is one.
+    /// Expiry of the order whose lapsed hold is taken over, if any.
     pub takeover: Option<Transition>,
 }
 
-/// What became of a [`Placement`].
+/// Outcome of a [`Placement`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlaceOutcome {
-    /// It is committed.
+    /// Committed.
     Placed,
-    /// An order with this id exists: this one. Nothing was written now.
+    /// An order with this id exists already. Nothing was written.
     AlreadyPlaced(Order),
-    /// The ticket or its lock is no longer as it was read. Nothing was written.
+    /// The ticket or its lock changed after the read. Nothing was written.
     Conflict,
 }
 
-/// What became of a [`Transition`].
+/// Outcome of a [`Transition`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
-    /// It is committed.
+    /// Committed.
     Committed,
-    /// The order or the lock is no longer as it was read. Nothing was written.
+    /// The order or the lock changed after the read. Nothing was written.
     Conflict,
 }
 
-/// What became of an incoming ticket.
+/// Outcome of an incoming ticket event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TicketOutcome {
-    /// It is written.
+    /// Written.
     Applied {
-        /// The version that it replaced (none: the ticket was unknown).
+        /// Version replaced; `None` if the ticket was unknown.
         replaced: Option<TicketVersion>,
     },
-    /// The rule does not let it replace the stored version (none: the ticket is unknown).
+    /// Refused by the rule.
     Refused {
-        /// The stored version.
+        /// Stored version; `None` if the ticket is unknown.
         stored: Option<TicketVersion>,
     },
 }
 
-/// Asks for one page of a buyer's orders.
+/// Query for one page of a buyer's orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListQuery {
-    /// Whose orders.
+    /// Buyer whose orders are listed.
     pub user_id: UserId,
-    /// How many at most.
+    /// Maximum number of orders.
     pub size: PageSize,
-    /// Which come first.
+    /// Sort order.
     pub direction: Direction,
-    /// Where the page before ended.
+    /// End of the page before, if any.
     pub after: Option<Position>,
 }
 
-/// Which orders come first in a list.
+/// Sort order of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// The first that was placed.
+    /// By time of placing, ascending.
     OldestFirst,
-    /// The last that was placed.
+    /// By time of placing, descending.
     NewestFirst,
 }
 
-/// How many orders a page may have: 1 to [`PageSize::MAX`].
+/// Maximum number of orders on a page: 1 to [`PageSize::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageSize(u8);
 
-/// A page of no orders, or of too many.
+/// The number is not a page size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a whole number from 1 to {}", PageSize::MAX)]
 pub struct PageSizeError;
 
 impl PageSize {
-    /// The most orders on a page.
+    /// Largest page size.
     pub const MAX: u8 = 100;
-    /// How many orders a page has if nobody says.
+    /// Page size without a `limit` parameter.
     pub const DEFAULT: Self = Self(20);
 
     /// The size as a number.
@@ -144,36 +144,36 @@ impl TryFrom<u8> for PageSize {
     }
 }
 
-/// A place in one buyer's list: that of an order.
+/// Position of an order in its buyer's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// When the order was placed.
+    /// Time of placing.
     pub created_at: Timestamp,
-    /// Which order, among those placed in the same millisecond.
+    /// Order id, for orders placed in the same millisecond.
     pub id: OrderId,
 }
 
 /// One page of a buyer's orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The orders.
+    /// Orders in the requested sort order.
     pub orders: Vec<Order>,
-    /// Where the next page starts, if there are more orders.
+    /// Position of the last order, if more orders follow.
     pub next: Option<Position>,
 }
 
-/// Why the store could not say what became of a request.
+/// Failure of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It is overloaded, in conflict for too long, or did not answer in time. A write may have
-    /// happened; sending the same request again is safe.
+    /// Overload, lasting conflict or timeout. A write may have been committed; the same request can be
+    /// sent again safely.
     #[error("the store is not available")]
     Unavailable(#[source] BoxError),
-    /// It will not do this however often it is asked: a permission, a name or the code is wrong.
-    #[error("the store refuses the request")]
+    /// The request can never succeed: a permission, a table name or the code is wrong.
+    #[error("the store rejects the request")]
     Refused(#[source] BoxError),
-    /// What it holds is not an order or a ticket.
-    #[error("the store holds what it should not")]
+    /// A stored item is not a valid order or ticket.
+    #[error("a stored item is invalid")]
     Corrupt(#[source] BoxError),
 }
 
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_has_one_to_a_hundred_orders() {
+    fn page_size_is_1_to_100() {
         for size in [1, 20, 100] {
             assert_eq!(PageSize::try_from(size).map(PageSize::get), Ok(size));
         }
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_passes_is_worth_another_try() {
+    fn only_unavailable_is_retryable() {
         assert!(StoreError::Unavailable("busy".into()).retryable());
         assert!(!StoreError::Refused("no such table".into()).retryable());
         assert!(!StoreError::Corrupt("no such status".into()).retryable());

@@ -1,15 +1,15 @@
-//! The ticket replica: what the ticket service last said, and who holds the ticket here.
+//! The ticket replica: a copy of the ticket service's newest data, with the lock of this service.
 
 use std::{fmt, str::FromStr};
 
 use crate::{OrderId, Price, TicketId, Timestamp};
 
-/// The ticket service's count of a ticket's changes. It decides which of two events is newer.
+/// Version of a ticket, counted by the ticket service. The higher version is the newer event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TicketVersion(u64);
 
 impl TicketVersion {
-    /// The largest whole number that every reader of JSON keeps exact (RFC 8259, section 6).
+    /// The largest integer that every JSON parser keeps exact (RFC 8259, section 6).
     pub const MAX: Self = Self(9_007_199_254_740_991);
 
     /// The version with this number.
@@ -24,30 +24,30 @@ impl TicketVersion {
         self.0
     }
 
-    /// The version just before; none before 0.
+    /// The version before this; `None` for 0.
     #[must_use]
     pub fn previous(self) -> Option<Self> {
         self.0.checked_sub(1).map(Self)
     }
 }
 
-/// What a ticket is called: 1 to [`Title::MAX_CHARS`] characters, not all of them blank.
+/// Title of a ticket: 1 to [`Title::MAX_CHARS`] characters, not all of them blank.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Title(String);
 
-/// Why a text is not a title.
+/// Reason why a text is not a title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TitleError {
-    /// The text has no characters but blanks.
+    /// The text is empty or blank.
     #[error("must not be blank")]
     Blank,
-    /// The text is too long to keep on every order.
+    /// The text is too long: every order keeps a copy.
     #[error("must be at most {} characters long", Title::MAX_CHARS)]
     TooLong,
 }
 
 impl Title {
-    /// The longest title, in characters.
+    /// Maximum length, in characters.
     pub const MAX_CHARS: usize = 1_000;
 
     /// The title as text.
@@ -77,65 +77,66 @@ impl fmt::Display for Title {
     }
 }
 
-/// A ticket as it was at one version: what its events carry and what an order keeps for good.
+/// A ticket at one version, as in its events and on its orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// Which ticket.
+    /// Ticket id.
     pub id: TicketId,
-    /// What it is called.
+    /// Title.
     pub title: Title,
-    /// What it costs.
+    /// Price.
     pub price: Price,
-    /// The version that says so.
+    /// Version of title and price.
     pub version: TicketVersion,
 }
 
 /// The ticket at its newest known version, with its lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TicketReplica {
-    /// What the ticket service last said.
+    /// Data of the newest known version.
     pub ticket: Ticket,
-    /// Which order has the ticket. Ticket events never change it.
+    /// Lock of this service. Ticket events never change it.
     pub lock: Lock,
 }
 
-/// Which order has a ticket, and until when.
+/// Lock of a ticket: the order that has the ticket, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lock {
-    /// No order has it.
+    /// No order has the ticket.
     Free,
-    /// An order that awaits payment has it, until its hold lapses.
+    /// An order that awaits payment has the ticket until its hold lapses.
     Held {
-        /// The order that has it.
+        /// Order id.
         by: OrderId,
-        /// When the hold lapses; the order's `expires_at`.
+        /// End of the hold: the order's `expires_at`.
         until: Timestamp,
     },
-    /// A paid order has it for good.
+    /// A paid order has the ticket permanently.
     Sold {
-        /// The order that has it.
+        /// Order id.
         to: OrderId,
     },
 }
 
-/// What a lock means to a buyer who wants the ticket now.
+/// Availability of a ticket at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Availability {
-    /// It can be locked.
+    /// No order has the ticket.
     Free,
-    /// It can be taken over: this order's hold has lapsed, though nothing has expired the order yet.
+    /// The hold of this order has lapsed, but its expiry is not committed yet: the ticket can be taken
+    /// over.
     Lapsed(OrderId),
-    /// Somebody holds it.
+    /// Another order holds the ticket.
     Reserved {
-        /// When the hold lapses.
+        /// End of the hold.
         until: Timestamp,
     },
-    /// Somebody has paid for it.
+    /// The ticket has been sold.
     Sold,
 }
 
 impl Lock {
-    /// The order that has the ticket.
+    /// The order that has the ticket, if any.
     #[must_use]
     pub fn holder(self) -> Option<OrderId> {
         match self {
@@ -144,7 +145,7 @@ impl Lock {
         }
     }
 
-    /// What the lock means at this moment. A hold has lapsed from `until` on.
+    /// The ticket's availability at this moment. A hold has lapsed from `until` on.
     #[must_use]
     pub fn availability(self, now: Timestamp) -> Availability {
         match self {
@@ -156,7 +157,7 @@ impl Lock {
     }
 }
 
-/// Which ticket event came in.
+/// Type of a ticket event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpdateKind {
     /// `TicketCreated`.
@@ -165,30 +166,44 @@ pub enum UpdateKind {
     Updated,
 }
 
-/// Which stored versions an incoming ticket may replace.
+/// Stored versions that an incoming ticket may replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TicketRule {
-    /// Only the version just before; the ticket must be known.
+    /// Only the preceding version of a known ticket.
     Next,
-    /// The version just before, or nothing at all.
+    /// The preceding version, or no version (unknown ticket).
     FirstOrNext,
-    /// Any older version, or nothing at all: the events between are given up on.
+    /// Any older version, or no version: missing events are skipped.
     AnyNewer,
 }
 
-/// What the version rule says of an incoming ticket.
+/// Verdict of the version rule on an incoming ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Write it.
+    /// Write the ticket.
     Apply,
-    /// The replica has this version or a newer one: nothing to do.
+    /// The replica has this version or a newer version: no-op.
     Stale,
-    /// Events between the replica's version and this one are missing.
+    /// Events between the replica's version and the incoming version are missing.
     Gap,
 }
 
 impl TicketRule {
-    /// Judges an incoming version against the stored one.
+    /// Judges an incoming version against the stored version.
+    ///
+    /// # Examples
+    /// ```
+    /// use orders_domain::{TicketVersion, UpdateKind, Verdict, rule_for};
+    ///
+    /// let stored = Some(TicketVersion::new(4));
+    /// let first_receive = rule_for(UpdateKind::Updated, 1);
+    /// assert_eq!(first_receive.judge(stored, TicketVersion::new(5)), Verdict::Apply);
+    /// assert_eq!(first_receive.judge(stored, TicketVersion::new(4)), Verdict::Stale);
+    /// assert_eq!(first_receive.judge(stored, TicketVersion::new(7)), Verdict::Gap);
+    ///
+    /// let third_receive = rule_for(UpdateKind::Updated, 3);
+    /// assert_eq!(third_receive.judge(stored, TicketVersion::new(7)), Verdict::Apply);
+    /// ```
     #[must_use]
     pub fn judge(self, stored: Option<TicketVersion>, incoming: TicketVersion) -> Verdict {
         let applies = match (self, stored) {
@@ -201,8 +216,17 @@ impl TicketRule {
     }
 }
 
-/// The rule for an event on its nth receive. A gap is given two chances to close by itself: each
-/// event carries the whole ticket, so from the third receive on it is applied over the gap.
+/// Rule for an event on its nth receive. The first two receives leave time for the missing events to
+/// arrive. The third receive applies the event over the gap: every event carries the whole ticket.
+///
+/// # Examples
+/// ```
+/// use orders_domain::{TicketRule, UpdateKind, rule_for};
+///
+/// assert_eq!(rule_for(UpdateKind::Created, 1), TicketRule::FirstOrNext);
+/// assert_eq!(rule_for(UpdateKind::Updated, 2), TicketRule::Next);
+/// assert_eq!(rule_for(UpdateKind::Updated, 3), TicketRule::AnyNewer);
+/// ```
 #[must_use]
 pub fn rule_for(kind: UpdateKind, receive_count: u32) -> TicketRule {
     match kind {
@@ -223,24 +247,24 @@ mod tests {
     }
 
     #[test]
-    fn a_title_is_not_blank_and_not_endless() {
+    fn title_is_neither_blank_nor_too_long() {
         assert_eq!(" \t".parse::<Title>(), Err(TitleError::Blank));
         assert_eq!("é".repeat(1_001).parse::<Title>(), Err(TitleError::TooLong));
         assert_eq!("é".repeat(1_000).parse::<Title>().unwrap().as_str().chars().count(), 1_000);
     }
 
     #[test]
-    fn a_title_is_written_as_it_was_read() {
+    fn title_is_written_as_read() {
         assert_eq!(" Café ".parse::<Title>().unwrap().to_string(), " Café ");
     }
 
     #[test]
-    fn a_version_is_the_number_that_the_ticket_service_sent() {
+    fn ticket_version_keeps_its_number() {
         assert_eq!(version(7).number(), 7);
     }
 
     #[test]
-    fn a_ticket_is_with_the_order_that_holds_it_or_has_bought_it() {
+    fn lock_names_the_order_of_a_hold_or_a_sale() {
         let order = OrderId::from_bytes([1; 16]);
         assert_eq!(Lock::Held { by: order, until: Timestamp::MAX }.holder(), Some(order));
         assert_eq!(Lock::Sold { to: order }.holder(), Some(order));
@@ -248,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_lapses_at_its_last_millisecond_and_a_sale_never() {
+    fn hold_lapses_at_its_end_and_a_sale_never() {
         let order = OrderId::from_bytes([1; 16]);
         let at = |ms| Timestamp::from_epoch_ms(ms).unwrap();
         let held = Lock::Held { by: order, until: at(100) };
@@ -259,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_created_ticket_may_be_the_first_and_an_updated_one_may_not() {
+    fn unknown_ticket_accepts_created_but_not_updated() {
         let created = rule_for(UpdateKind::Created, 1);
         let updated = rule_for(UpdateKind::Updated, 1);
         assert_eq!(created.judge(None, version(0)), Verdict::Apply);
@@ -269,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_version_applies_an_older_one_is_stale_a_later_one_is_a_gap() {
+    fn next_version_applies_older_is_stale_later_is_a_gap() {
         for kind in [UpdateKind::Created, UpdateKind::Updated] {
             for receive_count in [0, 1, 2] {
                 let rule = rule_for(kind, receive_count);
@@ -282,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn from_the_third_receive_on_a_gap_is_given_up_on() {
+    fn third_receive_applies_over_a_gap() {
         for kind in [UpdateKind::Created, UpdateKind::Updated] {
             for receive_count in [3, 4, u32::MAX] {
                 let rule = rule_for(kind, receive_count);
@@ -295,7 +319,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_rule_ever_lets_a_version_go_back(
+        fn version_never_goes_back_under_any_rule(
             stored in proptest::option::of(any::<u64>()),
             incoming: u64,
             receive_count: u32,

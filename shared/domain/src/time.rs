@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// A point in time, in whole milliseconds since 1970-01-01T00:00:00Z, up to the end of the year 9999
-/// (the last that RFC 3339 can write).
+/// A point in time, in whole milliseconds since 1970-01-01T00:00:00Z, up to the end of the year 9999,
+/// the last year that RFC 3339 can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
@@ -11,7 +11,7 @@ impl Timestamp {
     /// The last millisecond of the year 9999.
     pub const MAX: Self = Self(253_402_300_799_999);
 
-    /// The point this many milliseconds after the epoch; none beyond [`Timestamp::MAX`].
+    /// The time this many milliseconds after the epoch; `None` beyond [`Timestamp::MAX`].
     #[must_use]
     pub fn from_epoch_ms(ms: u64) -> Option<Self> {
         (ms <= Self::MAX.0).then_some(Self(ms))
@@ -23,14 +23,14 @@ impl Timestamp {
         self.0
     }
 
-    /// The point this much later, at most [`Timestamp::MAX`]; parts of a millisecond are dropped.
+    /// The time later by `duration`, at most [`Timestamp::MAX`]. Fractions of a millisecond are dropped.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(ms)).min(Self::MAX)
     }
 
-    /// How long it is from here until `later`; zero if that has passed.
+    /// The duration until `later`; zero if `later` has passed.
     #[must_use]
     pub fn until(self, later: Self) -> Duration {
         Duration::from_millis(later.0.saturating_sub(self.0))
@@ -42,13 +42,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_stops_at_the_end_of_the_year_9999() {
+    fn timestamp_ends_with_the_year_9999() {
         assert_eq!(Timestamp::from_epoch_ms(Timestamp::MAX.epoch_ms() + 1), None);
         assert_eq!(Timestamp::MAX.plus(Duration::from_secs(1)), Timestamp::MAX);
     }
 
     #[test]
-    fn what_has_passed_is_zero_away() {
+    fn until_a_past_time_is_zero() {
         let early = Timestamp::from_epoch_ms(5).unwrap();
         let late = early.plus(Duration::from_millis(7));
         assert_eq!(early.until(late), Duration::from_millis(7));

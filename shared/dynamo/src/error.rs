@@ -1,13 +1,13 @@
-//! What DynamoDB's errors mean to a caller of the store.
+//! Errors of DynamoDB, classified for callers of the store.
 
 use std::error::Error;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use orders_domain::StoreError;
 
-/// Throttling and trouble on DynamoDB's side (DynamoDB developer guide, "Error handling"). The SDK
-/// has tried these again already.
-const PASSING: [&str; 9] = [
+/// Codes of throttling and of server-side failures (DynamoDB developer guide, "Error handling"). The SDK
+/// has retried these already.
+const TRANSIENT: [&str; 9] = [
     "InternalServerError",
     "LimitExceededException",
     "ProvisionedThroughputExceededException",
@@ -19,31 +19,31 @@ const PASSING: [&str; 9] = [
     "TransactionInProgressException",
 ];
 
-/// Sorts an error of the SDK: an answer that names a passing trouble, or none that can be read,
-/// leaves the outcome open.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the SDK may add to its errors")]
+/// Classifies an error of the SDK. A transient error, or a response that cannot be parsed, leaves the
+/// outcome unknown.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the SDK may add errors")]
 pub(crate) fn store_error<E>(error: SdkError<E>) -> StoreError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     let refused = match &error {
         SdkError::ServiceError(response) => {
-            let passing = response.err().code().is_none_or(|code| PASSING.contains(&code));
-            !passing && !response.raw().status().is_server_error()
+            let transient = response.err().code().is_none_or(|code| TRANSIENT.contains(&code));
+            !transient && !response.raw().status().is_server_error()
         }
         SdkError::ConstructionFailure(_) => true,
-        // Timeouts, broken connections and answers that do not parse.
+        // Timeouts, broken connections and responses that do not parse.
         _ => false,
     };
     if refused { StoreError::Refused(error.into()) } else { StoreError::Unavailable(error.into()) }
 }
 
-/// A request that this crate built wrongly.
+/// Error of an invalid request, a defect of this crate.
 pub(crate) fn invalid_request(error: impl Error + Send + Sync + 'static) -> StoreError {
     StoreError::Refused(error.into())
 }
 
-/// An item that is not what its table holds.
+/// Error of an invalid item.
 pub(crate) fn corrupt(error: impl Error + Send + Sync + 'static) -> StoreError {
     StoreError::Corrupt(error.into())
 }

@@ -1,4 +1,4 @@
-//! Items of the two tables, to and from the domain.
+//! Items of the two tables, converted to and from the domain.
 
 use std::collections::HashMap;
 
@@ -12,29 +12,27 @@ use serde_dynamo::aws_sdk_dynamodb_1::{from_item, to_item};
 
 use crate::{corrupt, invalid_request};
 
-/// An item, by attribute.
+/// An item, by attribute name.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// An item whose attributes do not fit together.
+/// Reason why an item with valid attributes is invalid as a whole.
 #[derive(Debug, thiserror::Error)]
 enum ItemError {
-    #[error("the status is not one that an order has")]
-    Status,
-    #[error("the reason is not one that a refund has")]
-    RefundReason,
+    #[error("the status is paid without a payment id, or has a payment id without being paid")]
+    PaymentId,
     #[error("the time is beyond the year 9999")]
     Time,
     #[error("the lock has an end but no order")]
     Lock,
 }
 
-/// A item of the orders table. Times are epoch milliseconds, the price is in minor units.
+/// An item of the orders table. Times are epoch milliseconds, the price is in minor units.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct OrderItem {
     id: String,
     user_id: String,
     ticket: TicketFields,
-    status: String,
+    status: StatusField,
     version: u64,
     created_at: u64,
     expires_at: u64,
@@ -53,13 +51,32 @@ struct TicketFields {
     version: u64,
 }
 
+/// Stored names of the statuses.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StatusField {
+    AwaitingPayment,
+    Paid,
+    Cancelled,
+    Expired,
+}
+
 #[derive(Serialize, Deserialize)]
 struct RefundItem {
     payment_id: String,
-    reason: String,
+    reason: RefundReasonField,
 }
 
-/// A item of the tickets table.
+/// Stored names of the refund reasons.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RefundReasonField {
+    AlreadyPaid,
+    OrderCancelled,
+    TicketTaken,
+}
+
+/// An item of the tickets table.
 #[derive(Deserialize)]
 pub(crate) struct TicketItem {
     #[serde(flatten)]
@@ -81,7 +98,7 @@ impl OrderItem {
 /// The order in an image of the orders table's stream.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] if there is none.
+/// [`StoreError::Corrupt`] if the image is not a valid order.
 pub fn order_of_image(image: serde_dynamo::Item) -> Result<Order, StoreError> {
     let item: OrderItem = serde_dynamo::from_item(image).map_err(corrupt)?;
     item.try_into().map_err(StoreError::Corrupt)
@@ -93,7 +110,7 @@ impl TicketItem {
     }
 }
 
-/// The version among some of a ticket's attributes; none if the ticket was not there.
+/// The version among the attributes of a ticket; `None` if there was no ticket.
 pub(crate) fn ticket_version(attributes: Item) -> Result<Option<TicketVersion>, StoreError> {
     #[derive(Deserialize)]
     struct Version {
@@ -108,15 +125,17 @@ where
     Fields: DeserializeOwned,
     T: TryFrom<Fields, Error = BoxError>,
 {
-    let item: Fields = from_item(item).map_err(corrupt)?;
-    item.try_into().map_err(StoreError::Corrupt)
+    let fields: Fields = from_item(item).map_err(corrupt)?;
+    fields.try_into().map_err(StoreError::Corrupt)
 }
 
 impl From<&Order> for OrderItem {
     fn from(order: &Order) -> Self {
-        let payment_id = match &order.status {
-            Status::Paid { payment_id } => Some(payment_id.to_string()),
-            Status::AwaitingPayment | Status::Cancelled | Status::Expired => None,
+        let (status, payment_id) = match &order.status {
+            Status::AwaitingPayment => (StatusField::AwaitingPayment, None),
+            Status::Paid { payment_id } => (StatusField::Paid, Some(payment_id.to_string())),
+            Status::Cancelled => (StatusField::Cancelled, None),
+            Status::Expired => (StatusField::Expired, None),
         };
         Self {
             id: order.id.to_string(),
@@ -127,7 +146,7 @@ impl From<&Order> for OrderItem {
                 price: order.ticket.price.minor(),
                 version: order.ticket.version.number(),
             },
-            status: order.status.name().to_owned(),
+            status,
             version: order.version.number(),
             created_at: order.created_at.epoch_ms(),
             expires_at: order.expires_at.epoch_ms(),
@@ -142,11 +161,22 @@ impl TryFrom<OrderItem> for Order {
     type Error = BoxError;
 
     fn try_from(item: OrderItem) -> Result<Self, BoxError> {
+        let status = match (item.status, item.payment_id) {
+            (StatusField::AwaitingPayment, None) => Status::AwaitingPayment,
+            (StatusField::Paid, Some(id)) => Status::Paid { payment_id: id.parse()? },
+            (StatusField::Cancelled, None) => Status::Cancelled,
+            (StatusField::Expired, None) => Status::Expired,
+            (StatusField::Paid, None)
+            | (
+                StatusField::AwaitingPayment | StatusField::Cancelled | StatusField::Expired,
+                Some(_),
+            ) => return Err(ItemError::PaymentId.into()),
+        };
         Ok(Self {
             id: item.id.parse()?,
             user_id: item.user_id.parse()?,
             ticket: item.ticket.try_into()?,
-            status: status(&item.status, item.payment_id)?,
+            status,
             version: OrderVersion::new(item.version),
             created_at: time(item.created_at)?,
             expires_at: time(item.expires_at)?,
@@ -177,6 +207,7 @@ impl TryFrom<TicketItem> for TicketReplica {
     type Error = BoxError;
 
     fn try_from(item: TicketItem) -> Result<Self, BoxError> {
+        // The lock's two attributes encode three states; the fourth combination is invalid.
         let lock = match (item.locked_by, item.locked_until) {
             (None, None) => Lock::Free,
             (Some(by), Some(until)) => Lock::Held { by: by.parse()?, until: time(until)? },
@@ -189,7 +220,12 @@ impl TryFrom<TicketItem> for TicketReplica {
 
 impl From<&RefundDue> for RefundItem {
     fn from(refund: &RefundDue) -> Self {
-        Self { payment_id: refund.payment_id.to_string(), reason: refund.reason.name().to_owned() }
+        let reason = match refund.reason {
+            RefundReason::AlreadyPaid => RefundReasonField::AlreadyPaid,
+            RefundReason::OrderCancelled => RefundReasonField::OrderCancelled,
+            RefundReason::TicketTaken => RefundReasonField::TicketTaken,
+        };
+        Self { payment_id: refund.payment_id.to_string(), reason }
     }
 }
 
@@ -197,23 +233,67 @@ impl TryFrom<RefundItem> for RefundDue {
     type Error = BoxError;
 
     fn try_from(item: RefundItem) -> Result<Self, BoxError> {
-        let reason =
-            [RefundReason::AlreadyPaid, RefundReason::OrderCancelled, RefundReason::TicketTaken]
-                .into_iter()
-                .find(|reason| reason.name() == item.reason)
-                .ok_or(ItemError::RefundReason)?;
+        let reason = match item.reason {
+            RefundReasonField::AlreadyPaid => RefundReason::AlreadyPaid,
+            RefundReasonField::OrderCancelled => RefundReason::OrderCancelled,
+            RefundReasonField::TicketTaken => RefundReason::TicketTaken,
+        };
         Ok(Self { payment_id: item.payment_id.parse()?, reason })
     }
 }
 
-fn status(name: &str, payment_id: Option<String>) -> Result<Status, BoxError> {
-    let status = match payment_id {
-        Some(id) => vec![Status::Paid { payment_id: id.parse()? }],
-        None => vec![Status::AwaitingPayment, Status::Cancelled, Status::Expired],
-    };
-    Ok(status.into_iter().find(|status| status.name() == name).ok_or(ItemError::Status)?)
-}
-
 fn time(ms: u64) -> Result<Timestamp, ItemError> {
     Timestamp::from_epoch_ms(ms).ok_or(ItemError::Time)
+}
+
+#[cfg(test)]
+mod tests {
+    use orders_domain::PaymentId;
+    use orders_testing::order;
+
+    use super::*;
+
+    fn payment() -> PaymentId {
+        "p1".parse().unwrap()
+    }
+
+    #[test]
+    fn stored_names_are_those_of_the_domain() {
+        for status in [
+            Status::AwaitingPayment,
+            Status::Paid { payment_id: payment() },
+            Status::Cancelled,
+            Status::Expired,
+        ] {
+            for reason in
+                [RefundReason::AlreadyPaid, RefundReason::OrderCancelled, RefundReason::TicketTaken]
+            {
+                let refunds_due = vec![RefundDue { payment_id: payment(), reason }];
+                let order = Order { status: status.clone(), refunds_due, ..order(1) };
+                let item = OrderItem::from(&order).into_item().unwrap();
+                let refund = item["refunds_due"].as_l().unwrap()[0].as_m().unwrap();
+                assert_eq!(item["status"].as_s().unwrap(), status.name());
+                assert_eq!(refund["reason"].as_s().unwrap(), reason.name());
+                assert_eq!(OrderItem::parse(item).unwrap(), order);
+            }
+        }
+    }
+
+    #[test]
+    fn payment_id_belongs_to_paid_orders_only() {
+        let item = |status: &str, payment_id: Option<&str>| {
+            let mut item = OrderItem::from(&order(1)).into_item().unwrap();
+            item.insert("status".to_owned(), AttributeValue::S(status.to_owned()));
+            let payment_id = payment_id.map(|id| AttributeValue::S(id.to_owned()));
+            item.extend(payment_id.map(|id| ("payment_id".to_owned(), id)));
+            OrderItem::parse(item)
+        };
+        assert!(item("paid", Some("p1")).is_ok());
+        assert!(item("paid", None).is_err());
+        assert!(item("refunded", None).is_err());
+        for status in ["awaiting_payment", "cancelled", "expired"] {
+            assert!(item(status, None).is_ok());
+            assert!(item(status, Some("p1")).is_err(), "{status}");
+        }
+    }
 }

@@ -1,8 +1,8 @@
-//! The store on DynamoDB. No other crate knows its expressions.
+//! The store on DynamoDB. Only this crate contains DynamoDB expressions.
 //!
-//! Reads of one item are strongly consistent: a ticket is free again the moment its order is
-//! cancelled, and a buyer who was told 201 finds the order. Writes are conditional on what was read,
-//! so two functions that race are told so by the table, not by a lock of their own.
+//! Reads of one item are strongly consistent: a ticket is free as soon as its order is cancelled, and a
+//! buyer finds an order right after its 201. Writes are conditional on the state just read, so DynamoDB
+//! itself decides races.
 
 mod error;
 mod items;
@@ -31,16 +31,16 @@ use crate::{
     transaction::{Transacted, Write, transact},
 };
 
-/// The two tables and the index that the store works on.
+/// Names of the two tables.
 #[derive(Clone, Debug)]
 pub struct TableNames {
-    /// Orders, by `id`.
+    /// Orders table, with the key `id`.
     pub orders: String,
-    /// Tickets, by `id`.
+    /// Tickets table, with the key `id`.
     pub tickets: String,
 }
 
-/// The index of the orders table by (`user_id`, `created_at`).
+/// Index of the orders table by (`user_id`, `created_at`).
 pub const ORDERS_BY_USER: &str = "by_user";
 
 /// The store on DynamoDB.
@@ -52,14 +52,13 @@ pub struct DynamoStore {
 }
 
 impl DynamoStore {
-    /// A store on these tables. A write that conflicts with others in flight is tried again for at
-    /// most `conflict_budget`.
+    /// A store on these tables. Conflicting writes are retried for at most `conflict_budget`.
     #[must_use]
     pub fn new(client: Client, tables: TableNames, conflict_budget: Duration) -> Self {
         Self { client, tables, conflict_budget }
     }
 
-    /// Puts an order in the place of its version before.
+    /// Replaces an order at the expected version.
     fn replace_order(&self, transition: &Transition) -> Result<Put, StoreError> {
         Put::builder()
             .table_name(&self.tables.orders)
@@ -84,7 +83,7 @@ impl DynamoStore {
             .map_err(invalid_request)
     }
 
-    /// Locks the ticket for a new order, at the version that the order shows.
+    /// Locks the ticket for a new order, at the version of the order's copy.
     fn lock_ticket(&self, placement: &Placement) -> Result<Update, StoreError> {
         let Placement { order, takeover } = placement;
         let update = Update::builder()
@@ -97,6 +96,7 @@ impl DynamoStore {
             .expression_attribute_values(":order", text(&order.id))
             .expression_attribute_values(":until", number(order.expires_at.epoch_ms()))
             .expression_attribute_values(":version", number(order.ticket.version.number()));
+        // The version in the condition keeps the price: a changed ticket must be read again.
         let update = match takeover {
             None => update
                 .condition_expression("#version = :version AND attribute_not_exists(#locked_by)"),
@@ -110,11 +110,13 @@ impl DynamoStore {
         update.build().map_err(invalid_request)
     }
 
-    /// What a transition does to its ticket's lock; nothing for [`LockChange::Unchanged`].
+    /// The write of a lock change; `None` for [`LockChange::Unchanged`].
     fn change_lock(&self, transition: &Transition) -> Result<Option<Update>, StoreError> {
         let (update, condition) = match transition.lock() {
             LockChange::Unchanged => return Ok(None),
+            // The condition on the order keeps a stale cancellation off the next order's lock.
             LockChange::Release => ("REMOVE #locked_by, #locked_until", "#locked_by = :order"),
+            // A lock without an end is permanent.
             LockChange::Sell => ("REMOVE #locked_until", "#locked_by = :order"),
             LockChange::Relock => {
                 let free = "attribute_exists(id) AND attribute_not_exists(#locked_by)";
@@ -134,7 +136,7 @@ impl DynamoStore {
     }
 
     async fn update_ticket(&self, ticket: &Ticket, rule: TicketRule) -> Attempt<TicketOutcome> {
-        // A signed number: the version before 0 is -1, which no ticket has.
+        // Signed: no ticket has the version before 0, which is -1.
         let previous = i128::from(ticket.version.number()) - 1;
         let request = self
             .client
@@ -161,6 +163,7 @@ impl DynamoStore {
                 request.condition_expression("attribute_not_exists(id) OR #version < :version")
             }
         };
+        // The old version comes from the write itself: a read before it could be stale.
         let error = match request.send().await {
             Ok(response) => {
                 let replaced = response.attributes.map_or(Ok(None), items::ticket_version);
@@ -220,7 +223,7 @@ impl OrderStore for DynamoStore {
             .expression_attribute_names("#user_id", "user_id")
             .expression_attribute_values(":user", text(&query.user_id))
             .scan_index_forward(query.direction == Direction::OldestFirst)
-            // One more than the page has tells whether there is a next page.
+            // One item beyond the page shows whether another page follows.
             .limit(i32::from(query.size.get()) + 1)
             .set_exclusive_start_key(query.after.map(|position| start_key(query, position)))
             .send()
@@ -242,6 +245,7 @@ impl OrderStore for DynamoStore {
     }
 
     async fn place(&self, placement: &Placement) -> Result<PlaceOutcome, StoreError> {
+        // The order first: its item is the first of `found` if an earlier request has placed it.
         let mut writes = vec![
             Write::Put(self.insert_order(&placement.order)?),
             Write::Update(self.lock_ticket(placement)?),
@@ -276,7 +280,7 @@ impl OrderStore for DynamoStore {
     }
 }
 
-/// Where the index goes on after this position: the keys of the index and of the table.
+/// Start of the index query after this position: the keys of index and table.
 fn start_key(query: &ListQuery, position: Position) -> Item {
     Item::from([
         ("user_id".to_owned(), text(&query.user_id)),

@@ -1,28 +1,28 @@
-//! Writes that conflict with others in flight are tried again. The SDK does not do that.
+//! Retries of conflicting writes, which the SDK leaves to its callers.
 
 use std::time::Duration;
 
 use orders_domain::StoreError;
 use tokio::time::{Instant, sleep};
 
-/// How long to wait before the first try again, at most.
+/// Maximum wait before the first retry.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
-/// How long to wait before any try again, at most.
+/// Maximum wait before any retry.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
 
-/// What came of one try.
+/// Result of one attempt.
 #[derive(Debug)]
 pub(crate) enum Attempt<T> {
-    /// It has an outcome.
+    /// The attempt has an outcome.
     Done(T),
-    /// Another write was in the way: nothing was written, and it can be tried again.
+    /// Another write was in progress. Nothing was written; a retry may succeed.
     Conflict(StoreError),
-    /// It failed in another way.
+    /// The attempt failed for another reason.
     Failed(StoreError),
 }
 
-/// Tries until there is no conflict, for at most `budget`. The waits double and have full jitter, so
-/// that writers who collided once do not collide again in step.
+/// Retries conflicts for at most `budget`. The waits double and have full jitter, so that writers do not
+/// collide again in step.
 pub(crate) async fn retry_conflicts<T, F>(
     budget: Duration,
     mut attempt: impl FnMut() -> F,
@@ -31,20 +31,20 @@ where
     F: Future<Output = Attempt<T>>,
 {
     let deadline = Instant::now() + budget;
-    let mut longest = FIRST_WAIT;
+    let mut max_wait = FIRST_WAIT;
     loop {
         let conflict = match attempt().await {
             Attempt::Done(outcome) => return Ok(outcome),
             Attempt::Failed(error) => return Err(error),
             Attempt::Conflict(error) => error,
         };
-        let wait = Duration::from_micros(fastrand::u64(0..=micros(longest)));
+        let wait = Duration::from_micros(fastrand::u64(0..=micros(max_wait)));
         if Instant::now() + wait >= deadline {
             return Err(conflict);
         }
         metrics::counter!("WriteRetries").increment(1);
         sleep(wait).await;
-        longest = (longest * 2).min(LONGEST_WAIT);
+        max_wait = (max_wait * 2).min(LONGEST_WAIT);
     }
 }
 

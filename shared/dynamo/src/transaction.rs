@@ -1,4 +1,4 @@
-//! One `TransactWriteItems`, sent until it has an outcome.
+//! `TransactWriteItems`, retried until its outcome is known.
 
 use std::time::Duration;
 
@@ -20,28 +20,29 @@ use crate::{
 /// One write of a transaction.
 #[derive(Debug)]
 pub(crate) enum Write {
-    /// A whole item.
+    /// Puts a whole item.
     Put(Put),
-    /// Some attributes of an item.
+    /// Updates some attributes of an item.
     Update(Update),
 }
 
-/// What became of a transaction.
+/// Outcome of a transaction.
 #[derive(Debug)]
 pub(crate) enum Transacted {
-    /// All of it is written.
+    /// All writes are committed.
     Committed,
-    /// A condition did not hold: none of it is written.
+    /// A condition failed. Nothing was written.
     Refused {
-        /// For each write, the item that its condition found, if it asked for it and failed.
+        /// For each write, the item found by its failed condition, if requested.
         found: Vec<Option<Item>>,
     },
 }
 
-/// Sends the writes as one transaction, again and again while others are in its way.
+/// Sends the writes as one transaction and retries conflicts.
 ///
-/// The token and the writes stay the same over all tries, so that a try whose answer was lost is
-/// recognised by DynamoDB and answered as the success it was.
+/// Token and writes are the same in every attempt, so that DynamoDB recognises a repeat of a committed
+/// transaction whose response was lost, and reports success (Amazon DynamoDB API reference,
+/// `ClientRequestToken`).
 pub(crate) async fn transact(
     client: &Client,
     writes: Vec<Write>,
@@ -77,21 +78,21 @@ fn outcome(
         return Attempt::Failed(store_error(error));
     };
     let reasons = cancelled.cancellation_reasons();
-    // A condition that failed says more than a conflict beside it.
+    // A failed condition is final, whatever conflicts were found beside it.
     if reasons.iter().any(|reason| reason.code() == Some("ConditionalCheckFailed")) {
         return Attempt::Done(Transacted::Refused {
             found: reasons.iter().map(|reason| reason.item.clone()).collect(),
         });
     }
-    if reasons.iter().any(may_pass) {
+    if reasons.iter().any(is_transient) {
         return Attempt::Conflict(StoreError::Unavailable(error.into()));
     }
     Attempt::Failed(StoreError::Refused(error.into()))
 }
 
-/// Whether the reason goes away by itself (Amazon DynamoDB API reference, `TransactWriteItems`,
-/// "Cancellation reasons").
-fn may_pass(reason: &CancellationReason) -> bool {
+/// Whether a retry may succeed (Amazon DynamoDB API reference, `TransactWriteItems`, "Cancellation
+/// reasons").
+fn is_transient(reason: &CancellationReason) -> bool {
     matches!(
         reason.code(),
         Some("TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded")

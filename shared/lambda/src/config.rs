@@ -1,52 +1,52 @@
-//! What a function is told by its environment. A wrong setting ends the function at its start, with
-//! the setting's name.
+//! Configuration from environment variables. An invalid variable ends the function at its start, with
+//! the variable's name in the error.
 
 use std::{env, str::FromStr, time::Duration};
 
 use orders_dynamo::TableNames;
 
-/// A setting that is not there, or not what it should be.
+/// A missing or invalid environment variable.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The variable is not set.
+    /// The variable is missing.
     #[error("the environment variable {0} is not set")]
     Missing(&'static str),
-    /// The variable's value is not of its kind.
+    /// The variable's value is invalid.
     #[error("the environment variable {name} must be {expected}")]
     Invalid {
-        /// The variable.
+        /// Name of the variable.
         name: &'static str,
-        /// What it must be.
+        /// Expected value.
         expected: &'static str,
     },
 }
 
-/// The value of a variable; nothing, if it is not set or empty.
+/// Value of a variable; `None` if it is missing or empty.
 #[must_use]
 pub fn optional(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The value of a variable.
+/// Value of a required variable.
 ///
 /// # Errors
-/// [`ConfigError::Missing`] if it is not set or empty.
+/// [`ConfigError::Missing`] if the variable is missing or empty.
 pub fn required(name: &'static str) -> Result<String, ConfigError> {
     optional(name).ok_or(ConfigError::Missing(name))
 }
 
-/// The tables, from `ORDERS_TABLE` and `TICKETS_TABLE`.
+/// Table names from `ORDERS_TABLE` and `TICKETS_TABLE`.
 ///
 /// # Errors
-/// [`ConfigError::Missing`]
+/// [`ConfigError::Missing`] if a variable is missing.
 pub fn table_names() -> Result<TableNames, ConfigError> {
     Ok(TableNames { orders: required("ORDERS_TABLE")?, tickets: required("TICKETS_TABLE")? })
 }
 
-/// How long an order holds its ticket: `HOLD_SECONDS`, 1 second to a day.
+/// Duration of a hold from `HOLD_SECONDS`: 1 second to a day.
 ///
 /// # Errors
-/// [`ConfigError`]
+/// [`ConfigError`] if the variable is missing or out of range.
 pub fn hold() -> Result<Duration, ConfigError> {
     const NAME: &str = "HOLD_SECONDS";
     const DAY: u64 = 86_400;

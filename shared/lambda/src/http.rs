@@ -1,7 +1,7 @@
-//! Requests of the HTTP API, and their answers.
+//! Requests and responses of the HTTP API.
 //!
-//! API Gateway passes on much that is not a good request, and `lambda_http` panics on some of it
-//! (a body that is not base64, a query that is not a URI). All of that gets a 400 here.
+//! API Gateway forwards invalid requests too, and `lambda_http` panics on some of them (a body that is
+//! not base64, a query that is not a URI). All of these get a 400 here.
 
 use std::convert::Infallible;
 
@@ -14,31 +14,36 @@ use lambda_http::{
 };
 use lambda_runtime::{Context, LambdaEvent, service_fn};
 use orders_contracts::FieldError;
-use orders_domain::{CorrelationId, IdError, Order, OrderStore, Timestamp, UserId};
+use orders_domain::{CorrelationId, IdError, Order, OrderId, OrderStore, Timestamp, UserId};
 use serde_json::value::RawValue;
 use tokio::time::timeout_at;
 
-use crate::{BoxError, clock, problem::Problem, telemetry};
+use crate::{
+    BoxError, clock,
+    problem::Problem,
+    telemetry::{self, error_chain},
+};
 
-/// The most bytes that a body may have.
+/// Maximum size of a body, in bytes.
 const MAX_BODY_BYTES: usize = 4_096;
 
-/// A request by a known buyer.
+/// An authenticated request.
 #[derive(Debug)]
 pub struct ApiRequest {
-    /// The buyer: the token's `sub`.
+    /// Buyer (`sub` of the JWT).
     pub user_id: UserId,
-    /// When the request came in.
+    /// Time of the request.
     pub now: Timestamp,
-    /// What ties together everything the request causes.
+    /// Correlation id of everything that the request causes.
     pub correlation_id: CorrelationId,
+    route: String,
     inner: Request,
 }
 
-/// Answers requests for as long as the function lives.
+/// Handles requests for the lifetime of the environment.
 ///
 /// # Errors
-/// If the Lambda runtime cannot be reached.
+/// If the Lambda Runtime API fails.
 pub async fn run<H, F>(handler: H) -> Result<(), BoxError>
 where
     H: Fn(ApiRequest) -> F,
@@ -53,8 +58,8 @@ where
     .await
 }
 
-/// Answers one API Gateway event (payload format 2.0) that came in now. Whatever the event is, there
-/// is an answer.
+/// Responds to an API Gateway event (payload format 2.0) received at `now`, even to an invalid event, and
+/// logs one line.
 pub async fn respond<H, F>(
     event: &str,
     context: &Context,
@@ -65,22 +70,81 @@ where
     H: FnOnce(ApiRequest) -> F,
     F: Future<Output = Result<Response<String>, Problem>>,
 {
-    let result = match ApiRequest::read(event, context, now) {
-        // Boxed: the futures of SDK calls are large and nested deeper than the compiler likes.
-        Ok(request) => timeout_at(clock::work_deadline(context, now), Box::pin(handler(request)))
-            .await
-            .unwrap_or_else(|elapsed| Err(Problem::Unavailable(elapsed.into()))),
-        Err(problem) => Err(problem),
+    let (log, result) = match ApiRequest::read(event, context, now) {
+        Ok(request) => {
+            let log = RequestLog::new(&request);
+            // Boxed: the futures of SDK calls are large, and nested deeper than the compiler's limit.
+            let outcome = Box::pin(handler(request));
+            let result = timeout_at(clock::work_deadline(context, now), outcome).await;
+            (log, result.unwrap_or_else(|elapsed| Err(Problem::Unavailable(elapsed.into()))))
+        }
+        Err(problem) => (RequestLog::default(), Err(problem)),
     };
-    let response = result.unwrap_or_else(|problem| problem.into_response());
-    tracing::info!(status = response.status().as_u16(), "answered");
-    gateway_response(response)
+    gateway_response(match result {
+        Ok(response) => {
+            log.success(&response);
+            response
+        }
+        Err(problem) => {
+            log.problem(&problem);
+            problem.into_response()
+        }
+    })
 }
 
-/// An answer with a JSON body.
+/// The subject of a request's log line.
+#[derive(Default)]
+struct RequestLog {
+    route: String,
+    order_id: Option<String>,
+    correlation_id: Option<String>,
+}
+
+impl RequestLog {
+    fn new(request: &ApiRequest) -> Self {
+        let order_id = request.path_parameter("id");
+        Self {
+            route: request.route.clone(),
+            order_id: (!order_id.is_empty()).then(|| order_id.to_owned()),
+            correlation_id: Some(request.correlation_id.to_string()),
+        }
+    }
+
+    fn success(&self, response: &Response<String>) {
+        let (route, status) = (&self.route, response.status().as_u16());
+        let correlation_id = self.correlation_id.as_deref();
+        // A new order has its id in the response only.
+        let created = response.extensions().get::<OrderId>().map(OrderId::to_string);
+        let order_id = self.order_id.as_deref().or(created.as_deref());
+        tracing::info!(order_id, correlation_id, status, "{route} {status}");
+    }
+
+    fn problem(&self, problem: &Problem) {
+        let (route, status) = (&self.route, problem.status().as_u16());
+        let (order_id, correlation_id) = (self.order_id.as_deref(), self.correlation_id.as_deref());
+        if let Problem::Unavailable(cause) = problem {
+            let error = error_chain(cause.as_ref());
+            tracing::warn!(
+                route,
+                order_id,
+                correlation_id,
+                status,
+                error,
+                "Request outcome unknown"
+            );
+        } else if let Problem::Internal(cause) = problem {
+            let error = error_chain(cause.as_ref());
+            tracing::error!(route, order_id, correlation_id, status, error, "Request failed");
+        } else {
+            tracing::info!(order_id, correlation_id, status, "{route} {status}");
+        }
+    }
+}
+
+/// A response with a JSON body.
 ///
 /// # Errors
-/// [`Problem::Internal`] if the body cannot be written as JSON, or a header is not one.
+/// [`Problem::Internal`] if the body is not valid JSON or a header is invalid.
 pub fn json(
     status: StatusCode,
     headers: &[(&str, String)],
@@ -91,10 +155,10 @@ pub fn json(
     with_headers(status, &headers, body)
 }
 
-/// An answer without a body.
+/// A response without a body.
 ///
 /// # Errors
-/// [`Problem::Internal`] if a header is not one.
+/// [`Problem::Internal`] if a header is invalid.
 pub fn empty(status: StatusCode, headers: &[(&str, String)]) -> Result<Response<String>, Problem> {
     with_headers(status, headers, String::new())
 }
@@ -116,40 +180,41 @@ fn with_headers(
 impl ApiRequest {
     fn read(event: &str, context: &Context, now: Timestamp) -> Result<Self, Problem> {
         let event: ApiGatewayV2httpRequest = serde_json::from_str(event)
-            .map_err(|_| FieldError::general("the request or its token cannot be read"))?;
+            .map_err(|_| FieldError::general("the request or its token cannot be parsed"))?;
+        let route = event.route_key.clone().unwrap_or_default();
         let request = to_request(event)?;
         let user_id = user_id(&request).ok_or(Problem::MissingUserId)?;
         let correlation_id = correlation_id(&request, context)?;
-        Ok(Self { user_id, now, correlation_id, inner: request })
+        Ok(Self { user_id, now, correlation_id, route, inner: request })
     }
 
-    /// A parameter of the path; empty if the route has none of this name.
+    /// Value of a path parameter; empty if the route has no such parameter.
     #[must_use]
     pub fn path_parameter(&self, name: &str) -> &str {
         self.inner.path_parameters_ref().and_then(|all| all.first(name)).unwrap_or_default()
     }
 
-    /// A parameter of the query, if it is given.
+    /// Value of a query parameter, if present.
     #[must_use]
     pub fn query_parameter(&self, name: &str) -> Option<&str> {
         self.inner.query_string_parameters_ref().and_then(|all| all.first(name))
     }
 
-    /// A header, if it is given.
+    /// Value of a header, if present.
     ///
     /// # Errors
-    /// [`Problem::Invalid`] if it is not ASCII.
+    /// [`Problem::Invalid`] if the value is not ASCII.
     pub fn header(&self, name: &'static str) -> Result<Option<&str>, Problem> {
         header(&self.inner, name)
     }
 
-    /// The body of a request that must send JSON. A request without `Content-Type` is taken at its
-    /// word.
+    /// Body of a JSON request. A missing `Content-Type` counts as JSON.
     ///
     /// # Errors
-    /// [`Problem::NotJson`], [`Problem::TooLarge`]
+    /// [`Problem::NotJson`] for another `Content-Type`, [`Problem::TooLarge`] above 4,096 bytes.
     pub fn json_body(&self) -> Result<&[u8], Problem> {
         let content_type = self.header(CONTENT_TYPE.as_str())?.unwrap_or("application/json");
+        // Parameters such as a charset do not matter: JSON is UTF-8 (RFC 8259, section 8.1).
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
         if !media_type.eq_ignore_ascii_case("application/json") {
             return Err(Problem::NotJson);
@@ -162,18 +227,18 @@ impl ApiRequest {
     }
 }
 
-/// The order that the path's `id` names, if it is the caller's. Another buyer's order is answered
-/// like none at all, so that nobody learns of it.
+/// The buyer's own order named by the path's `id`.
 ///
 /// # Errors
-/// [`Problem::NoSuchOrder`], or the store's failure.
+/// [`Problem::NoSuchOrder`] for an unknown order and for another buyer's order, so that a request never
+/// reveals another buyer's order; the store's failure.
 pub async fn own_order(store: &impl OrderStore, request: &ApiRequest) -> Result<Order, Problem> {
     let id = request.path_parameter("id").parse().map_err(|_: IdError| Problem::NoSuchOrder)?;
     let order = store.find(id).await?.filter(|order| order.user_id == request.user_id);
     order.ok_or(Problem::NoSuchOrder)
 }
 
-/// The event as a request, once everything is ruled out that `lambda_http` panics on.
+/// Converts the event, after rejecting everything on which `lambda_http` panics.
 fn to_request(mut event: ApiGatewayV2httpRequest) -> Result<Request, Problem> {
     let body = event.body.as_deref().unwrap_or_default();
     if event.is_base64_encoded && STANDARD.decode(body).is_err() {
@@ -183,7 +248,8 @@ fn to_request(mut event: ApiGatewayV2httpRequest) -> Result<Request, Problem> {
     if PathAndQuery::try_from(format!("/?{query}")).is_err() {
         return Err(FieldError::general("the query is not a valid URI query").into());
     }
-    // The URI is built from path, stage, host and scheme, whatever they are; nobody here reads it.
+    // lambda_http builds a URI of path, stage and host, and panics if one is invalid. The service reads
+    // only the query.
     event.raw_path = None;
     event.request_context.domain_name = None;
     event.request_context.stage = None;
@@ -191,8 +257,8 @@ fn to_request(mut event: ApiGatewayV2httpRequest) -> Result<Request, Problem> {
     Ok(Request::from(LambdaRequest::ApiGatewayV2(event)))
 }
 
-/// The buyer: the `sub` that the JWT authorizer has verified. API Gateway hands on every claim as a
-/// string, and a list of two as `[a b]`; no buyer is called that.
+/// The buyer: `sub` of the JWT, verified by the authorizer. API Gateway passes every claim as a string,
+/// and a list as `[a b]`, which is not a buyer.
 fn user_id(request: &Request) -> Option<UserId> {
     let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() else {
         return None;
@@ -202,8 +268,8 @@ fn user_id(request: &Request) -> Option<UserId> {
     sub.parse().ok()
 }
 
-/// The client's own id if it sent one, or the trace's (W3C Trace Context, section 3.2), or else the
-/// request's. An id that is none is ignored: nobody's order fails for that.
+/// The client's `X-Correlation-Id`, else the trace id of `traceparent` (W3C Trace Context, section 3.2),
+/// else the request id. An invalid id is ignored: no order fails because of it.
 fn correlation_id(request: &Request, context: &Context) -> Result<CorrelationId, Problem> {
     let header = |name| header(request, name).ok().flatten();
     let trace_id = header("traceparent")

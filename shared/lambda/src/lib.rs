@@ -1,5 +1,5 @@
-//! The edge between AWS Lambda and the use cases: configuration, the AWS SDK, the caller, answers,
-//! batches, time limits and the log. A function's `main` wires what is here to its use case.
+//! Edge between AWS Lambda and the use cases: configuration, AWS clients, HTTP requests and responses,
+//! batches, retries, time limits, logs and metrics. A function's `main` wires this crate to its use case.
 
 pub mod aws;
 pub mod clock;

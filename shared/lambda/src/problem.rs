@@ -1,4 +1,4 @@
-//! Every answer of the HTTP API that is not the one asked for.
+//! Error responses of the HTTP API.
 
 use std::time::Duration;
 
@@ -9,14 +9,12 @@ use http::{
 use orders_contracts::{FieldError, ProblemBody};
 use orders_domain::{BoxError, StoreError};
 
-use crate::telemetry::error_chain;
-
-/// Why a request is not answered as asked.
+/// Reason for an error response.
 #[derive(Debug)]
 pub enum Problem {
-    /// The request is wrong, in at least one way.
+    /// The request has at least one error.
     Invalid(Vec<FieldError>),
-    /// The token does not say who the buyer is.
+    /// The token has no usable `sub` claim.
     MissingUserId,
     /// The buyer has no such order.
     NoSuchOrder,
@@ -24,7 +22,7 @@ pub enum Problem {
     NoSuchTicket,
     /// Another order holds the ticket.
     Reserved {
-        /// How long until the hold lapses.
+        /// Time until the hold lapses.
         free_in: Duration,
     },
     /// The ticket has been bought.
@@ -33,16 +31,16 @@ pub enum Problem {
     Paid,
     /// The body is too large.
     TooLarge {
-        /// The most bytes it may have.
+        /// Maximum size, in bytes.
         max: usize,
     },
-    /// The body is not JSON by its `Content-Type`.
+    /// The `Content-Type` is not JSON.
     NotJson,
     /// The idempotency key was used for another ticket.
     KeyReused,
-    /// It cannot be said now whether the request was carried out. It is safe to send it again.
+    /// The outcome is unknown. The request can be sent again safely.
     Unavailable(BoxError),
-    /// The service is broken.
+    /// The service has a defect or a wrong configuration.
     Internal(BoxError),
 }
 
@@ -62,29 +60,29 @@ impl From<FieldError> for Problem {
     }
 }
 
-/// The status, the kind of problem (a URI, RFC 9457) and the kind in words.
+/// Status, problem type (a URI, RFC 9457) and title.
 type Kind = (StatusCode, &'static str, &'static str);
 
 impl Problem {
-    /// Answers the problem. Puts what caused it in the log, once, if it is ours.
+    /// HTTP status of the response.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.kind().0
+    }
+
+    /// The response: problem details without internal causes.
     #[must_use]
     pub fn into_response(self) -> Response<String> {
-        if let Self::Unavailable(cause) = &self {
-            tracing::warn!(error = error_chain(cause.as_ref()), "a request could not be finished");
-        }
-        if let Self::Internal(cause) = &self {
-            tracing::error!(error = error_chain(cause.as_ref()), "a request failed");
-        }
         let body = self.body();
         let mut response = Response::new(serde_json::to_string(&body).unwrap_or_default());
-        *response.status_mut() = self.kind().0;
+        *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(wait) = self.retry_after() {
             headers.insert(RETRY_AFTER, whole_seconds(wait).into());
         }
         if let Self::MissingUserId = &self {
-            // RFC 9110, section 11.6.1: a 401 names the scheme to use.
+            // RFC 9110, section 11.6.1: a 401 names the authentication scheme.
             let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
@@ -115,11 +113,9 @@ impl Problem {
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, BLANK, "Bad Request"),
             Self::MissingUserId => (StatusCode::UNAUTHORIZED, BLANK, "Unauthorized"),
             Self::NoSuchOrder => (StatusCode::NOT_FOUND, BLANK, "Not Found"),
-            Self::NoSuchTicket => (
-                StatusCode::NOT_FOUND,
-                "urn:problem-type:orders:no-such-ticket",
-                "There is no such ticket",
-            ),
+            Self::NoSuchTicket => {
+                (StatusCode::NOT_FOUND, "urn:problem-type:orders:no-such-ticket", "No such ticket")
+            }
             Self::Reserved { .. } => (
                 StatusCode::CONFLICT,
                 "urn:problem-type:orders:ticket-reserved",
@@ -151,15 +147,15 @@ impl Problem {
                 errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; ")
             }
             Self::MissingUserId => {
-                "the token's sub claim must be one string that names the buyer".into()
+                "the token's sub claim must be a string with the buyer's id".into()
             }
-            Self::NoSuchOrder => "you have no order with this id".into(),
-            Self::NoSuchTicket => "there is no ticket with this id".into(),
+            Self::NoSuchOrder => "no order with this id belongs to you".into(),
+            Self::NoSuchTicket => "no ticket has this id".into(),
             Self::Reserved { free_in } => format!(
-                "the ticket is held by an order; try again in {} s",
+                "another order holds the ticket; try again in {} s",
                 whole_seconds(*free_in)
             ),
-            Self::Sold => "the ticket has been bought".into(),
+            Self::Sold => "the ticket has been sold".into(),
             Self::Paid => "the order has been paid and cannot be cancelled".into(),
             Self::TooLarge { max } => format!("the body must be at most {max} bytes long"),
             Self::NotJson => "the Content-Type must be application/json".into(),
@@ -167,15 +163,16 @@ impl Problem {
                 "this Idempotency-Key has placed an order for another ticket; use a new key".into()
             }
             Self::Unavailable(_) => {
-                "it is not known whether this was done; send it again, with the same Idempotency-Key if \
-                 it places an order".into()
+                "the outcome of the request is unknown; send the same request again, with the same \
+                 Idempotency-Key if it has one"
+                    .into()
             }
-            Self::Internal(_) => "the service failed; this is not your fault".into(),
+            Self::Internal(_) => "the service failed; the request is not at fault".into(),
         }
     }
 }
 
-/// At least 1, and never too early (RFC 9110, section 10.2.3).
+/// Whole seconds for `Retry-After` (RFC 9110, section 10.2.3): rounded up, and at least 1.
 fn whole_seconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1)
 }
@@ -191,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_says_what_is_wrong_in_both_the_standard_way_and_the_shops() {
+    fn problem_has_the_standard_fields_and_the_errors_list() {
         let problem = Problem::Invalid(vec![
             FieldError::for_field("limit", "must be a whole number"),
             FieldError::general("and so on"),
@@ -214,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loser_is_told_when_the_hold_lapses_and_never_too_early() {
+    fn reserved_ticket_has_a_retry_after_rounded_up() {
         for (free_in_ms, retry_after) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2")] {
             let free_in = Duration::from_millis(free_in_ms);
             let response = Problem::Reserved { free_in }.into_response();
@@ -223,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_went_wrong_inside_stays_inside() {
+    fn problem_never_contains_an_internal_cause() {
         let secret = || StoreError::Refused("table orders-7f3a".into());
         let unavailable = StoreError::Unavailable("table orders-7f3a".into());
         for (problem, status) in [(secret().into(), 500), (Problem::from(unavailable), 503)] {

@@ -1,12 +1,13 @@
-//! Batches of SQS messages. Each message has an outcome of its own: a bad one holds up no other.
+//! Batches of SQS messages. Each message has its own outcome: an invalid message delays no other.
 
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use aws_sdk_sqs::Client;
 use lambda_runtime::{Context, LambdaEvent, service_fn};
-use orders_domain::{StoreError, Timestamp};
+use orders_domain::{OrderId, PaymentId, StoreError, TicketId, Timestamp};
 use tokio::time::{Instant, timeout_at};
+use tracing::{Instrument, Span, field};
 
 use crate::{
     BoxError, clock,
@@ -16,28 +17,28 @@ use crate::{
 /// One message of a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
-    /// What was sent.
+    /// Body of the message.
     pub body: &'a str,
-    /// How often it has been received, this time included.
+    /// Number of receives so far, this receive included.
     pub receive_count: u32,
 }
 
-/// What became of a message that was understood.
+/// Outcome of a valid message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is done with and can be deleted.
+    /// The message is processed and can be deleted.
     Done,
-    /// It is too early for it. It comes again after this time, rounded down to a second.
+    /// The message is early: it is received again after this time, rounded down to a second.
     RetryAfter(Duration),
 }
 
-/// Why a message was not handled. It stays in the queue, and is moved to the dead-letter queue when
-/// it has been received too often.
+/// Failure of a message. The message stays in the queue. After too many receives SQS moves it to the
+/// dead-letter queue.
 #[derive(Debug)]
 pub enum Failure {
-    /// It will never be handled, so it need not wait.
+    /// The message is invalid: retries cannot help, so it is received again at once.
     Poison(BoxError),
-    /// It may be handled later.
+    /// A retry may succeed.
     Transient(BoxError),
 }
 
@@ -47,9 +48,23 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// Says when a message that stays in the queue is received again.
+/// Puts ids on the log lines of the message that is being handled.
+pub fn log_ids(order: Option<OrderId>, payment: Option<&PaymentId>, ticket: Option<&TicketId>) {
+    let span = Span::current();
+    if let Some(id) = order {
+        span.record("order_id", field::display(id));
+    }
+    if let Some(id) = payment {
+        span.record("payment_id", field::display(id));
+    }
+    if let Some(id) = ticket {
+        span.record("ticket_id", field::display(id));
+    }
+}
+
+/// Control of the time until a message is received again.
 pub trait Visibility {
-    /// Hides the message for this long, rounded down to a second; at most 12 hours (SQS developer
+    /// Sets the message's visibility timeout, rounded down to a second; at most 12 hours (SQS developer
     /// guide, "Amazon SQS visibility timeout").
     fn set_visibility_timeout(
         &self,
@@ -58,7 +73,7 @@ pub trait Visibility {
     ) -> impl Future<Output = Result<(), BoxError>>;
 }
 
-/// A queue of SQS.
+/// An SQS queue.
 #[derive(Clone, Debug)]
 pub struct SqsVisibility {
     client: Client,
@@ -66,14 +81,14 @@ pub struct SqsVisibility {
 }
 
 impl SqsVisibility {
-    /// The queue at this URL.
+    /// The queue with this URL.
     #[must_use]
     pub fn new(client: Client, queue_url: String) -> Self {
         Self { client, queue_url }
     }
 }
 
-/// The longest that SQS hides a message.
+/// Maximum visibility timeout of SQS.
 const MAX_VISIBILITY_TIMEOUT: Duration = Duration::from_hours(12);
 
 impl Visibility for SqsVisibility {
@@ -94,10 +109,10 @@ impl Visibility for SqsVisibility {
     }
 }
 
-/// Handles batches for as long as the function lives.
+/// Handles batches for the lifetime of the environment.
 ///
 /// # Errors
-/// If the Lambda runtime cannot be reached.
+/// If the Lambda Runtime API fails.
 pub async fn run<V, H>(visibility: &V, handler: H) -> Result<(), BoxError>
 where
     V: Visibility,
@@ -113,11 +128,12 @@ where
     .await
 }
 
-/// Handles one batch that came in now, one message after the other, and names those that must stay in
+/// Handles a batch received at `now`, one message after the other, and reports the messages that stay in
 /// the queue (Lambda developer guide, "Reporting batch item failures").
 ///
 /// # Errors
-/// If a message has no id to name it by, which SQS never causes: the whole batch comes again.
+/// If a message has no id to report, which SQS never causes. The whole batch is received again then: an
+/// empty id in the response would mean the same.
 pub async fn process<V, H>(
     event: &SqsEvent,
     context: &Context,
@@ -134,30 +150,59 @@ where
     for message in &event.records {
         let id = message.message_id.as_deref().filter(|id| !id.is_empty());
         let id = id.ok_or("a message has no id")?;
-        match handle(message, deadline, handler).await {
-            Ok(Outcome::Done) => continue,
-            Ok(Outcome::RetryAfter(delay)) => {
-                set_visibility_timeout(message, delay, deadline, visibility).await
-            }
-            Err(Failure::Transient(error)) => {
-                tracing::warn!(
-                    message_id = id,
-                    error = error_chain(error.as_ref()),
-                    "a message must wait"
-                );
-            }
-            Err(Failure::Poison(error)) => {
-                tracing::error!(
-                    message_id = id,
-                    error = error_chain(error.as_ref()),
-                    "a message is poison"
-                );
-                set_visibility_timeout(message, Duration::ZERO, deadline, visibility).await;
-            }
+        // The handler records the ids of its subject, so that every line of the message has them.
+        let span = tracing::info_span!(
+            "message",
+            message_id = id,
+            order_id = field::Empty,
+            payment_id = field::Empty,
+            ticket_id = field::Empty,
+        );
+        // Boxed: the futures of SDK calls are large, and nested deeper than the compiler's limit.
+        let settling = Box::pin(settle(message, deadline, visibility, handler));
+        let settled = settling.instrument(span).await;
+        if settled == Settled::StaysInQueue {
+            response.add_failure(id);
         }
-        response.add_failure(id);
     }
     Ok(response)
+}
+
+/// Result of a message for SQS.
+#[derive(PartialEq, Eq)]
+enum Settled {
+    Deleted,
+    StaysInQueue,
+}
+
+async fn settle<V, H>(
+    message: &SqsMessage,
+    deadline: Instant,
+    visibility: &V,
+    handler: &H,
+) -> Settled
+where
+    V: Visibility,
+    H: AsyncFn(Message<'_>) -> Result<Outcome, Failure>,
+{
+    match handle(message, deadline, handler).await {
+        Ok(Outcome::Done) => return Settled::Deleted,
+        Ok(Outcome::RetryAfter(delay)) => {
+            set_visibility_timeout(message, delay, deadline, visibility).await;
+        }
+        Err(Failure::Transient(error)) => {
+            // The queue's own visibility timeout is the wait before the retry.
+            tracing::warn!(
+                error = error_chain(error.as_ref()),
+                "Message failed; it will be retried"
+            );
+        }
+        Err(Failure::Poison(error)) => {
+            tracing::error!(error = error_chain(error.as_ref()), "Rejected message");
+            set_visibility_timeout(message, Duration::ZERO, deadline, visibility).await;
+        }
+    }
+    Settled::StaysInQueue
 }
 
 async fn handle<H>(message: &SqsMessage, deadline: Instant, handler: &H) -> Result<Outcome, Failure>
@@ -169,13 +214,12 @@ where
         body: message.body.as_deref().unwrap_or_default(),
         receive_count: receive_count.and_then(|count| count.parse().ok()).unwrap_or(1),
     };
-    // Boxed: the futures of SDK calls are large and nested deeper than the compiler likes.
     timeout_at(deadline, Box::pin(handler(message)))
         .await
         .unwrap_or_else(|elapsed| Err(Failure::Transient(elapsed.into())))
 }
 
-/// Best effort: without it the message waits for the queue's own visibility timeout.
+/// Sets the wait of a message if possible. Otherwise the queue's own visibility timeout applies.
 async fn set_visibility_timeout(
     message: &SqsMessage,
     time: Duration,
@@ -185,6 +229,7 @@ async fn set_visibility_timeout(
     let receipt_handle = message.receipt_handle.as_deref().unwrap_or_default();
     let set = timeout_at(deadline, visibility.set_visibility_timeout(receipt_handle, time)).await;
     if let Err(error) = set.unwrap_or_else(|elapsed| Err(elapsed.into())) {
-        tracing::warn!(error = error_chain(error.as_ref()), "a message's wait could not be set");
+        let error = error_chain(error.as_ref());
+        tracing::warn!(error, "Setting the visibility timeout failed");
     }
 }

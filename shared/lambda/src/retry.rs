@@ -1,19 +1,21 @@
-//! What a use case does when it has read something that another function is changing.
+//! Retries of a use case whose write met a concurrent change.
 
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-/// How often a use case reads before it gives up on what changes each time.
+/// Maximum number of attempts of a use case. Each attempt reads again.
 pub const MAX_ATTEMPTS: usize = 5;
 
-/// How long to wait before reading again, at most.
-const LONGEST_PAUSE: Duration = Duration::from_millis(40);
+/// Maximum wait before the next attempt.
+const MAX_BACKOFF: Duration = Duration::from_millis(40);
 
-/// Gives a transaction that is being committed time to be seen whole. Two reads of two items may find
-/// one of them changed and the other not yet (DynamoDB developer guide, "Amazon DynamoDB Transactions:
-/// How it works", read-committed isolation). With full jitter, so that readers do not go on in step.
+/// Waits before the next attempt, with full jitter so that concurrent attempts do not stay in step.
+///
+/// The wait lets a concurrent transaction become visible as a whole: two reads of two items may see one
+/// item after the transaction and the other before it (DynamoDB developer guide, "Amazon DynamoDB
+/// Transactions: How it works", read-committed isolation).
 pub async fn backoff() {
-    let longest = u64::try_from(LONGEST_PAUSE.as_millis()).unwrap_or(u64::MAX);
-    sleep(Duration::from_millis(fastrand::u64(0..=longest))).await;
+    let max_ms = u64::try_from(MAX_BACKOFF.as_millis()).unwrap_or(u64::MAX);
+    sleep(Duration::from_millis(fastrand::u64(0..=max_ms))).await;
 }

@@ -1,5 +1,5 @@
-//! Batches of the orders table's stream. Unlike a queue's, a batch has an order, and the first record
-//! that is not done is where the next batch begins.
+//! Batches of the orders table's stream. A batch has an order, unlike a batch of a queue: the first
+//! record that is not done is the start of the next batch.
 
 use aws_lambda_events::{
     dynamodb::EventRecord,
@@ -17,31 +17,31 @@ use crate::{BoxError, clock, telemetry};
 /// One record of a batch.
 #[derive(Debug)]
 pub struct Record<'a> {
-    /// The record as it came.
+    /// Unmodified JSON of the record.
     pub raw: &'a str,
-    /// Its place in the stream; empty if the record has none.
+    /// Sequence number; empty if missing.
     pub sequence_number: String,
-    /// What it says; nothing, if it says that a item was removed, which this service never does.
+    /// Change of the order; `None` for a removed item. This service never removes items.
     pub change: Result<Option<Change>, BoxError>,
 }
 
 /// One committed write of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The order before it; none if it was placed, or if the item was no order then. (That was in a
-    /// record of its own, which is poison; what the item is now is not.)
+    /// The order before the write; `None` for a new order, or if the old image is not a valid order. The
+    /// record of an invalid image is rejected; the next valid image is published.
     pub before: Option<Order>,
-    /// The order after it.
+    /// The order after the write.
     pub after: Order,
-    /// When it was written.
+    /// Time of the write, in whole seconds.
     pub at: Timestamp,
 }
 
-/// Handles batches for as long as the function lives. The handler is told when it must stop, and
-/// returns the sequence number of the first record that is not done.
+/// Handles batches for the lifetime of the environment. The handler gets its deadline, and returns the
+/// sequence number of the first record that is not done.
 ///
 /// # Errors
-/// If the Lambda runtime cannot be reached.
+/// If the Lambda Runtime API fails.
 pub async fn run<H>(handler: H) -> Result<(), BoxError>
 where
     H: AsyncFn(&[Record<'_>], Instant) -> Option<String>,
@@ -50,17 +50,17 @@ where
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
         let records = read(event.payload.get())?;
         let deadline = clock::work_deadline(&event.context, clock::now());
-        let not_done = Box::pin(handler(&records, deadline)).await;
+        let first_failed = Box::pin(handler(&records, deadline)).await;
         telemetry::flush_metrics();
-        Ok::<_, BoxError>(response(not_done))
+        Ok::<_, BoxError>(response(first_failed))
     }))
     .await
 }
 
-/// The records of a batch (Lambda developer guide, "Using AWS Lambda with Amazon DynamoDB").
+/// Parses the records of a batch (Lambda developer guide, "Using AWS Lambda with Amazon DynamoDB").
 ///
 /// # Errors
-/// If it is no batch at all.
+/// If the event is not a batch. An invalid record inside a batch is an error of this record only.
 pub fn read(event: &str) -> Result<Vec<Record<'_>>, serde_json::Error> {
     #[derive(Deserialize)]
     struct Batch<'a> {
@@ -71,9 +71,9 @@ pub fn read(event: &str) -> Result<Vec<Record<'_>>, serde_json::Error> {
     Ok(batch.records.into_iter().map(RawValue::get).map(Record::read).collect())
 }
 
-fn response(not_done: Option<String>) -> DynamoDbEventResponse {
+fn response(first_failed: Option<String>) -> DynamoDbEventResponse {
     let mut response = DynamoDbEventResponse::default();
-    if let Some(sequence_number) = not_done {
+    if let Some(sequence_number) = first_failed {
         let mut failure = DynamoDbBatchItemFailure::default();
         failure.item_identifier = Some(sequence_number);
         response.batch_item_failures.push(failure);
@@ -96,7 +96,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// The sequence number of a record that is otherwise not to be understood.
+/// Sequence number of a record that is invalid otherwise.
 fn sequence_number(raw: &str) -> String {
     let record: serde_json::Value = serde_json::from_str(raw).unwrap_or_default();
     record["dynamodb"]["SequenceNumber"].as_str().unwrap_or_default().to_owned()

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use orders_domain::{
     Command, CommitOutcome, Decision, NewOrder, Order, OrderId, OrderStore, PlaceOutcome,
-    Placement, Price, Ticket, TicketRule, TicketVersion, Timestamp, decide,
+    Placement, Price, Ticket, TicketRule, TicketVersion, Timestamp, Transition, decide,
 };
 
 pub use memory::MemoryStore;
@@ -78,13 +78,18 @@ pub fn order_at(byte: u8, seconds: u64) -> Order {
     Order::new(new_order(order_id(byte), at(seconds)), ticket("ticket-1", 0))
 }
 
+/// The transition of a command that applies to the order.
+fn transition(order: &Order, command: &Command) -> Transition {
+    let Decision::Apply(transition) = decide(order, command) else {
+        panic!("{command:?} does not apply to {order:?}");
+    };
+    transition
+}
+
 /// The order after a command that applies.
 #[must_use]
 pub fn after(order: &Order, command: &Command) -> Order {
-    match decide(order, command) {
-        Decision::Apply(transition) => transition.order().clone(),
-        other => panic!("{command:?}: {other:?}"),
-    }
+    transition(order, command).order().clone()
 }
 
 /// Puts the order's ticket into the store and places the order.
@@ -97,11 +102,6 @@ pub async fn place(store: &impl OrderStore, order: &Order) {
 
 /// Commits a command that applies to the order.
 pub async fn commit(store: &impl OrderStore, order: &Order, command: &Command) {
-    match decide(order, command) {
-        Decision::Apply(transition) => {
-            let outcome = store.commit(&transition).await.expect("a working store");
-            assert_eq!(outcome, CommitOutcome::Committed);
-        }
-        other => panic!("{command:?}: {other:?}"),
-    }
+    let outcome = store.commit(&transition(order, command)).await.expect("a working store");
+    assert_eq!(outcome, CommitOutcome::Committed);
 }

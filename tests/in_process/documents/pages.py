@@ -22,7 +22,7 @@ NUMBERS = [
     ("docs/openapi.yaml", r"At most (\d+) bytes", BODY_BYTES),
     ("docs/architecture.md", r"bodies of at most (\d+) bytes", BODY_BYTES),
     ("docs/architecture.md", r"reads again, at most (\d+) times", r"MAX_ATTEMPTS: usize = (\d+)"),
-    ("docs/architecture.md", r"random time of up to (\d+) ms", r"LONGEST_PAUSE: .*?from_millis\((\d+)\)"),
+    ("docs/architecture.md", r"random time of up to (\d+) ms", r"MAX_BACKOFF: .*?from_millis\((\d+)\)"),
     ("docs/architecture.md", r"retried twice, (\d+) s apart", r"WAIT_FOR_GAP: Duration = Duration::from_secs\((\d+)\)"),
     ("docs/architecture.md", r"a function runs for at most (\d+) seconds", r" Timeout: (\d+)"),
     ("docs/runbook.md", r"exceeded its (\d+) s timeout", r" Timeout: (\d+)"),

@@ -65,7 +65,7 @@ fn refunds(before: &Order, id: &str, reason: RefundReason) {
 }
 
 #[test]
-fn a_new_order_awaits_payment_until_the_hold_lapses() {
+fn new_order_awaits_payment_for_its_hold() {
     let order = order(Status::AwaitingPayment);
     assert_eq!(order.version, OrderVersion::FIRST);
     assert_eq!(order.expires_at, at(EXPIRES_AT_MS));
@@ -73,7 +73,7 @@ fn a_new_order_awaits_payment_until_the_hold_lapses() {
 }
 
 #[test]
-fn awaiting_and_cancelled_by_its_owner_is_cancelled_due_or_not() {
+fn awaiting_order_cancels_due_or_not() {
     applies(
         &order(Status::AwaitingPayment),
         &Command::Cancel,
@@ -83,13 +83,13 @@ fn awaiting_and_cancelled_by_its_owner_is_cancelled_due_or_not() {
 }
 
 #[test]
-fn awaiting_and_not_due_does_not_expire() {
+fn awaiting_order_does_not_expire_before_it_is_due() {
     let refused = Decision::Refuse(Refusal::NotDue { until: at(EXPIRES_AT_MS) });
     assert_eq!(decide(&order(Status::AwaitingPayment), &expire_at(EXPIRES_AT_MS - 1)), refused);
 }
 
 #[test]
-fn awaiting_and_due_expires() {
+fn awaiting_order_expires_once_due() {
     for ms in [EXPIRES_AT_MS, EXPIRES_AT_MS + 1] {
         applies(
             &order(Status::AwaitingPayment),
@@ -101,7 +101,7 @@ fn awaiting_and_due_expires() {
 }
 
 #[test]
-fn awaiting_and_charged_is_paid_for_good_due_or_not() {
+fn awaiting_order_is_paid_due_or_not() {
     for ticket_is_free in [false, true] {
         applies(
             &order(Status::AwaitingPayment),
@@ -113,68 +113,68 @@ fn awaiting_and_charged_is_paid_for_good_due_or_not() {
 }
 
 #[test]
-fn paid_cannot_be_cancelled() {
+fn paid_order_refuses_a_cancellation() {
     assert_eq!(decide(&order(paid_by("p1")), &Command::Cancel), Decision::Refuse(Refusal::Paid));
 }
 
 #[test]
-fn paid_never_expires() {
+fn paid_order_never_expires() {
     for ms in [0, EXPIRES_AT_MS, EXPIRES_AT_MS * 2] {
         assert_eq!(decide(&order(paid_by("p1")), &expire_at(ms)), Decision::AlreadyDone);
     }
 }
 
 #[test]
-fn paid_and_charged_the_same_again_is_done() {
+fn paid_order_ignores_its_own_payment() {
     assert_eq!(decide(&order(paid_by("p1")), &pay("p1", false)), Decision::AlreadyDone);
 }
 
 #[test]
-fn paid_and_charged_another_time_owes_that_back() {
+fn paid_order_makes_another_payment_a_refund_due() {
     refunds(&order(paid_by("p1")), "p2", RefundReason::AlreadyPaid);
 }
 
 #[test]
-fn cancelled_and_cancelled_again_is_done() {
+fn cancelled_order_ignores_a_cancellation() {
     assert_eq!(decide(&order(Status::Cancelled), &Command::Cancel), Decision::AlreadyDone);
 }
 
 #[test]
-fn cancelled_never_expires() {
+fn cancelled_order_never_expires() {
     for ms in [0, EXPIRES_AT_MS] {
         assert_eq!(decide(&order(Status::Cancelled), &expire_at(ms)), Decision::AlreadyDone);
     }
 }
 
 #[test]
-fn cancelled_and_charged_owes_that_back() {
+fn cancelled_order_makes_a_payment_a_refund_due() {
     refunds(&order(Status::Cancelled), "p1", RefundReason::OrderCancelled);
 }
 
 #[test]
-fn expired_and_cancelled_is_done() {
+fn expired_order_ignores_a_cancellation() {
     assert_eq!(decide(&order(Status::Expired), &Command::Cancel), Decision::AlreadyDone);
 }
 
 #[test]
-fn expired_and_expired_again_is_done() {
+fn expired_order_ignores_an_expiry() {
     for ms in [0, EXPIRES_AT_MS] {
         assert_eq!(decide(&order(Status::Expired), &expire_at(ms)), Decision::AlreadyDone);
     }
 }
 
 #[test]
-fn expired_and_charged_late_takes_a_free_ticket_again() {
+fn expired_order_buys_a_free_ticket_with_a_late_payment() {
     applies(&order(Status::Expired), &pay("p1", true), paid_by("p1"), LockChange::Relock);
 }
 
 #[test]
-fn expired_and_charged_late_owes_that_back_if_the_ticket_is_gone() {
+fn expired_order_makes_a_payment_a_refund_due_if_the_ticket_is_taken() {
     refunds(&order(Status::Expired), "p1", RefundReason::TicketTaken);
 }
 
 #[test]
-fn a_charge_whose_refund_is_due_buys_nothing_any_more() {
+fn payment_with_a_refund_due_never_buys() {
     for status in [paid_by("p1"), Status::Cancelled, Status::Expired] {
         let before = order(status);
         let Decision::Apply(transition) = decide(&before, &pay("p2", false)) else {
@@ -190,7 +190,7 @@ fn a_charge_whose_refund_is_due_buys_nothing_any_more() {
 }
 
 #[test]
-fn every_change_is_told_by_its_event() {
+fn every_transition_has_its_event() {
     let awaiting = order(Status::AwaitingPayment);
     assert_eq!(OrderEvent::between(None, &awaiting), Some(OrderEvent::Created));
     for (before, command, event) in [
@@ -214,7 +214,7 @@ fn every_change_is_told_by_its_event() {
 }
 
 #[test]
-fn nothing_is_left_to_expire_once_an_order_is_paid_or_over() {
+fn final_events_settle_the_expiry() {
     for event in
         [OrderEvent::Paid { payment_id: payment("p1") }, OrderEvent::Cancelled, OrderEvent::Expired]
     {
@@ -227,7 +227,7 @@ fn nothing_is_left_to_expire_once_an_order_is_paid_or_over() {
 }
 
 #[test]
-fn the_reasons_for_refunds_have_names_that_never_change() {
+fn refund_reasons_have_stable_names() {
     let reasons =
         [RefundReason::AlreadyPaid, RefundReason::OrderCancelled, RefundReason::TicketTaken];
     let names = ["already_paid", "order_cancelled", "ticket_taken"];
@@ -235,13 +235,13 @@ fn the_reasons_for_refunds_have_names_that_never_change() {
 }
 
 #[test]
-fn the_changes_of_an_order_are_counted_from_zero() {
+fn order_version_counts_from_zero() {
     assert_eq!(OrderVersion::FIRST.number(), 0);
     assert_eq!(OrderVersion::new(7).next().number(), 8);
 }
 
 #[test]
-fn an_order_that_is_due_is_shown_as_expired() {
+fn due_order_is_effectively_expired() {
     let awaiting = order(Status::AwaitingPayment);
     assert_eq!(awaiting.effective_status(at(EXPIRES_AT_MS - 1)).name(), "awaiting_payment");
     assert_eq!(awaiting.effective_status(at(EXPIRES_AT_MS)).name(), "expired");
@@ -259,7 +259,7 @@ fn any_command() -> impl Strategy<Value = Command> {
     ]
 }
 
-/// Where each charge that came in has ended up: (paid the order, owed back).
+/// Results of a payment: (it bought the order, number of refunds due).
 fn uses_of(order: &Order, id: &PaymentId) -> (usize, usize) {
     let paid = matches!(&order.status, Status::Paid { payment_id } if payment_id == id);
     let owed = order.refunds_due.iter().filter(|refund| refund.payment_id == *id).count();
@@ -268,7 +268,7 @@ fn uses_of(order: &Order, id: &PaymentId) -> (usize, usize) {
 
 proptest! {
     #[test]
-    fn any_commands_in_any_order_keep_the_promises(
+    fn promises_hold_under_any_sequence_of_commands(
         commands in proptest::collection::vec(any_command(), 0..20),
     ) {
         let mut order = order(Status::AwaitingPayment);
@@ -283,10 +283,10 @@ proptest! {
                 (after.id, &after.user_id, &after.ticket, after.created_at, after.expires_at),
                 (first.id, &first.user_id, &first.ticket, first.created_at, first.expires_at)
             );
-            // The lock follows the order: it is given up, kept or taken exactly as the order
-            // dies, lives on or lives again.
+            // The lock follows the order: released when a live order ends, taken when an ended order
+            // becomes live.
             let event = OrderEvent::between(Some(&order), after);
-            prop_assert!(event.is_some(), "every change is told");
+            prop_assert!(event.is_some(), "every change has an event");
             prop_assert_eq!(OrderEvent::between(Some(after), after), None);
             let expected_lock = match (order.status.is_live(), after.status.is_live()) {
                 (true, false) => LockChange::Release,
@@ -296,20 +296,20 @@ proptest! {
             };
             prop_assert_eq!(transition.lock(), expected_lock);
             if matches!(order.status, Status::Paid { .. }) {
-                prop_assert_eq!(&after.status, &order.status, "paid is for good");
+                prop_assert_eq!(&after.status, &order.status, "paid is permanent");
             }
             order = after.clone();
         }
         for command in &commands {
             if let Command::Pay { payment_id, .. } = command {
                 let (paid, owed) = uses_of(&order, payment_id);
-                prop_assert_eq!(paid + owed, 1, "each charge buys or is owed back, once");
+                prop_assert_eq!(paid + owed, 1, "each payment buys or is refunded, once");
             }
         }
     }
 
     #[test]
-    fn a_command_repeated_changes_nothing_more(
+    fn repeated_command_changes_nothing(
         commands in proptest::collection::vec(any_command(), 1..10),
     ) {
         let mut order = order(Status::AwaitingPayment);

@@ -1,0 +1,160 @@
+//! Log lines: each has the ids of its subject, so that a search by order id finds the order's whole story,
+//! and none has a buyer's id.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use aws_lambda_events::sqs::SqsEvent;
+use orders_domain::{BoxError, StoreError};
+use orders_domain::{OrderStore, TicketRule};
+use orders_lambda::{
+    clock,
+    problem::Problem,
+    queue::{Visibility, process},
+    stream, telemetry,
+};
+use orders_testing::{MemoryStore, order_id, order_with_hold, ticket};
+use orders_tests::{
+    aws_responses,
+    gateway::{Api, Event, context},
+};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::instrument::WithSubscriber;
+use tracing_subscriber::filter::LevelFilter;
+
+/// Written log lines.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Log lines written by the work.
+async fn lines_of<T>(work: impl Future<Output = T>) -> Vec<Value> {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    work.with_subscriber(telemetry::log(LevelFilter::INFO, move || writer.clone())).await;
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert!(!text.contains("alice"), "a log line has a buyer's id: {text}");
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A visibility control without effect.
+struct NoVisibility;
+
+impl Visibility for NoVisibility {
+    async fn set_visibility_timeout(&self, _: &str, _: Duration) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+/// Handles a batch of one payment message for the order.
+async fn handle_payment(body: &Value) {
+    let mut batch: Value =
+        serde_json::from_str(include_str!("../support/fixtures/sqs_batch.json")).unwrap();
+    batch["Records"][0]["body"] = json!(body.to_string());
+    batch["Records"].as_array_mut().unwrap().truncate(1);
+    let event: SqsEvent = serde_json::from_value(batch).unwrap();
+    let store = MemoryStore::default();
+    process(&event, &context(), clock::now(), &NoVisibility, &async |message| {
+        payment_events::handle(&store, clock::now(), message).await
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn request_line_has_route_status_and_ids() {
+    let api = Api { store: MemoryStore::default() };
+    api.store.apply_ticket(&ticket("t1", 0), TicketRule::FirstOrNext).await.unwrap();
+    let event = Event::post(r#"{"ticketId":"t1"}"#)
+        .set("routeKey", json!("POST /api/orders"))
+        .header("x-correlation-id", "attempt-1");
+    let mut id = String::new();
+    let lines = lines_of(async {
+        id = api.create(&event).await.body()["id"].as_str().unwrap().to_owned();
+    })
+    .await;
+    let [line] = &lines[..] else { panic!("one line for a request: {lines:?}") };
+    assert_eq!(line["fields"]["message"], "POST /api/orders 201");
+    assert_eq!(line["fields"]["order_id"], json!(id));
+    assert_eq!(line["fields"]["correlation_id"], "attempt-1");
+
+    let show = Event::for_order("GET", &id).set("routeKey", json!("GET /api/orders/{id}"));
+    let lines = lines_of(api.show(&show)).await;
+    assert_eq!(lines[0]["fields"]["message"], "GET /api/orders/{id} 200");
+    assert_eq!(lines[0]["fields"]["order_id"], json!(id));
+}
+
+#[tokio::test]
+async fn failed_request_line_has_ids_and_the_chain_of_causes() {
+    let event = Event::for_order("GET", "o1").header("x-correlation-id", "attempt-1");
+    for (error, level, message) in [
+        (StoreError::Unavailable("throttled".into()), "WARN", "Request outcome unknown"),
+        (StoreError::Refused("no such table".into()), "ERROR", "Request failed"),
+    ] {
+        let chain = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+        let lines = lines_of(event.to(|_| async { Err(Problem::from(error)) })).await;
+        let [line] = &lines[..] else { panic!("one line for a request: {lines:?}") };
+        assert_eq!((&line["level"], &line["fields"]["message"]), (&json!(level), &json!(message)));
+        assert_eq!(line["fields"]["order_id"], "o1");
+        assert_eq!(line["fields"]["correlation_id"], "attempt-1");
+        assert_eq!(line["fields"]["error"], json!(chain));
+    }
+}
+
+#[tokio::test]
+async fn message_lines_have_the_ids_of_message_and_subject() {
+    let order = order_id(7).to_string();
+    let detail = json!({"id": "p1", "orderId": order});
+    let body = json!({"detail-type": "PaymentCreated", "source": "payments", "detail": detail});
+    let lines = lines_of(handle_payment(&body)).await;
+    assert_eq!(lines[0]["fields"]["message"], "Payment for an unknown order; it will be retried");
+    assert_eq!(lines[0]["span"]["order_id"], json!(order));
+    assert_eq!(lines[0]["span"]["payment_id"], "p1");
+    assert!(lines[0]["span"]["message_id"].is_string());
+
+    let lines = lines_of(handle_payment(&json!({}))).await;
+    assert_eq!(lines[0]["fields"]["message"], "Rejected message");
+    assert!(lines[0]["span"]["message_id"].is_string());
+}
+
+#[tokio::test]
+async fn relay_lines_have_ids_of_record_and_order() {
+    let batch = include_str!("../support/fixtures/stream_batch.json");
+    let refusing = |operation: &str, _: &Value| match operation {
+        "PutEvents" => (400, json!({"__type": "ThrottlingException", "message": "slow down"})),
+        _ => (200, json!({})),
+    };
+    let relay = async |batch: &str| {
+        let records = stream::read(batch).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(9);
+        let sink = aws_responses::relay_sink(refusing);
+        order_relay::relay(&sink, clock::now(), deadline, &records).await
+    };
+    let order = order_with_hold(7, 30).id.to_string();
+    let lines = lines_of(relay(batch)).await;
+    assert!(!lines.is_empty());
+    for line in &lines {
+        assert!(line.to_string().contains(&order), "{line}");
+    }
+    let last = &lines.last().unwrap()["fields"];
+    assert_eq!(last["message"], "Event not published; its record is retried");
+    assert_eq!((&last["version"], &last["correlation_id"]), (&json!(0), &json!("request-1")));
+    assert!(last["sequence_number"].is_string());
+
+    let lines = lines_of(relay(&batch.replace("NewImage", "NwImage"))).await;
+    assert_eq!(lines[0]["fields"]["message"], "Rejected stream record");
+    assert!(lines[0]["fields"]["sequence_number"].is_string());
+}
