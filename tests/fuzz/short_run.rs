@@ -56,12 +56,13 @@ fn every_fuzz_target_has_a_short_run() {
 }
 
 fn short_run(name: &str, target: fn(&[u8])) {
-    let mut kept = entries(&format!("corpus/{name}"));
-    kept.sort();
-    let kept: Vec<_> = kept.iter().map(|path| fs::read(path).expect("a readable input")).collect();
+    let mut corpus = entries(&format!("corpus/{name}"));
+    corpus.sort();
+    let corpus: Vec<_> =
+        corpus.iter().map(|path| fs::read(path).expect("a readable input")).collect();
     let mut rng = Rng::with_seed(0);
-    let mutations = (0..MUTATIONS).map(|_| mutation(&mut rng, &kept));
-    for (number, input) in kept.iter().cloned().chain(mutations).enumerate() {
+    let mutations = (0..MUTATIONS).map(|_| mutation(&mut rng, &corpus));
+    for (number, input) in corpus.iter().cloned().chain(mutations).enumerate() {
         let outcome = catch_unwind(|| target(&input));
         assert!(outcome.is_ok(), "{name} fails for input {number}: b\"{}\"", input.escape_ascii());
     }
@@ -74,12 +75,12 @@ fn entries(folder: &str) -> Vec<PathBuf> {
 }
 
 /// An input of the corpus with one to four changes.
-fn mutation(rng: &mut Rng, kept: &[Vec<u8>]) -> Vec<u8> {
-    let mut input = rng.choice(kept).expect("a corpus").clone();
+fn mutation(rng: &mut Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
+    let mut input = rng.choice(corpus).expect("a corpus").clone();
     for _ in 0..rng.usize(1..=4) {
         let start = rng.usize(0..=input.len());
         let end = input.len().min(start + rng.usize(0..=16));
-        let other = rng.choice(kept).expect("a corpus");
+        let other = rng.choice(corpus).expect("a corpus");
         let from = rng.usize(0..=other.len());
         match rng.u8(0..6) {
             // Inserts a piece, a random byte or a part of another input, or deletes.

@@ -207,7 +207,7 @@ impl Buyer {
             404 => self.world.count(Observed::NotFound),
             503 => self.world.count(Observed::Unavailable),
             status => {
-                self.world.report_violation(format!("promise 13: {status} for an invalid request"))
+                self.world.report_violation(format!("promise 13: {status} for an invalid request"));
             }
         }
     }

@@ -16,14 +16,12 @@ use orders_domain::{
     CommitOutcome, ListQuery, Order, OrderId, OrderStore, Page, PlaceOutcome, Placement,
     StoreError, Ticket, TicketId, TicketOutcome, TicketReplica, TicketRule, Timestamp, Transition,
 };
-
 use orders_lambda::retry::MAX_ATTEMPTS;
-use orders_tests::memory::at_once;
 use tokio::time::Instant;
 
 use crate::{
     coverage::Fault,
-    world::{World, timestamp},
+    world::{World, ready, timestamp},
 };
 
 /// Timeout of the functions, as in the template.
@@ -190,16 +188,16 @@ impl SimulatedStore {
 impl OrderStore for SimulatedStore {
     async fn find_ticket(&self, id: &TicketId) -> Result<Option<TicketReplica>, StoreError> {
         let id = id.clone();
-        self.call(move |invocation| at_once(invocation.world.store.find_ticket(&id))).await
+        self.call(move |invocation| ready(invocation.world.store.find_ticket(&id))).await
     }
 
     async fn find(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
-        self.call(move |invocation| at_once(invocation.world.store.find(id))).await
+        self.call(move |invocation| ready(invocation.world.store.find(id))).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
         let query = query.clone();
-        self.call(move |invocation| at_once(invocation.world.store.list(&query))).await
+        self.call(move |invocation| ready(invocation.world.store.list(&query))).await
     }
 
     async fn place(&self, placement: &Placement) -> Result<PlaceOutcome, StoreError> {

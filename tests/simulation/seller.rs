@@ -32,8 +32,8 @@ pub(crate) async fn run_seller(world: Arc<World>, number: u64) {
         );
         world.publish_ticket(ticket, cents, &body);
         // The last version is always delivered: no later event would replace it.
-        let lost = version < last && world.fault(Fault::TicketNotPublished);
-        if !lost {
+        let dropped = version < last && world.fault(Fault::TicketNotPublished);
+        if !dropped {
             world.deliver(QueueName::Tickets, &body);
         }
         let hold_ms = u64::try_from(world.plan.hold.as_millis()).expect("a short hold");

@@ -28,7 +28,7 @@ pub(crate) struct Summary {
     seeds: u64,
     steps: u64,
     simulated_ms: u64,
-    took: Duration,
+    duration: Duration,
     pub(crate) coverage: Coverage,
     failed: Option<u64>,
 }
@@ -70,7 +70,7 @@ impl Sweep {
             }
         });
         let mut summary = summary.into_inner().expect("no run panics");
-        summary.took = started.elapsed();
+        summary.duration = started.elapsed();
         if let Some(seed) = summary.failed {
             panic!("{}", failure_report(seed, seed - self.first + 1));
         }
@@ -82,10 +82,10 @@ impl Sweep {
 }
 
 /// Log and violation of a run, and the command to repeat it.
-fn failure_report(seed: u64, tried: u64) -> String {
+fn failure_report(seed: u64, number: u64) -> String {
     let run = run(seed, true);
     format!(
-        "{}\n\nseed {seed} (number {tried}) fails: {}\nrepeat: make soak SEEDS=1 FIRST={seed}",
+        "{}\n\nseed {seed} (number {number}) fails: {}\nrepeat: make soak SEEDS=1 FIRST={seed}",
         run.log.join("\n"),
         run.violation.unwrap_or_default(),
     )
@@ -108,13 +108,13 @@ impl Summary {
     }
 
     fn text(&self) -> String {
-        let took = self.took.as_secs_f64();
+        let duration = self.duration.as_secs_f64();
         let mut text = String::new();
         let simulated = Duration::from_millis(self.simulated_ms).as_secs() / 3_600;
         for (name, value) in [
             ("seeds", self.seeds.to_string()),
-            ("seconds", format!("{took:.1}")),
-            ("seeds/s", format!("{:.0}", as_f64(self.seeds) / took)),
+            ("seconds", format!("{duration:.1}")),
+            ("seeds/s", format!("{:.0}", as_f64(self.seeds) / duration)),
             ("simulated hours", simulated.to_string()),
             ("steps", self.steps.to_string()),
             ("faults injected", self.coverage.faults().to_string()),

@@ -10,6 +10,7 @@ use std::{
 };
 
 use fastrand::Rng;
+use futures_util::FutureExt;
 use orders_domain::Timestamp;
 use orders_testing::MemoryStore;
 use orders_tests::history::History;
@@ -185,4 +186,9 @@ impl World {
 
 pub(crate) fn timestamp(ms: u64) -> Timestamp {
     Timestamp::from_epoch_ms(ms).expect("a time before the year 9999")
+}
+
+/// Result of a call of the in-memory store, which never waits.
+pub(crate) fn ready<T>(call: impl Future<Output = T>) -> T {
+    call.now_or_never().expect("an immediate result")
 }

@@ -4,12 +4,11 @@ use orders_domain::{
     CommitOutcome, Order, OrderStore, PlaceOutcome, Placement, StoreError, Ticket, TicketOutcome,
     TicketRule, Timestamp, Transition,
 };
-use orders_tests::memory::at_once;
 
 use crate::{
     coverage::Observed,
     promises::{Change, Write},
-    world::World,
+    world::{World, ready},
 };
 
 impl World {
@@ -18,7 +17,7 @@ impl World {
         placement: &Placement,
         function: &str,
     ) -> Result<PlaceOutcome, StoreError> {
-        let outcome = at_once(self.store.place(placement))?;
+        let outcome = ready(self.store.place(placement))?;
         let Placement { order, takeover } = placement;
         self.log(|| format!("{function}: place {} -> {}", describe(order), outcome_name(&outcome)));
         let mut rows = vec![order];
@@ -34,7 +33,7 @@ impl World {
         function: &str,
         now: Timestamp,
     ) -> Result<CommitOutcome, StoreError> {
-        let outcome = at_once(self.store.commit(transition))?;
+        let outcome = ready(self.store.commit(transition))?;
         let order = transition.order();
         self.log(|| format!("{function}: commit {} -> {outcome:?}", describe(order)));
         let committed = outcome == CommitOutcome::Committed;
@@ -47,10 +46,10 @@ impl World {
         ticket: &Ticket,
         rule: TicketRule,
     ) -> Result<TicketOutcome, StoreError> {
-        let outcome = at_once(self.store.apply_ticket(ticket, rule))?;
+        let outcome = ready(self.store.apply_ticket(ticket, rule))?;
         let (id, version) = (&ticket.id, ticket.version.number());
         self.log(|| format!("ticket-events: apply {id} v{version} ({rule:?}) -> {outcome:?}"));
-        let replica = at_once(self.store.find_ticket(&ticket.id))?;
+        let replica = ready(self.store.find_ticket(&ticket.id))?;
         let mut state = self.state();
         state.coverage.observed(match outcome {
             TicketOutcome::Refused { .. } => Observed::TicketRefused,
@@ -68,21 +67,21 @@ impl World {
     /// Checks every row that the write can have changed, regardless of its outcome.
     fn check_write(&self, committed: bool, rows: &[&Order], write: &Write) {
         let ticket = &rows[0].ticket.id;
-        let found = |order: &&Order| (order.id, at_once(self.store.find(order.id)).ok().flatten());
+        let found = |order: &&Order| (order.id, ready(self.store.find(order.id)).ok().flatten());
         let orders: Vec<_> = rows.iter().map(found).collect();
-        let replica = at_once(self.store.find_ticket(ticket)).ok().flatten();
+        let replica = ready(self.store.find_ticket(ticket)).ok().flatten();
         let expected = if committed { rows } else { &[] };
         let now_ms = self.now_ms();
         let mut state = self.state();
         let changes =
             state.promises.orders_written(expected, orders, ticket, replica, write, now_ms);
-        let changed = !changes.is_empty();
+        let has_changes = !changes.is_empty();
         for Change { before, after, observed } in changes {
             state.coverage.observed(observed);
             state.stream.push(before.as_ref(), &after, now_ms);
         }
         drop(state);
-        if changed {
+        if has_changes {
             self.records.notify_waiters();
         }
     }

@@ -145,9 +145,9 @@ impl Listener {
                 let event: Value = serde_json::from_str(message.body().unwrap()).unwrap();
                 let order = event["detail"]["id"].as_str().unwrap_or_default();
                 if let Some(events) = received.get_mut(order) {
-                    let sent =
+                    let sent_at =
                         &message.attributes().unwrap()[&MessageSystemAttributeName::SentTimestamp];
-                    events.push(ReceivedEvent { at_ms: sent.parse().unwrap(), event });
+                    events.push(ReceivedEvent { at_ms: sent_at.parse().unwrap(), event });
                     quiet_since = Instant::now();
                 }
             }

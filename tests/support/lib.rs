@@ -5,8 +5,6 @@ pub mod bus;
 pub mod buyers;
 pub mod gateway;
 pub mod history;
-pub mod measures;
-pub mod memory;
 pub mod recording;
 pub mod schemas;
 pub mod stack;

@@ -95,8 +95,8 @@ fn pid(name: &str) -> u32 {
 }
 
 /// Crashes a part of the local stack.
-pub fn crash(what: Crash) {
-    let signal = match what {
+pub fn crash(target: Crash) {
+    let signal = match target {
         Crash::Functions => "USR2",
         Crash::Emulator => "USR1",
     };

@@ -1,4 +1,4 @@
-"""What the template must be and no linter knows."""
+"""Assertions about the template, beyond the linters."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from roles import rights, table
 DAY_SECONDS = 24 * 60 * 60
 TELEMETRY = (ROOT / "shared/lambda/src/telemetry.rs").read_text()
 CONTRACTS = ROOT / "shared/contracts/src"
-# What AWS itself does with a role that it is given: the page that says so, and the actions.
+# Actions of AWS itself with a role of the stack: documentation page and actions.
 LOGS = "AWS managed policy reference, AWSLambdaBasicExecutionRole", ("logs:CreateLogStream", "logs:PutLogEvents")
 TRACES = (
     "Lambda developer guide, Visualize Lambda function invocations using AWS X-Ray",
@@ -25,7 +25,7 @@ DEPLOYMENT = "AWS managed policy reference, AWSCodeDeployRoleForLambdaLimited"
 
 
 def target(reference):
-    """The resource that a `Ref` or `Fn::GetAtt` names."""
+    """Returns the resource of a `Ref` or `Fn::GetAtt`."""
     return reference["Ref"] if "Ref" in reference else reference["Fn::GetAtt"][0]
 
 
@@ -43,7 +43,7 @@ def _each(page_and_actions, role, resource):
 
 
 class Template(unittest.TestCase):
-    """A template, expanded; the seeded defects put another one in its place."""
+    """The expanded template. defects.py replaces it with a defective one."""
 
     expanded = None
 
@@ -54,7 +54,7 @@ class Template(unittest.TestCase):
         cls.parameters = template["Parameters"]
 
     def all(self, kind):
-        """The properties of each resource of this kind, by name."""
+        """Returns the properties of each resource of this type, by name."""
         kind = f"AWS::{kind}"
         found = {name: it.get("Properties", {}) for name, it in self.resources.items() if it["Type"] == kind}
         self.assertTrue(found, kind)
@@ -64,18 +64,18 @@ class Template(unittest.TestCase):
         return self.resources[name]["Properties"]
 
     def functions(self):
-        """The name of each function without its ending, and its properties."""
+        """Returns the name of each function, without the suffix, and its properties."""
         return [(name.removesuffix("Function"), it) for name, it in self.all("Lambda::Function")]
 
     def number(self, value):
-        """A number, or the default of the parameter that stands for it."""
+        """Returns a number, or the default of its parameter."""
         return self.parameters[value["Ref"]]["Default"] if isinstance(value, dict) else value
 
 
 class Queues(Template):
     def statements(self, queue):
         policies = [it for _, it in self.all("SQS::QueuePolicy") if {"Ref": queue} in it["Queues"]]
-        # A queue has one policy: a second would take the place of the first.
+        # A queue has one policy: a second would replace the first.
         self.assertEqual(len(policies), 1, queue)
         return policies[0]["PolicyDocument"]["Statement"]
 
@@ -143,7 +143,7 @@ class Mappings(Template):
         self.assertEqual(mapping["EventSourceArn"], {"Fn::GetAtt": ["OrdersTable", "StreamArn"]})
         self.assertEqual(mapping["StartingPosition"], "TRIM_HORIZON")
         self.assertIs(mapping["BisectBatchOnFunctionError"], True)
-        # -1 is for ever, and a stream keeps its records for a day.
+        # -1 means unlimited, and a stream keeps its records for a day.
         self.assertGreater(mapping["MaximumRetryAttempts"], 0)
         self.assertIn(mapping["MaximumRecordAgeInSeconds"], range(1, DAY_SECONDS // 2 + 1))
         self.assertEqual(mapping["DestinationConfig"]["OnFailure"]["Destination"], arn("OrderRelayDeadLetterQueue"))
@@ -185,7 +185,7 @@ class Rules(Template):
 class Roles(Template):
     def test_each_may_do_what_the_table_says(self):
         expected = (ROOT / "tests/template/roles.txt").read_text()
-        self.assertEqual(table(self.resources), expected, "If it is meant: make roles > tests/template/roles.txt")
+        self.assertEqual(table(self.resources), expected, "To accept the change: make roles > tests/template/roles.txt")
 
     def test_each_may_do_what_aws_does_with_it(self):
         given = [(right.role, right.action, right.resource) for right in rights(self.resources)]
@@ -193,7 +193,7 @@ class Roles(Template):
             self.assertIn(tuple(demanded), given, page)
 
     def demanded(self):
-        """The page that demands it, the role, the action, the resource."""
+        """Returns documentation page, role, action and resource of each right required by AWS."""
         for name, _ in self.functions():
             yield from _each(LOGS, f"{name}Role", arn(f"{name}Logs"))
             yield from _each(TRACES, f"{name}Role", "*")
@@ -233,7 +233,7 @@ class Roles(Template):
     def test_each_trusts_one_service(self):
         account = {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
         conditions = {
-            # The one group, and not all of Scheduler (Scheduler user guide, "Confused deputy prevention").
+            # Only the schedule group (Scheduler user guide, "Confused deputy prevention").
             "SchedulerRole": {"StringEquals": {**account, "aws:SourceArn": arn("ScheduleGroup")}},
             "DeploymentRole": {"StringEquals": account},
         }
@@ -328,13 +328,13 @@ class Data(Template):
 
 class Alarms(Template):
     def alarms(self, namespace, metric, **dimensions):
-        """The alarms on this metric with just these dimensions."""
+        """Returns the alarms on this metric with exactly these dimensions."""
         wanted = [{"Name": name, "Value": value} for name, value in dimensions.items()]
         return [it for _, it in self.all("CloudWatch::Alarm")
                 if (it["Namespace"], it["MetricName"], it["Dimensions"]) == (namespace, metric, wanted)]
 
     def wanted(self):
-        """Every metric that must have an alarm, as it is written by AWS or by the functions."""
+        """Returns every metric that must have an alarm, as published by AWS or by the functions."""
         for name, _ in self.functions():
             for metric in ("Errors", "Throttles", "Duration"):
                 yield "AWS/Lambda", metric, {"FunctionName": {"Ref": f"{name}Function"}}
@@ -349,7 +349,7 @@ class Alarms(Template):
         for metric in ("5xx", "Latency"):
             yield "AWS/ApiGateway", metric, {"ApiId": {"Ref": "HttpApi"}}
         yield "AWS/Lambda", "IteratorAge", {"FunctionName": {"Ref": "OrderRelayFunction"}}
-        # The namespace and the dimension are as the functions write them.
+        # Namespace and dimension of the functions' metrics.
         namespace, = re.findall(r'cloudwatch_namespace\("(\w+)"\)', TELEMETRY)
         dimension, = re.findall(r'with_dimension\("(\w+)"', TELEMETRY)
         for metric, function in (("RefundsDue", "order-relay"), ("ExpiryLateness", "expire-orders")):
@@ -377,7 +377,7 @@ class Alarms(Template):
             self.assertEqual(it["TreatMissingData"], "notBreaching", name)
             statistic = statistics.get(it["MetricName"], "Sum")
             self.assertEqual(it.get("ExtendedStatistic", it.get("Statistic")), statistic, name)
-            # What is counted must not happen at all; what is measured has a limit.
+            # A count has the threshold 0, a measured value has a limit.
             counted = it["MetricName"] == "ApproximateNumberOfMessagesVisible" or statistic == "Sum"
             self.assertEqual(it["Threshold"] == 0, counted, name)
             self.assertEqual(it["AlarmActions"], {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], []]}, name)

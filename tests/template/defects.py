@@ -1,5 +1,4 @@
-"""Proves the checks of the template: each defect of `defects.toml` breaks one thing, and the check that it
-names must find it."""
+"""Tests the checks of the template: each defect of `defects.toml` must fail the check named there."""
 
 import json
 import subprocess
@@ -30,7 +29,7 @@ class Defects(unittest.TestCase):
 
 
 def broken(defect):
-    """The template with the defect."""
+    """Returns the template with the defect."""
     text = TEMPLATE.read_text()
     for edit in defect["edit"]:
         text = edits.apply(edit, text)
@@ -38,7 +37,7 @@ def broken(defect):
 
 
 def findings(expanded, tool, folder):
-    """What the tool finds in the expanded template: cfn-lint, checkov, or else our own assertions."""
+    """Returns the findings of cfn-lint, checkov or our own assertions in the expanded template."""
     if tool == "cfn-lint":
         return {f"{tool} {match.rule.id}" for match in cfnlint.api.lint(json.dumps(expanded))}
     if tool == "checkov":
@@ -50,14 +49,14 @@ def findings(expanded, tool, folder):
 
 
 def failures(expanded, group):
-    """The assertions of this group that the template fails."""
+    """Returns the failing assertions of a group."""
     assertions.Template.expanded = expanded
     try:
         result = unittest.TestResult()
         unittest.defaultTestLoader.loadTestsFromTestCase(getattr(assertions, group)).run(result)
     finally:
         assertions.Template.expanded = None
-    # An error is a finding as well: something that an assertion looks at is not there.
+    # An error is a finding too: a checked property is missing.
     return {test.id().removeprefix("assertions.") for test, _ in [*result.failures, *result.errors]}
 
 

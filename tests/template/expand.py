@@ -1,5 +1,5 @@
-"""The template as CloudFormation sees it: loops written out, and SAM's resources turned into those they
-stand for. What is known only in an account (`Ref`, `Fn::GetAtt`, `Fn::If` ...) stays as it is."""
+"""Expands the template: loops, and SAM resources into CloudFormation resources. Functions evaluated in an
+account (`Ref`, `Fn::GetAtt`, `Fn::If` ...) stay unchanged."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ def expand(text):
     for section in ("Resources", "Outputs"):
         template[section] = _write_out(template[section])
     template["Transform"] = "AWS::Serverless-2016-10-31"
-    # Where the code is makes no difference here, but SAM wants it in S3.
+    # SAM requires code in S3; the location is irrelevant here.
     template["Globals"]["Function"]["CodeUri"] = "s3://code/zip"
     logging.disable(logging.WARNING)
     session = boto3.Session(region_name="us-east-1")
@@ -29,8 +29,8 @@ def expand(text):
 
 
 def _write_out(section):
-    """The section with its loops written out, as CloudFormation does it: the loop's variable is filled
-    in in names and in the text of `Fn::Sub`, and nowhere else (template reference, `Fn::ForEach`)."""
+    """Expands the loops of a section like CloudFormation: the variable is replaced in names and in the
+    text of `Fn::Sub`, and nowhere else (template reference, `Fn::ForEach`)."""
     written = {}
     for key, value in section.items():
         if key.startswith(_LOOP):

@@ -1,4 +1,4 @@
-"""The roles, and what each may do with what: `make roles`."""
+"""Lists the rights of each role: `make roles`."""
 
 from collections import defaultdict
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from expand import TEMPLATE, expand
 
 
 class Right(NamedTuple):
-    """One thing that a role may do with one resource, and where its policy says so."""
+    """An action that a role may take on a resource, with the place in its policy."""
 
     role: str
     action: str
@@ -15,7 +15,7 @@ class Right(NamedTuple):
     condition: object
     policy: str
     statement: int
-    place: int  # among the statement's resources
+    place: int  # index in the statement's resources
 
     def __str__(self):
         condition = f"  if {_text(self.condition)}" if self.condition else ""
@@ -23,7 +23,7 @@ class Right(NamedTuple):
 
 
 def table(resources):
-    """The table as text."""
+    """Returns the table of rights as text."""
     rows = defaultdict(list)
     for right in rights(resources):
         rows[right.role].append(f"    {right}")
@@ -31,7 +31,7 @@ def table(resources):
 
 
 def rights(resources):
-    """Everything that any role may do."""
+    """Returns the rights of all roles."""
     for role, policy in policies(resources):
         for number, statement in enumerate(policy["PolicyDocument"]["Statement"]):
             for action in _list(statement["Action"]):
@@ -41,7 +41,7 @@ def rights(resources):
 
 
 def policies(resources):
-    """Every policy, with the role that has it."""
+    """Returns every policy with its role."""
     for name, resource in resources.items():
         properties = resource.get("Properties", {})
         if resource["Type"] == "AWS::IAM::Role":
@@ -51,7 +51,7 @@ def policies(resources):
 
 
 def without(document, right):
-    """The policy document, in the template or deployed, with just this right taken away."""
+    """Returns the policy document, of the template or deployed, without this right."""
     before, statement, after = _around(document["Statement"], right.statement)
     resources = _list(statement["Resource"])
     others = [action for action in _list(statement["Action"]) if action != right.action]
@@ -70,7 +70,7 @@ def _list(value):
 
 
 def _text(value):
-    """An intrinsic function as one would say it."""
+    """Returns an intrinsic function as short text."""
     match value:
         case {"Fn::GetAtt": [resource, "Arn"]}:
             return resource

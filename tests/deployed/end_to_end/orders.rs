@@ -107,17 +107,18 @@ async fn list_is_read_page_by_page() {
     for (sort, expected) in
         [("createdAt", placed.clone()), ("-createdAt", placed.iter().rev().cloned().collect())]
     {
-        let mut seen = Vec::new();
+        let mut listed_ids = Vec::new();
         let mut path = Some(format!("/api/orders?limit=2&sort={sort}"));
         while let Some(page_path) = path {
             let page = alice.get(&page_path).await;
             assert_eq!(page.status, 200, "{page:?}");
-            seen.extend(page.json().as_array().unwrap().iter().map(|order| order["id"].clone()));
+            listed_ids
+                .extend(page.json().as_array().unwrap().iter().map(|order| order["id"].clone()));
             path = page.headers.get("link").map(|link| {
                 let target = link.to_str().unwrap().strip_prefix('<').unwrap();
                 target.strip_suffix(">; rel=\"next\"").unwrap().to_owned()
             });
         }
-        assert_eq!(seen, expected, "{sort}");
+        assert_eq!(listed_ids, expected, "{sort}");
     }
 }

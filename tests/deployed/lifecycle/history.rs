@@ -34,10 +34,10 @@ async fn deployed_run_has_a_valid_history() {
 #[tokio::test]
 async fn forged_record_makes_the_history_invalid() {
     let history = recorded().await;
-    for (what, forge) in FORGERIES {
+    for (name, change) in FORGERIES {
         let mut forged = history.clone();
-        assert!(forge(&mut forged).is_some(), "the run has no record for: {what}");
-        assert!(check_history(&forged).is_err(), "not detected: {what}; history: {FILE}");
+        assert!(change(&mut forged).is_some(), "the run has no record for: {name}");
+        assert!(check_history(&forged).is_err(), "not detected: {name}; history: {FILE}");
     }
 }
 

@@ -74,10 +74,10 @@ impl Timers {
     async fn enable(&self, enabled: bool) {
         let update = self.lambda.update_event_source_mapping().uuid(&self.mapping);
         update.enabled(enabled).send().await.unwrap();
-        let wanted = if enabled { "Enabled" } else { "Disabled" };
+        let expected = if enabled { "Enabled" } else { "Disabled" };
         eventually(async || {
             let now = self.lambda.get_event_source_mapping().uuid(&self.mapping);
-            now.send().await.unwrap().state.is_none_or(|state| state == wanted)
+            now.send().await.unwrap().state.is_none_or(|state| state == expected)
         })
         .await;
     }

@@ -15,14 +15,14 @@ async fn malformed_payment_and_expiry_are_dead_lettered() {
     let test_stack = TestStack::connect().await;
     let order = new_buyer().order(&test_stack.new_ticket().await).await.json();
     let id = order["id"].as_str().unwrap();
-    let bad = format!("{{\"malformed\": \"{}\", ", Uuid::new_v4());
+    let invalid = format!("{{\"malformed\": \"{}\", ", Uuid::new_v4());
     for queue in ["PaymentEventsQueueUrl", "ExpiryQueueUrl"] {
-        test_stack.send(queue, &bad).await;
+        test_stack.send(queue, &invalid).await;
     }
     test_stack.publish_payment(&format!("payment-{}", Uuid::new_v4()), id).await;
     eventually(async || test_stack.order_row(id).await.unwrap()["status"] == "paid").await;
     for queue in ["PaymentEventsDeadLetterQueueUrl", "ExpiryDeadLetterQueueUrl"] {
-        eventually(async || test_stack.delete_message(queue, &bad).await).await;
+        eventually(async || test_stack.delete_message(queue, &invalid).await).await;
         let others = test_stack.peek(queue).await;
         assert!(!others.iter().any(|message| message.contains(id)), "{others:?}");
     }
@@ -53,8 +53,8 @@ async fn redriven_dead_letters_are_applied() {
     let received = listener.collect(std::slice::from_ref(&id), |all| all[&id].len() >= 3).await;
     assert_eq!(kinds(&received[&id]), ["OrderCreated", "OrderCancelled"]);
     assert_eq!(test_stack.order_row(&id).await.unwrap()["version"], 1);
-    let left = test_stack.peek("ExpiryDeadLetterQueueUrl").await;
-    assert!(!left.contains(&expiry), "{left:?}");
+    let remaining = test_stack.peek("ExpiryDeadLetterQueueUrl").await;
+    assert!(!remaining.contains(&expiry), "{remaining:?}");
 }
 
 #[tokio::test]
@@ -81,8 +81,8 @@ async fn invalid_stream_record_is_dead_lettered_unmodified() {
     let test_stack = TestStack::connect().await;
     let ticket = test_stack.new_ticket().await;
     let listener = Listener::start().await;
-    let bad = Uuid::new_v4().to_string();
-    let row = [("id", bad.clone()), ("status", "lost".to_owned())];
+    let invalid = Uuid::new_v4().to_string();
+    let row = [("id", invalid.clone()), ("status", "lost".to_owned())];
     let put = test_stack.tables.put_item().table_name(stack().output("OrdersTableName"));
     let item = row.map(|(name, value)| (name.to_owned(), AttributeValue::S(value)));
     put.set_item(Some(item.into())).send().await.unwrap();
@@ -94,16 +94,16 @@ async fn invalid_stream_record_is_dead_lettered_unmodified() {
 
     let mut record = None;
     eventually(async || {
-        record = record_of(&test_stack, &bad).await;
+        record = record_of(&test_stack, &invalid).await;
         record.is_some()
     })
     .await;
     let messages = test_stack.peek("OrderRelayDeadLetterQueueUrl").await;
     assert!(!messages.iter().any(|message| message.contains(&id)), "{messages:?}");
     let image = &record.unwrap()["dynamodb"]["NewImage"];
-    assert_eq!(*image, json!({"id": {"S": bad}, "status": {"S": "lost"}}));
+    assert_eq!(*image, json!({"id": {"S": invalid}, "status": {"S": "lost"}}));
     let delete = test_stack.tables.delete_item().table_name(stack().output("OrdersTableName"));
-    delete.key("id", AttributeValue::S(bad)).send().await.unwrap();
+    delete.key("id", AttributeValue::S(invalid)).send().await.unwrap();
 }
 
 /// Returns the dead-lettered record of this row.

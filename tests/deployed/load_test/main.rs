@@ -16,7 +16,7 @@ use fastrand::Rng;
 use orders_tests::{
     bus::Listener,
     buyers::{Buyer, TestStack, new_buyers},
-    history::{Operation, Outcome, check_history},
+    history::{Operation, OrderView, Outcome, check_history},
     recording::{Record, record_events, wait_until_published},
 };
 use tokio::task::JoinSet;
@@ -94,19 +94,15 @@ async fn run_buyer(
 ) {
     for attempt in 0..TICKETS_PER_BUYER {
         let ticket = rng.choice(tickets).expect("a ticket").clone();
-        let operation = Operation::Place { ticket, key: Some(format!("wish-{attempt}")) };
-        let Outcome::Order(order) = call_until_known(record, buyer, operation).await else {
-            continue;
+        let operation = Operation::Place { ticket, key: Some(format!("attempt-{attempt}")) };
+        let outcome = call_until_known(record, buyer, operation).await;
+        let Outcome::Order(OrderView { order, .. }) = outcome else { continue };
+        let next = match rng.u8(0..4) {
+            0 | 1 => return record.pay(test_stack, &order, 1).await,
+            2 => Operation::Cancel { order },
+            _ => Operation::Show { order },
         };
-        match rng.u8(0..4) {
-            0 | 1 => record.pay(test_stack, &order.order, 1).await,
-            2 => drop(
-                call_until_known(record, buyer, Operation::Cancel { order: order.order }).await,
-            ),
-            _ => {
-                drop(call_until_known(record, buyer, Operation::Show { order: order.order }).await)
-            }
-        }
+        call_until_known(record, buyer, next).await;
         return;
     }
 }

@@ -1,10 +1,9 @@
-"""Checks docs/openapi.yaml against the running service: openapi.py [CASES]
+"""Checks docs/openapi.yaml against the running service: run.py [CASES]
 
-schemathesis makes at least CASES requests (500) from the document, good and bad ones, and looks that each
-answer is one that the document has: its status, content type, headers and body; that bad requests are
-refused and good ones are not; and that nothing makes a 5xx. The requests name real tickets, orders and
-cursors as often as made-up ones, so that they get deep. At the end, each answer that the document has must
-have been seen, but for those that no request can ask for.
+schemathesis generates at least CASES requests (500) from the document, valid and invalid ones. Each response must
+be documented, with its status, content type, headers and body. Invalid requests must be rejected, valid ones must
+not, and no request may cause a 5xx. Half of the requests name existing tickets, orders and cursors. At the end,
+each documented response must have occurred, except those that no request can cause.
 """
 
 import collections
@@ -30,9 +29,9 @@ TOKEN_OF_NOBODY = ["python3", ROOT / "local/cli.py", "token", '{"sub": "no buyer
 TICKETS = 200
 PATIENCE_SECONDS = 60
 KEYS = ["key-1", "key-2"]
-# What the service or the gateway says when it is in trouble; no request brings it there.
+# Responses of an overloaded or failing service: not caused by a request.
 TROUBLE = {"429", "500", "503"}
-# A cancellation has nothing in it that could be wrong, so this is the gateway's answer to what is no HTTP.
+# Response of the gateway to malformed HTTP: a cancellation has no part that can be invalid.
 UNASKABLE = {"cancelOrder 400"}
 
 stack = json.loads(Path(os.environ["ORDERS_STACK_FILE"]).read_text())
@@ -44,7 +43,7 @@ seen = collections.Counter()
 
 
 def make_ready():
-    """Puts tickets on sale, and makes an order of each kind."""
+    """Publishes tickets and places an order of each kind."""
     run_id = uuid.uuid4()
     tickets = [f"openapi-{run_id}-{number}" for number in range(TICKETS)]
     bus = boto3.client(
@@ -82,14 +81,14 @@ def eventually(look):
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (found := look()):
         if time.monotonic() > deadline:
-            sys.exit("The stack did not get ready.")
+            sys.exit("the stack is not ready")
         time.sleep(0.2)
     return found
 
 
 @schemathesis.hook
 def before_load_schema(_, document):
-    """Has every second value be one that the service knows. A cursor is opaque: all are known ones."""
+    """Makes half of the values existing ones. A cursor is opaque: all cursors are existing ones."""
     parts = document["components"]
     ticket = parts["schemas"]["PlaceOrder"]["properties"]
     ticket["ticketId"] = {"anyOf": [{"enum": known["tickets"]}, ticket["ticketId"]]}
@@ -104,7 +103,7 @@ def before_load_schema(_, document):
 
 @schemathesis.hook
 def before_call(_, case, __):
-    """Has three of four good requests be no repeat: with a key that was used, all there is to see is 422."""
+    """Gives three of four valid requests a new key, because a used key leads to 422."""
     is_good = case.meta and case.meta.generation.mode.is_positive
     if is_good and case.headers.get("Idempotency-Key") in KEYS and next(calls) % 4:
         case.headers["Idempotency-Key"] = str(uuid.uuid4())
@@ -116,7 +115,7 @@ def after_call(_, case, response):
 
 
 def ask_on_purpose():
-    """What chance does not come to."""
+    """Sends the requests that are rarely generated."""
     schema = schemathesis.openapi.from_path(DOCUMENT)
     place_order, show = schema["/api/orders"]["POST"], schema["/api/orders/{id}"]["GET"]
     too_long = {"ticketId": known["tickets"][0], "padding": "x" * 5_000}
@@ -136,11 +135,11 @@ def ask_on_purpose():
         response = case.call(base_url=url)
         case.validate_response(response)
         seen[case.operation.definition.raw["operationId"], str(response.status_code)] += 1
-        assert response.status_code == status, f"{response.status_code} instead of {status}"
+        assert response.status_code == status, f"status {response.status_code}, expected {status}"
 
 
 def generate(cases):
-    """Has schemathesis make requests. Returns whether it has nothing to find fault with."""
+    """Runs schemathesis. Returns whether all checks succeed."""
     arguments = [
         "--config-file", HERE / "schemathesis.toml", "run", DOCUMENT, "--url", url,
         "--header", f"Authorization: Bearer {token}"]
@@ -152,7 +151,7 @@ def generate(cases):
             failed = end.code
         if failed or sum(seen.values()) >= cases:
             return not failed
-        # What is made once, from the document alone, has been made.
+        # The phases that use only the document run once.
         options = ["--seed", seed, "--max-examples", 1_000, "--phases", "fuzzing,stateful"]
 
 
@@ -160,7 +159,7 @@ def main(cases=500):
     make_ready()
     good = generate(int(cases))
     ask_on_purpose()
-    print(f"{sum(seen.values())} requests were answered:")
+    print(f"{sum(seen.values())} requests:")
     missing = []
     for operations in yaml.safe_load(DOCUMENT.read_text())["paths"].values():
         for operation in (operations[method] for method in ("post", "get", "delete") if method in operations):
@@ -169,7 +168,7 @@ def main(cases=500):
             missing += [f"{name} {status}" for status in statuses.keys() - TROUBLE if not seen[name, status]]
     missing = sorted(set(missing) - UNASKABLE)
     if missing:
-        sys.exit(f"In the document, but never seen: {', '.join(missing)}")
+        sys.exit(f"documented responses that never occurred: {', '.join(missing)}")
     sys.exit(not good)
 
 

@@ -1,6 +1,6 @@
-"""Takes each right away from the template, and looks that the assertions of the template miss it: what
-AWS does with a role itself, by the page that demands it; all the rest, by the table of roles, and then
-`run.py` shows that the deployed service cannot do without it."""
+"""Removes each right from the template and checks that an assertion of the template fails. Rights required by
+AWS are checked by their documentation page. All rights are checked by the table of roles; `run.py` shows that
+the deployed service needs the others."""
 
 import copy
 import unittest
@@ -15,7 +15,7 @@ DEMANDED = "Roles.test_each_may_do_what_aws_does_with_it"
 
 
 def demanded(template):
-    """The rights that AWS demands, as (role, action, resource), each with the page that says so."""
+    """Returns the rights required by AWS, as (role, action, resource), each with its documentation page."""
     assertions.Template.expanded = template
     try:
         assertions.Roles.setUpClass()
@@ -25,7 +25,7 @@ def demanded(template):
 
 
 def page_of(right, pages):
-    """The page that demands a right; none, if it is for the service's own code."""
+    """Returns the documentation page that requires a right, or `None` for a right of the service's own code."""
     return next((page for page, it in pages if it == [right.role, right.action, right.resource]), None)
 
 
@@ -41,7 +41,7 @@ class Asserted(unittest.TestCase):
 
 
 def taken_from(template, right):
-    """The template without this right."""
+    """Returns the template without this right."""
     narrower = copy.deepcopy(template)
     policy, = (it for role, it in policies(narrower["Resources"]) if (role, it["PolicyName"]) == (right.role, right.policy))
     policy["PolicyDocument"] = without(policy["PolicyDocument"], right)

@@ -1,9 +1,9 @@
-"""Proves that each role may do nothing that it does not need: `make least-privilege`.
+"""Checks that each role has only the rights it needs: `make least-privilege`.
 
-Against a stack that runs and checks every call (ORDERS_STACK_FILE names it). One right after the other is
-taken from a deployed role; what the role is for must then fail, and must work again once the right is
-given back. What AWS does with a role itself can be seen in an account only; those rights are demanded by
-the pages of AWS that `asserted.py` holds the template to. A right that neither misses is not needed.
+Needs a running stack with enforced policies (ORDERS_STACK_FILE). Each right is removed from its deployed role;
+the scenario of the role must then fail, and must succeed after the right is restored. Calls of AWS itself with
+a role are visible only in an account: `asserted.py` checks those rights against AWS documentation pages. A right
+without a failing scenario and without a page is not needed.
 """
 
 import json
@@ -19,8 +19,7 @@ from expand import TEMPLATE, expand
 from roles import rights, without
 from scenarios import SCENARIOS, Missing, Service
 
-# Roles that do not touch each other's work are tried at the same time. What the Scheduler sends is seen by
-# what becomes of it in expire-orders.
+# Independent groups of roles, checked in parallel. expire-orders handles the messages of the Scheduler.
 SIDE_BY_SIDE = (
     ("CreateOrderRole", "ShowOrderRole", "ListOrdersRole", "CancelOrderRole"),
     ("TicketEventsRole",), ("PaymentEventsRole",), ("OrderRelayRole",), ("ExpireOrdersRole", "SchedulerRole"))
@@ -28,7 +27,7 @@ LONG_SECONDS = 120
 
 
 class Roles:
-    """The roles of the deployed stack."""
+    """The deployed roles."""
 
     def __init__(self, service):
         self._iam = service.client("iam")
@@ -66,38 +65,38 @@ def main():
     unneeded = 0
     for right in rows:
         page = page_of(right, pages)
-        reason = f"demanded: {page}" if page else next((what for it, what in looked if it == right), None)
+        reason = f"required: {page}" if page else next((what for it, what in looked if it == right), None)
         unneeded += not reason
-        print(f"{right.role:<17} {str(right):<84} {reason or 'MISSED BY NOTHING'}")
+        print(f"{right.role:<17} {str(right):<84} {reason or 'NOT NEEDED'}")
     print(f"\n{len(rows)} rights: without {len(own) - unneeded} the service fails, "
-          f"{len(rows) - len(own)} are demanded by AWS, {unneeded} are missed by nothing.")
+          f"{len(rows) - len(own)} are required by AWS, {unneeded} are not needed.")
     return bool(unneeded)
 
 
 def look_at(service, roles, role, own):
-    """Each right of a role, with what fails without it; nothing, if all works."""
+    """Returns each right of a role with the failure without it, or `None` if the scenarios succeed."""
     seconds = {work: seconds_of(service, work) for work in SCENARIOS[role]}
     for right in (right for right in own if right.role == role):
         yield right, next(filter(None, (fails(service, roles, right, *it) for it in seconds.items())), None)
 
 
 def seconds_of(service, work):
-    work(service.waiting(LONG_SECONDS))  # the first time is the slowest
+    work(service.waiting(LONG_SECONDS))  # the first run is the slowest
     started = time.monotonic()
     work(service.waiting(LONG_SECONDS))
     return time.monotonic() - started
 
 
 def fails(service, roles, right, work, seconds):
-    """What is not seen of this work without the right."""
+    """Returns the failure of a scenario without the right, or `None`."""
     with roles.without(right):
         try:
-            # What has not happened in twice the time will not.
+            # Twice the usual time is enough.
             work(service.waiting(2 * seconds + 3))
             return None
         except Missing as missing:
-            what = f"not seen: {missing}"
-    # It was the right that was missing, and nothing is left of that.
+            what = f"fails: {missing}"
+    # The scenario succeeds again with the right.
     work(service.waiting(LONG_SECONDS))
     return what
 

@@ -1,5 +1,5 @@
-"""What each role is for, as short as it can be seen in the deployed service. No scenario needs a role but
-its own: what others would have done, it writes to the tables and queues itself."""
+"""Short scenarios of each role in the deployed service. A scenario needs only its own role: it writes the work
+of other roles to the tables and queues itself."""
 
 import json
 import re
@@ -14,11 +14,11 @@ import boto3
 
 
 class Missing(Exception):
-    """Something that the role is for does not happen."""
+    """An expected effect of the role does not occur."""
 
 
 class Service:
-    """A stack on this machine, by its description; seen for as long as it is waited for."""
+    """A local stack, with a time limit for each expected effect."""
 
     def __init__(self, description, clients=None, seconds=0):
         self._description = description
@@ -36,11 +36,11 @@ class Service:
         return self._clients[name]
 
     def waiting(self, seconds):
-        """The same, waited for at most this long."""
+        """Returns the same service with this time limit."""
         return Service(self._description, self._clients, seconds)
 
     def until(self, what, happens):
-        """What happens returns, as soon as it is true."""
+        """Polls until a result is true, and returns the result."""
         deadline = time.monotonic() + self._seconds
         while not (result := happens()):
             if time.monotonic() > deadline:
@@ -49,7 +49,7 @@ class Service:
         return result
 
     def ask(self, method, path, buyer="alice", body=None):
-        """Has the API answer well."""
+        """Sends a request that must succeed. Returns the body."""
         request = urllib.request.Request(
             self._description["apiUrl"] + path, method=method, data=body and json.dumps(body).encode(), headers={
                 "Authorization": f"Bearer {self._description['tokens'][buyer]}", "Content-Type": "application/json"})
@@ -57,7 +57,7 @@ class Service:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 return json.load(answer) if answer.status != 204 else None
         except urllib.error.HTTPError as error:
-            raise Missing(f"{method} {re.sub('[^/]{36}', '{id}', path)} (it is {error.code})") from None
+            raise Missing(f"{method} {re.sub('[^/]{36}', '{id}', path)} (status {error.code})") from None
 
     def row(self, table, key):
         found = self.client("dynamodb").get_item(
@@ -79,14 +79,14 @@ class Service:
         return ticket
 
     def held(self, seconds=600, order=None):
-        """An order that holds a ticket for this long."""
+        """Writes an order that holds a ticket for this long."""
         order, until = order or new_id(), now_ms() + seconds * 1000
         ticket = self.ticket(locked_by=order, locked_until=until)
         self.order(order, ticket, until, status="awaiting_payment", version=0)
         return order, ticket
 
     def expired(self):
-        """An order that has expired, whose ticket is free."""
+        """Writes an expired order and its free ticket."""
         order = new_id()
         self.order(order, self.ticket(), now_ms(), status="expired", version=1)
         return order
@@ -97,7 +97,7 @@ class Service:
                  correlation_id="least-privilege", ticket=shown, **state)
 
     def lapse(self, order, ticket, in_seconds=0):
-        """Has a hold end sooner than its timer knows."""
+        """Moves the end of a hold forward, without its timer."""
         until = now_ms() + in_seconds * 1000
         self.change("Orders", order, expires_at=until)
         self.change("Tickets", ticket, locked_until=until)
@@ -123,7 +123,7 @@ class Service:
         return found["Attributes"]["QueueArn"]
 
     def take(self, url):
-        """The texts of some messages, which are then gone."""
+        """Receives and deletes up to 10 messages. Returns their bodies."""
         queues = self.client("sqs")
         messages = queues.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
         for message in messages:
@@ -132,7 +132,7 @@ class Service:
 
     @contextmanager
     def listening(self):
-        """Says whether an event of this kind has been told of an order, since the beginning."""
+        """Listens to the bus. Yields a function that checks whether an event of an order was received."""
         events, queues, name = self.client("events"), self.client("sqs"), f"least-privilege-{new_id()}"
         bus, heard = self.outputs["EventBusName"], set()
         url = queues.create_queue(QueueName=name)["QueueUrl"]
@@ -186,7 +186,7 @@ def ticket_event(service):
 
 
 def ticket_event_after_a_gap(service):
-    """Those before it do not come, so it is hidden for a moment, twice, and then applied."""
+    """The event is retried twice and then applied, because the missing versions do not arrive."""
     ticket = new_id()
     service.tell_ticket(ticket, "TicketUpdated", 2)
     service.until("a ticket event after a gap", lambda: service.row("Tickets", ticket))
@@ -201,7 +201,7 @@ def payments(service):
 
 
 def payment_before_its_order(service):
-    """It is hidden until the order may be there."""
+    """The payment is retried until the order exists."""
     order = new_id()
     service.tell_payment(order)
     time.sleep(1)
@@ -217,7 +217,7 @@ def expiry(service):
 
 
 def early_expiry(service):
-    """It is hidden until it is time."""
+    """The message is retried until the order is due."""
     order, ticket = service.held()
     service.lapse(order, ticket, in_seconds=3)
     service.send_expiry(order)
@@ -231,21 +231,21 @@ def order_with_a_schedule(service):
         service.until("a schedule", lambda: service.has_schedule(order))
         service.change("Orders", order, status="cancelled", version=1)
         service.until("OrderCancelled", lambda: heard("OrderCancelled", order))
-        service.until("the end of a schedule", lambda: not service.has_schedule(order))
+        service.until("the deletion of a schedule", lambda: not service.has_schedule(order))
 
 
 def order_too_short_for_a_schedule(service):
-    """Until its expiry is in the queue, nothing more is told."""
+    """The next event is published only after the expiry message is sent."""
     with service.listening() as heard:
         order, _ = service.held(20)
         service.change("Orders", order, status="cancelled", version=1)
-        service.until("what follows a short hold", lambda: heard("OrderCancelled", order))
+        service.until("the event after a short hold", lambda: heard("OrderCancelled", order))
 
 
 def poison_record(service):
     record, queue = new_id(), service.outputs["OrderRelayDeadLetterQueueUrl"]
     service.put("Orders", id=record, status="lost")
-    service.until("a poison record's burial", lambda: any(record in text for text in service.take(queue)))
+    service.until("a dead-lettered record", lambda: any(record in text for text in service.take(queue)))
 
 
 def schedule(service):
@@ -262,7 +262,7 @@ def schedule_that_fails(service):
 
 
 def fire(service, queue, message):
-    """Has the Scheduler send a message now, as the relay has it send expiries."""
+    """Creates a schedule that sends a message now, like the relay's schedules."""
     relay = service.client("lambda").get_function_configuration(FunctionName=service.outputs["OrderRelayFunctionName"])
     service.client("scheduler").create_schedule(
         GroupName=service.outputs["ScheduleGroupName"], Name=new_id(), FlexibleTimeWindow={"Mode": "OFF"},
@@ -273,7 +273,7 @@ def fire(service, queue, message):
             "DeadLetterConfig": {"Arn": service.queue_arn("ExpiryDeadLetterQueueUrl")}})
 
 
-# The quickest first.
+# The fastest scenario first.
 SCENARIOS = {
     "CreateOrderRole": [create_order],
     "ShowOrderRole": [show_order],

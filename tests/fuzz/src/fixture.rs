@@ -3,14 +3,14 @@
 use lambda_http::Context;
 use orders_domain::{Command, NewOrder, Order, OrderStore, TicketRule, Timestamp};
 use orders_testing::{
-    MemoryStore, START_MS as NOW_MS, commit, new_order, order_id, place as put, ticket,
+    MemoryStore, START_MS as NOW_MS, at, commit, new_order, order_id, place as put, ticket,
 };
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use orders_testing::HOLD;
 
 pub(crate) fn now() -> Timestamp {
-    Timestamp::from_epoch_ms(NOW_MS).expect("a time before the year 9999")
+    at(0)
 }
 
 /// An invocation with a deadline in 10 s.

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use orders_contracts::ExpiryMessage;
-use orders_domain::{Command, Decision, Order, OrderStore, Status, Timestamp, decide};
+use orders_domain::{Command, Order, OrderStore};
 use orders_dynamo::DynamoStore;
 use orders_lambda::{
     clock,
     queue::{Message, Outcome},
     stream::{Change, Record},
 };
-use orders_testing::START_MS;
+use orders_testing::{after, at, order_with_hold};
 use orders_tests::{
     aws_responses,
     gateway::{Api, Event},
@@ -239,7 +239,7 @@ async fn calls_do_not_grow_with_the_data() {
 
 /// Relays ten changes of ten orders.
 async fn relay(log: &CallLog, change: impl Fn(u8) -> (Option<Order>, Order)) {
-    let now = Timestamp::from_epoch_ms(START_MS).unwrap();
+    let now = at(0);
     let records: Vec<_> = (0..10)
         .map(|byte| {
             let (before, after) = change(byte);
@@ -259,19 +259,18 @@ async fn relay(log: &CallLog, change: impl Fn(u8) -> (Option<Order>, Order)) {
 #[tokio::test]
 async fn relay_batch_of_ten_calls() {
     let log = CallLog::default();
-    relay(&log, |byte| (None, orders_testing::order_with_hold(byte, 30))).await;
+    relay(&log, |byte| (None, order_with_hold(byte, 30))).await;
     log.assert_calls(&[("PutEvents of 10", 1), ("SendMessageBatch of 10", 1)], (0.0, 0.0));
-    relay(&log, |byte| (None, orders_testing::order_with_hold(byte, 600))).await;
+    relay(&log, |byte| (None, order_with_hold(byte, 600))).await;
     log.assert_calls(&[("CreateSchedule", 10), ("PutEvents of 10", 1)], (0.0, 0.0));
     for (hold_seconds, expected) in [
         (30, &[("PutEvents of 10", 1)][..]),
         (600, &[("DeleteSchedule", 10), ("PutEvents of 10", 1)]),
     ] {
         let cancelled = |byte| {
-            let order = orders_testing::order_with_hold(byte, hold_seconds);
-            let Decision::Apply(cancel) = decide(&order, &Command::Cancel) else { panic!() };
-            assert_eq!(cancel.order().status, Status::Cancelled);
-            (Some(order), cancel.order().clone())
+            let order = order_with_hold(byte, hold_seconds);
+            let cancelled = after(&order, &Command::Cancel);
+            (Some(order), cancelled)
         };
         relay(&log, cancelled).await;
         log.assert_calls(expected, (0.0, 0.0));

@@ -22,15 +22,15 @@ use aws_smithy_runtime_api::{
     http::StatusCode,
 };
 use orders_domain::{
-    Command, CommitOutcome, Decision, Lock, OrderStore, PlaceOutcome, Placement, StoreError,
-    TicketOutcome, TicketRule, decide,
+    Command, CommitOutcome, Lock, OrderStore, PlaceOutcome, Placement, StoreError, TicketOutcome,
+    TicketRule,
 };
 use orders_dynamo::{DynamoStore, TableNames};
 use serde_json::{Value, json};
 
 use crate::{
     stores,
-    suite::{new_ticket, order_at, order_for, placement, ticket},
+    suite::{new_ticket, order_at, order_for, placement, ticket, transition_of},
 };
 
 /// Fate of a request.
@@ -191,7 +191,7 @@ async fn reply_lost_after_the_commit_is_a_success() {
     faults.plan([Fault::LoseReply]);
     assert_eq!(store.place(&placement(&order)).await.unwrap(), PlaceOutcome::Placed);
 
-    let Decision::Apply(cancel) = decide(&order, &Command::Cancel) else { panic!() };
+    let cancel = transition_of(&order, &Command::Cancel);
     faults.plan([Fault::LoseReply]);
     assert_eq!(store.commit(&cancel).await.unwrap(), CommitOutcome::Committed);
 }
@@ -258,24 +258,24 @@ async fn foreign_lock_is_never_changed() {
     assert_eq!(store.place(&placement(&order)).await.unwrap(), PlaceOutcome::Placed);
     // Impossible through the store: a live order whose ticket is locked by another order.
     let other = order_for(&order.ticket).id;
-    let foreign = client.update_item().table_name(tables.tickets);
-    let foreign = foreign.key("id", AttributeValue::S(order.ticket.id.to_string()));
-    let foreign = foreign.update_expression("SET locked_by = :other");
+    let update = client.update_item().table_name(tables.tickets);
+    let update = update.key("id", AttributeValue::S(order.ticket.id.to_string()));
+    let update = update.update_expression("SET locked_by = :other");
     let other_id = AttributeValue::S(other.to_string());
-    foreign.expression_attribute_values(":other", other_id).send().await.unwrap();
+    update.expression_attribute_values(":other", other_id).send().await.unwrap();
     for command in [
         Command::Cancel,
         Command::Expire { now: order.expires_at },
         Command::Pay { payment_id: "p1".parse().unwrap(), ticket_is_free: false },
     ] {
-        let Decision::Apply(change) = decide(&order, &command) else { panic!("{command:?}") };
+        let change = transition_of(&order, &command);
         assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Conflict);
         let lock = store.find_ticket(&order.ticket.id).await.unwrap().unwrap().lock;
         assert_eq!(lock, Lock::Held { by: other, until: order.expires_at });
         assert_eq!(store.find(order.id).await.unwrap(), Some(order.clone()));
     }
     let command = Command::Expire { now: order.expires_at };
-    let Decision::Apply(expiry) = decide(&order, &command) else { panic!() };
+    let expiry = transition_of(&order, &command);
     let takeover = Placement { order: order_at(&order.ticket, 30), takeover: Some(expiry) };
     assert_eq!(store.place(&takeover).await.unwrap(), PlaceOutcome::Conflict);
     assert_eq!(store.find(order.id).await.unwrap(), Some(order));

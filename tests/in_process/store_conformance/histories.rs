@@ -8,7 +8,7 @@ use orders_domain::{
     Availability, Command, Decision, Order, OrderId, OrderStore, Placement, TicketId, TicketRule,
     Timestamp, decide,
 };
-use orders_testing::{MemoryStore, new_order};
+use orders_testing::{MemoryStore, at, new_order};
 
 use crate::{stores, suite::ticket};
 
@@ -23,7 +23,7 @@ async fn random_operations_match_the_in_memory_store() {
             rng: Rng::with_seed(seed),
             memory: MemoryStore::default(),
             dynamo: stores::in_process().await,
-            now: Timestamp::from_epoch_ms(1_700_000_000_000).unwrap(),
+            now: at(0),
             placed: Vec::new(),
         };
         for step in 0..STEPS {

@@ -70,7 +70,7 @@ struct Ticket {
     bounds: Bounds,
     properties: Vec<Property<Self>>,
     /// Results that have occurred, one bit each.
-    seen: AtomicU32,
+    found: AtomicU32,
 }
 
 impl Model for Ticket {
@@ -107,7 +107,7 @@ impl Model for Ticket {
 
 impl Ticket {
     fn new(bounds: Bounds, properties: Vec<Property<Self>>) -> Self {
-        Self { bounds, properties, seen: AtomicU32::new(0) }
+        Self { bounds, properties, found: AtomicU32::new(0) }
     }
 
     fn messages(&self, state: &State) -> Vec<Message> {
@@ -134,16 +134,16 @@ impl Ticket {
     }
 
     /// Whether this result can occur next, for the first time.
-    fn occurs_first(&self, state: &State, what: Observed) -> bool {
-        let bit = 1 << what as u32;
-        if self.seen.load(Ordering::Relaxed) & bit != 0 {
+    fn occurs_first(&self, state: &State, result: Observed) -> bool {
+        let bit = 1 << result as u32;
+        if self.found.load(Ordering::Relaxed) & bit != 0 {
             return false;
         }
         let mut actions = Vec::new();
         self.actions(state, &mut actions);
-        let occurs = actions.into_iter().any(|action| state.after(action).1 == Some(what));
+        let occurs = actions.into_iter().any(|action| state.after(action).1 == Some(result));
         if occurs {
-            self.seen.fetch_or(bit, Ordering::Relaxed);
+            self.found.fetch_or(bit, Ordering::Relaxed);
         }
         occurs
     }
@@ -180,8 +180,8 @@ fn promises() -> Vec<Property<Ticket>> {
 /// The results that must be possible, so that the properties are not vacuous.
 fn results() -> Vec<Property<Ticket>> {
     macro_rules! occurs {
-        ($what:literal, $observed:ident) => {
-            Property::sometimes($what, |ticket: &Ticket, state| {
+        ($name:literal, $observed:ident) => {
+            Property::sometimes($name, |ticket: &Ticket, state| {
                 ticket.occurs_first(state, Observed::$observed)
             })
         };

@@ -1,12 +1,12 @@
 //! The calls of each operation: the functions' sequence of reads and writes, with the domain's
 //! decisions and the store's conditions.
 
+use futures_util::FutureExt;
 use orders_domain::{
     Availability, Command, CommitOutcome, Decision, LockChange, OrderStore, PlaceOutcome,
     Placement, RefundReason, Refusal, Status, StoreError, Transition, decide,
 };
 use orders_testing::MemoryStore;
-use orders_tests::memory::at_once;
 
 use crate::{
     promises,
@@ -259,5 +259,5 @@ fn committed(transition: &Transition, was_due: bool) -> Observed {
 
 /// Runs a call of the in-memory store.
 fn result_of<T>(call: impl Future<Output = Result<T, StoreError>>) -> T {
-    at_once(call).expect("a working store")
+    call.now_or_never().expect("an immediate result").expect("a working store")
 }

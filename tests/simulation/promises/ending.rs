@@ -1,11 +1,14 @@
-//! Checks at the end of a run, after the faults have stopped and everything has drained: promises 8
+//! Checks at the end of a run, after the faults have stopped and everything has drained: promises
+//! 8 to 11.
 
 use orders_domain::{OrderId, OrderStore, Status};
 use orders_testing::MemoryStore;
-use orders_tests::memory::at_once;
 
 use super::Promises;
-use crate::queues::{Queue, QueueName};
+use crate::{
+    queues::{Queue, QueueName},
+    world::ready,
+};
 
 impl Promises {
     pub(crate) fn is_poison(&self, queue: QueueName, body: &str) -> bool {
@@ -93,13 +96,13 @@ impl Promises {
 
     fn check_stored_rows(&mut self, store: &MemoryStore) {
         for order in self.orders.values().cloned().collect::<Vec<_>>() {
-            let stored = at_once(store.find(order.id)).ok().flatten();
+            let stored = ready(store.find(order.id)).ok().flatten();
             self.require(stored.as_ref() == Some(&order), || {
                 format!("{order:?} is stored as {stored:?}")
             });
         }
         for replica in self.tickets.values().cloned().collect::<Vec<_>>() {
-            let stored = at_once(store.find_ticket(&replica.ticket.id)).ok().flatten();
+            let stored = ready(store.find_ticket(&replica.ticket.id)).ok().flatten();
             self.require(stored.as_ref() == Some(&replica), || {
                 format!("{replica:?} is stored as {stored:?}")
             });

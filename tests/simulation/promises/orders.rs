@@ -44,8 +44,8 @@ impl Promises {
             self.writes += 1;
             changes.push(Change { before, after, observed });
         }
-        let all = expected.iter().all(|order| self.orders.get(&order.id) == Some(order));
-        self.require(all, || "promise 6: a committed write is missing".to_owned());
+        let all_stored = expected.iter().all(|order| self.orders.get(&order.id) == Some(order));
+        self.require(all_stored, || "promise 6: a committed write is missing".to_owned());
         self.ticket_locked(ticket, replica);
         changes
     }
@@ -139,13 +139,13 @@ impl Promises {
         self.require(after.version.number() == before.version.number() + 1, || {
             format!("promise 3: {id} went from {:?} to {:?}", before.version, after.version)
         });
-        let kept = Order {
+        let unchanged = Order {
             status: before.status.clone(),
             version: before.version,
             refunds_due: before.refunds_due.clone(),
             ..after.clone()
         };
-        self.require(kept == *before, || format!("promise 4: {before:?} became {after:?}"));
+        self.require(unchanged == *before, || format!("promise 4: {before:?} became {after:?}"));
         if after.refunds_due != before.refunds_due {
             return self.refund_due(before, after);
         }
@@ -189,9 +189,9 @@ impl Promises {
             && after.status == before.status;
         self.require(one_more, || format!("promise 8: {before:?} became {after:?}"));
         let Some(refund) = after.refunds_due.last() else { return Observed::RefundTicketTaken };
-        let again = before.refunds_due.iter().any(|it| it.payment_id == refund.payment_id)
+        let is_repeated = before.refunds_due.iter().any(|it| it.payment_id == refund.payment_id)
             || before.status == Status::Paid { payment_id: refund.payment_id.clone() };
-        self.require(!again, || format!("promise 8: {} is counted twice", refund.payment_id));
+        self.require(!is_repeated, || format!("promise 8: {} is counted twice", refund.payment_id));
         self.check_payment(after, refund.payment_id.as_str());
         let (reason, observed) = match &after.status {
             Status::Paid { .. } => (RefundReason::AlreadyPaid, Observed::RefundAlreadyPaid),

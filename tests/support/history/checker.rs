@@ -47,12 +47,12 @@ pub fn check_history(history: &History) -> Result<(), Contradiction> {
     Ok(())
 }
 
-fn contradiction<T>(what: impl Into<String>) -> Result<T, Contradiction> {
-    Err(Contradiction(what.into()))
+fn contradiction<T>(message: impl Into<String>) -> Result<T, Contradiction> {
+    Err(Contradiction(message.into()))
 }
 
-fn require(holds: bool, what: impl FnOnce() -> String) -> Result<(), Contradiction> {
-    if holds { Ok(()) } else { contradiction(what()) }
+fn require(condition: bool, message: impl FnOnce() -> String) -> Result<(), Contradiction> {
+    if condition { Ok(()) } else { contradiction(message()) }
 }
 
 #[cfg(test)]

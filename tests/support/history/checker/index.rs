@@ -92,8 +92,8 @@ impl<'a> Index<'a> {
             (Operation::Place { ticket, .. }, Outcome::Order(order)) => {
                 require(order.ticket == *ticket, || format!("{operation:?} got {order:?}"))
             }
-            (Operation::Show { order }, Outcome::Order(seen)) => {
-                require(seen.order == *order, || format!("{operation:?} got {seen:?}"))
+            (Operation::Show { order }, Outcome::Order(view)) => {
+                require(view.order == *order, || format!("{operation:?} got {view:?}"))
             }
             (Operation::Cancel { order }, Outcome::Cancelled | Outcome::OrderPaid) => {
                 let owner = self.created(order).map(|created| created.buyer.as_str());

@@ -60,7 +60,7 @@ fn add_change(
     let after = ticket_taken.then(|| {
         let by = unlapsed_orders(index, &event.ticket, from_ms);
         let observation = Observation::TakenOver { order: order.clone(), by };
-        let description = format!("{order} had expired and its ticket was taken");
+        let description = format!("{order} had expired with its ticket taken");
         add(steps, StepKind::Observation(observation), from_ms, event.at_ms, description)
     });
     let at =
