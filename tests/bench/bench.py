@@ -59,10 +59,14 @@ def print_against_node(times):
     for case in (CREATE, SHOW):
         rust, node = case.name, f"{case.name}, Node"
         for label, figure, unit, scale in (
-            ("CPU to first answer", times.cold, "ms", 1e3), ("CPU, warm answer", times.warm, "µs", 1e6)):
+            ("CPU to first answer", times.cold, "ms", 1e3),
+            ("CPU, warm answer", times.warm, "µs", 1e6),
+        ):
             (a, noise_a), (b, noise_b) = figure(node), figure(rust)
-            print(f"{rust + ': ' + label:32}{a * scale:>9.1f} {unit}{b * scale:>9.1f} {unit}{a / b:>12.1f}"
-                  f"{noise_a + noise_b:>8.0%}")
+            print(
+                f"{rust + ': ' + label:32}{a * scale:>9.1f} {unit}{b * scale:>9.1f} {unit}{a / b:>12.1f}"
+                f"{noise_a + noise_b:>8.0%}"
+            )
         a, b = times.peak(node), times.peak(rust)
         print(f"{rust + ': peak memory':32}{a / 2**20:>9.1f} MB{b / 2**20:>9.1f} MB{a / b:>12.1f}")
 
@@ -71,8 +75,10 @@ def print_functions(counts, times):
     print(f"\n{'':20}{'M instructions':>38}{'CPU':>20}{'peak':>10}")
     print(f"{'':20}{'first poll':>12}{'first answer':>14}{'warm':>12}{'first, ms':>10}{'warm, µs':>10}{'MB':>10}")
     for name, count in counts.items():
-        print(f"{name:20}{count.to_first_poll / 1e6:>12.2f}{count.to_first_answer / 1e6:>14.2f}{count.warm / 1e6:>12.3f}"
-              f"{times.cold(name)[0] * 1e3:>10.2f}{times.warm(name)[0] * 1e6:>10.0f}{times.peak(name) / 2**20:>10.1f}")
+        print(
+            f"{name:20}{count.to_first_poll / 1e6:>12.2f}{count.to_first_answer / 1e6:>14.2f}{count.warm / 1e6:>12.3f}"
+            f"{times.cold(name)[0] * 1e3:>10.2f}{times.warm(name)[0] * 1e6:>10.0f}{times.peak(name) / 2**20:>10.1f}"
+        )
 
 
 def print_sizes():

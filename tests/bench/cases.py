@@ -15,13 +15,16 @@ HOLD_MS = 3_600_000
 TICKET = {"id": "ticket-1", "title": "Concert in the park", "price": 2550, "version": 0}
 SETTINGS = {
     "GLIBC_TUNABLES": re.search(r"GLIBC_TUNABLES: (\S+)", TEMPLATE)[1],
-    "ORDERS_TABLE": "orders-Orders", "TICKETS_TABLE": "orders-Tickets", "HOLD_SECONDS": "30",
+    "ORDERS_TABLE": "orders-Orders",
+    "TICKETS_TABLE": "orders-Tickets",
+    "HOLD_SECONDS": "30",
     "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/queue",
     "EXPIRY_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/expiries",
     "EXPIRY_QUEUE_ARN": "arn:aws:sqs:us-east-1:111122223333:expiries",
     "POISON_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/poison",
     "EXPIRY_DEAD_LETTER_QUEUE_ARN": "arn:aws:sqs:us-east-1:111122223333:expiries-dead",
-    "EVENT_BUS_NAME": "orders", "SCHEDULE_GROUP_NAME": "orders",
+    "EVENT_BUS_NAME": "orders",
+    "SCHEDULE_GROUP_NAME": "orders",
     "SCHEDULER_ROLE_ARN": "arn:aws:iam::111122223333:role/scheduler",
 }
 
@@ -62,8 +65,15 @@ def _item(row):
 
 def _order(number=1, **changes):
     return {
-        "id": _order_id(number), "user_id": "alice", "ticket": TICKET, "status": "awaiting_payment", "version": 0,
-        "created_at": NOW_MS, "expires_at": NOW_MS + HOLD_MS, "correlation_id": "request-1"} | changes
+        "id": _order_id(number),
+        "user_id": "alice",
+        "ticket": TICKET,
+        "status": "awaiting_payment",
+        "version": 0,
+        "created_at": NOW_MS,
+        "expires_at": NOW_MS + HOLD_MS,
+        "correlation_id": "request-1",
+    } | changes
 
 
 def _http(method, path, parameters=None, body=None):
@@ -110,17 +120,22 @@ def _expiry_message(record, number):
 
 def _found(**changes):
     """Returns the order with the requested id."""
+
     def find(body):
         order = _order(**changes)
         return {"Item": _item(order | {"id": json.loads(body)["Key"]["id"]["S"]})}
+
     return find
 
 
 def _placed(record, number):
     record["dynamodb"] |= {
-        "ApproximateCreationDateTime": NOW_MS // 1_000, "Keys": _item({"id": _order_id(number)}),
+        "ApproximateCreationDateTime": NOW_MS // 1_000,
+        "Keys": _item({"id": _order_id(number)}),
         # Near: its expiry is a delayed message, not a schedule.
-        "NewImage": _item(_order(number, expires_at=NOW_MS + 30_000)), "SequenceNumber": str(100 + number)}
+        "NewImage": _item(_order(number, expires_at=NOW_MS + 30_000)),
+        "SequenceNumber": str(100 + number),
+    }
     return record
 
 
@@ -129,32 +144,72 @@ def _put_events_reply(body):
 
 
 def _send_message_batch_reply(body):
-    return {"Successful": [
-        {"Id": entry["Id"], "MessageId": "message", "MD5OfMessageBody": "md5"} for entry in json.loads(body)["Entries"]]}
+    return {
+        "Successful": [
+            {"Id": entry["Id"], "MessageId": "message", "MD5OfMessageBody": "md5"}
+            for entry in json.loads(body)["Entries"]
+        ]
+    }
 
 
 PLACE = _http("POST", "/api/orders", body={"ticketId": TICKET["id"]})
 HELD = TICKET | {"locked_by": _order_id(9), "locked_until": NOW_MS + HOLD_MS}
 
-SHOW = Case(
-    "show", "show-order", _of_order("GET"), {"GetItem": {"Item": _item(_order())}}, 200, ["GetItem"])
+SHOW = Case("show", "show-order", _of_order("GET"), {"GetItem": {"Item": _item(_order())}}, 200, ["GetItem"])
 CREATE = Case(
-    "create", "create-order", PLACE, {"GetItem": {"Item": _item(TICKET)}}, 201, ["GetItem", "TransactWriteItems"])
+    "create", "create-order", PLACE, {"GetItem": {"Item": _item(TICKET)}}, 201, ["GetItem", "TransactWriteItems"]
+)
 CASES = [
     SHOW,
     CREATE,
     Case("create, too late", "create-order", PLACE, {"GetItem": {"Item": _item(HELD)}}, 409, ["GetItem"]),
-    Case("list of 20", "list-orders", _http("GET", "/api/orders"),
-         {"Query": {"Items": [_item(_order(number)) for number in range(1, 21)], "Count": 20}}, 200, ["Query"]),
-    Case("cancel", "cancel-order", _of_order("DELETE"), {"GetItem": {"Item": _item(_order())}}, 204,
-         ["GetItem", "TransactWriteItems"]),
-    Case("10 ticket events", "ticket-events", _batch("sqs_batch.json", 10, _ticket_message), {}, None,
-         ["UpdateItem"] * 10),
-    Case("10 payments", "payment-events", _batch("sqs_batch.json", 10, _payment_message),
-         {"GetItem": _found()}, None, ["GetItem", "TransactWriteItems"] * 10),
-    Case("10 expiries", "expire-orders", _batch("sqs_batch.json", 10, _expiry_message),
-         {"GetItem": _found(expires_at=NOW_MS - 1_000)}, None, ["GetItem", "TransactWriteItems"] * 10),
-    Case("relay of 10", "order-relay", _batch("stream_batch.json", 10, _placed),
-         {"PutEvents": _put_events_reply, "SendMessageBatch": _send_message_batch_reply}, None, ["PutEvents", "SendMessageBatch"]),
+    Case(
+        "list of 20",
+        "list-orders",
+        _http("GET", "/api/orders"),
+        {"Query": {"Items": [_item(_order(number)) for number in range(1, 21)], "Count": 20}},
+        200,
+        ["Query"],
+    ),
+    Case(
+        "cancel",
+        "cancel-order",
+        _of_order("DELETE"),
+        {"GetItem": {"Item": _item(_order())}},
+        204,
+        ["GetItem", "TransactWriteItems"],
+    ),
+    Case(
+        "10 ticket events",
+        "ticket-events",
+        _batch("sqs_batch.json", 10, _ticket_message),
+        {},
+        None,
+        ["UpdateItem"] * 10,
+    ),
+    Case(
+        "10 payments",
+        "payment-events",
+        _batch("sqs_batch.json", 10, _payment_message),
+        {"GetItem": _found()},
+        None,
+        ["GetItem", "TransactWriteItems"] * 10,
+    ),
+    Case(
+        "10 expiries",
+        "expire-orders",
+        _batch("sqs_batch.json", 10, _expiry_message),
+        {"GetItem": _found(expires_at=NOW_MS - 1_000)},
+        None,
+        ["GetItem", "TransactWriteItems"] * 10,
+    ),
+    Case(
+        "relay of 10",
+        "order-relay",
+        _batch("stream_batch.json", 10, _placed),
+        {"PutEvents": _put_events_reply, "SendMessageBatch": _send_message_batch_reply},
+        None,
+        ["PutEvents", "SendMessageBatch"],
+    ),
 ]
 HELLO = Case("lambda_http hello", "hello", _of_order("GET"), {}, 200)

@@ -22,7 +22,8 @@ class Instructions:
 
     def __init__(self, harness, program, case, warm, environment):
         to_poll, to_answer, to_last = (
-            _count(harness, program, case, answers, environment) for answers in (0, 1, 1 + warm))
+            _count(harness, program, case, answers, environment) for answers in (0, 1, 1 + warm)
+        )
         self.to_first_poll, self.to_first_answer = to_poll, to_answer
         self.warm = (to_last - to_answer) // warm
 
@@ -31,8 +32,7 @@ def instructions(harness, binaries, cases, warm):
     """Returns the counts of each case by its name."""
     with tempfile.TemporaryDirectory() as folder:
         environment = slow_clock(folder)
-        return {
-            case.name: Instructions(harness, binaries / case.function, case, warm, environment) for case in cases}
+        return {case.name: Instructions(harness, binaries / case.function, case, warm, environment) for case in cases}
 
 
 def slow_clock(folder):
@@ -70,7 +70,8 @@ def undisturbed(name, case, measure):
         tools.log(f"{name}: run disturbed ({found}), repeated")
     raise Disturbed(
         f"{name}: disturbed in each of {MAX_RUNS} runs, last by {found}. If a quiet machine gives the same, the "
-        "function itself repeats calls or opens more connections.")
+        "function itself repeats calls or opens more connections."
+    )
 
 
 def disturbance(observed):
@@ -133,5 +134,5 @@ def check(case, observed):
             assert not answer["batchItemFailures"], answer
     expected = list(case.calls) * len(observed.answers)
     # Calls before these are the warm-up.
-    calls = observed.calls[len(observed.calls) - len(expected):]
+    calls = observed.calls[len(observed.calls) - len(expected) :]
     assert sorted(calls) == sorted(expected), observed.calls

@@ -49,7 +49,8 @@ class Harness:
         # An RSA certificate, an intermediate and a root, as AWS has.
         root = trustme.CA(key_type=trustme.KeyType.RSA)
         certificate = root.create_child_ca(key_type=trustme.KeyType.RSA).issue_cert(
-            "localhost", key_type=trustme.KeyType.RSA)
+            "localhost", key_type=trustme.KeyType.RSA
+        )
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.configure_cert(self._tls)
         # The five roots of the functions, and the harness's own.
@@ -75,23 +76,35 @@ class Harness:
     def _environment(self, aws, runtime):
         """Variables set by Lambda and by the template."""
         return {
-            "PATH": os.environ["PATH"], "HOME": "/tmp", "LANG": "C.UTF-8",
+            "PATH": os.environ["PATH"],
+            "HOME": "/tmp",
+            "LANG": "C.UTF-8",
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime.server_port}",
-            "AWS_LAMBDA_FUNCTION_NAME": "bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
-            "AWS_LAMBDA_FUNCTION_VERSION": "1", "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            "AWS_LAMBDA_LOG_GROUP_NAME": "bench", "AWS_LAMBDA_LOG_STREAM_NAME": "bench",
-            "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
-            "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "AWS_SESSION_TOKEN": "x" * 800,
+            "AWS_LAMBDA_FUNCTION_NAME": "bench",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
+            "AWS_LAMBDA_FUNCTION_VERSION": "1",
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_LAMBDA_LOG_GROUP_NAME": "bench",
+            "AWS_LAMBDA_LOG_STREAM_NAME": "bench",
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+            "AWS_SESSION_TOKEN": "x" * 800,
             "AWS_ENDPOINT_URL": f"https://localhost:{aws.server_port}",
-            "AWS_CA_BUNDLE": str(self._roots), "NODE_EXTRA_CA_CERTS": str(self._roots),
+            "AWS_CA_BUNDLE": str(self._roots),
+            "NODE_EXTRA_CA_CERTS": str(self._roots),
         }
 
 
 @contextmanager
 def _process(command, environment):
     process = subprocess.Popen(
-        [str(word) for word in command], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE)
+        [str(word) for word in command],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
     try:
         yield process
     finally:
@@ -190,11 +203,14 @@ class _Runtime(_Handler):
         server.remaining -= 1
         server.extend_deadline()
         self.answer(
-            200, server.case.event, content_type="application/json",
+            200,
+            server.case.event,
+            content_type="application/json",
             lambda_runtime_aws_request_id=f"00000000-0000-4000-8000-{server.remaining:012}",
             lambda_runtime_deadline_ms=int(time.time() * 1_000) + 600_000,
             lambda_runtime_invoked_function_arn="arn:aws:lambda:us-east-1:111122223333:function:bench",
-            lambda_runtime_trace_id="Root=1-65554d4a-1b2c3d4e5f60718293a4b5c6;Sampled=0")
+            lambda_runtime_trace_id="Root=1-65554d4a-1b2c3d4e5f60718293a4b5c6;Sampled=0",
+        )
 
     def do_POST(self):
         body = self.body().decode()

@@ -15,7 +15,13 @@ def compare(profile, counts):
     accepted = json.loads(FILE.read_text()) if FILE.exists() else {}
     counts = _plain(counts)
     changed = differences(accepted.get(profile, {}), counts)
-    print("\n".join(["", *changed] if changed else ["", f"All {profile} counts are within {TOLERANCE:.0%} of instructions.json."]))
+    print(
+        "\n".join(
+            ["", *changed]
+            if changed
+            else ["", f"All {profile} counts are within {TOLERANCE:.0%} of instructions.json."]
+        )
+    )
     if changed and os.environ.get("ACCEPT"):
         FILE.write_text(json.dumps(accepted | {profile: counts}, indent=2) + "\n")
         print(f"Written to {FILE}.")
@@ -25,9 +31,9 @@ def compare(profile, counts):
 
 def _plain(counts):
     return {
-        name: {
-            "first poll": count.to_first_poll, "first answer": count.to_first_answer, "warm": count.warm}
-        for name, count in counts.items()}
+        name: {"first poll": count.to_first_poll, "first answer": count.to_first_answer, "warm": count.warm}
+        for name, count in counts.items()
+    }
 
 
 def differences(accepted, counts):
@@ -41,5 +47,6 @@ def differences(accepted, counts):
                 lines.append(f"{name}, {figure}: {count:,} instructions, none accepted; ACCEPT=1 accepts them")
             elif abs(count - before) > before * TOLERANCE:
                 lines.append(
-                    f"{name}, {figure}: {before:,} -> {count:,} instructions ({count / before - 1:+.1%}); ACCEPT=1 accepts them")
+                    f"{name}, {figure}: {before:,} -> {count:,} instructions ({count / before - 1:+.1%}); ACCEPT=1 accepts them"
+                )
     return lines

@@ -42,11 +42,22 @@ def fuzz(target, executions):
     for folder in (found, broken, logs):
         folder.mkdir(parents=True, exist_ok=True)
     with (logs / target).open("w") as log:
-        return subprocess.run([
-            next(BUILT.glob(f"*/release/{target}")), found, FOLDER / "corpus" / target, f"-runs={executions}",
-            f"-dict={FOLDER / 'words.dict'}", f"-artifact_prefix={broken}/", "-max_len=2048", "-timeout=60",
-            "-print_final_stats=1",
-        ], stdout=log, stderr=log, check=False).returncode
+        return subprocess.run(
+            [
+                next(BUILT.glob(f"*/release/{target}")),
+                found,
+                FOLDER / "corpus" / target,
+                f"-runs={executions}",
+                f"-dict={FOLDER / 'words.dict'}",
+                f"-artifact_prefix={broken}/",
+                "-max_len=2048",
+                "-timeout=60",
+                "-print_final_stats=1",
+            ],
+            stdout=log,
+            stderr=log,
+            check=False,
+        ).returncode
 
 
 def describe(target):
@@ -56,9 +67,14 @@ def describe(target):
     seconds = re.findall(r"^Done \d+ runs in (\d+) second", log, re.MULTILINE)
     edges = re.findall(r"cov: (\d+)", log)
     return [
-        target, stat.get("number_of_executed_units", "?"), *(seconds[-1:] or ["broken"]),
-        stat.get("average_exec_per_sec", "?"), count(FOLDER / "corpus" / target), count(BUILT / "found" / target),
-        *(edges[-1:] or ["?"]), stat.get("peak_rss_mb", "?"),
+        target,
+        stat.get("number_of_executed_units", "?"),
+        *(seconds[-1:] or ["broken"]),
+        stat.get("average_exec_per_sec", "?"),
+        count(FOLDER / "corpus" / target),
+        count(BUILT / "found" / target),
+        *(edges[-1:] or ["?"]),
+        stat.get("peak_rss_mb", "?"),
     ]
 
 

@@ -14,13 +14,16 @@ CONTRACTS = ROOT / "shared/contracts/src"
 LOGS = "AWS managed policy reference, AWSLambdaBasicExecutionRole", ("logs:CreateLogStream", "logs:PutLogEvents")
 TRACES = (
     "Lambda developer guide, Visualize Lambda function invocations using AWS X-Ray",
-    ("xray:PutTelemetryRecords", "xray:PutTraceSegments"))
+    ("xray:PutTelemetryRecords", "xray:PutTraceSegments"),
+)
 QUEUE = (
     "AWS managed policy reference, AWSLambdaSQSQueueExecutionRole",
-    ("sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"))
+    ("sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"),
+)
 STREAM = (
     "AWS managed policy reference, AWSLambdaDynamoDBExecutionRole",
-    ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"))
+    ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"),
+)
 DEPLOYMENT = "AWS managed policy reference, AWSCodeDeployRoleForLambdaLimited"
 
 
@@ -87,10 +90,17 @@ class Queues(Template):
 
     def test_a_queue_refuses_plain_http(self):
         for queue, _ in self.all("SQS::Queue"):
-            self.assertIn({
-                "Effect": "Deny", "Principal": "*", "Action": "sqs:*", "Resource": arn(queue),
-                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-            }, self.statements(queue), queue)
+            self.assertIn(
+                {
+                    "Effect": "Deny",
+                    "Principal": "*",
+                    "Action": "sqs:*",
+                    "Resource": arn(queue),
+                    "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+                },
+                self.statements(queue),
+                queue,
+            )
 
     def test_a_queue_lets_in_the_rule_that_sends_to_it_and_nobody_else(self):
         rules = {}
@@ -98,10 +108,19 @@ class Queues(Template):
             for to in it["Targets"]:
                 rules[target(to["Arn"])] = rules[target(to["DeadLetterConfig"]["Arn"])] = rule
         for queue, _ in self.all("SQS::Queue"):
-            expected = [{
-                "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage",
-                "Resource": arn(queue), "Condition": {"ArnEquals": {"aws:SourceArn": arn(rules[queue])}},
-            }] if queue in rules else []
+            expected = (
+                [
+                    {
+                        "Effect": "Allow",
+                        "Principal": {"Service": "events.amazonaws.com"},
+                        "Action": "sqs:SendMessage",
+                        "Resource": arn(queue),
+                        "Condition": {"ArnEquals": {"aws:SourceArn": arn(rules[queue])}},
+                    }
+                ]
+                if queue in rules
+                else []
+            )
             self.assertEqual([it for it in self.statements(queue) if it["Effect"] == "Allow"], expected, queue)
 
     def test_a_queue_gives_up_to_its_dead_letter_queue_which_keeps_it_longer(self):
@@ -110,7 +129,8 @@ class Queues(Template):
             self.assertEqual(dead_letters, queue.replace("Queue", "DeadLetterQueue"))
             self.assertIn(it["RedrivePolicy"]["maxReceiveCount"], range(5, 21), queue)
             self.assertGreater(
-                self.one(dead_letters)["MessageRetentionPeriod"], it["MessageRetentionPeriod"] + DAY_SECONDS, queue)
+                self.one(dead_letters)["MessageRetentionPeriod"], it["MessageRetentionPeriod"] + DAY_SECONDS, queue
+            )
 
     def test_a_queue_is_encrypted(self):
         for queue, it in self.all("SQS::Queue"):
@@ -168,10 +188,14 @@ class Rules(Template):
     def test_a_rule_matches_what_the_contract_reads(self):
         for rule, contract in (("TicketEventsRule", "ticket_event.rs"), ("PaymentEventsRule", "payment_event.rs")):
             code, tests = (CONTRACTS / contract).read_text().split("#[cfg(test)]")
-            self.assertEqual(self.one(rule)["EventPattern"], {
-                "source": re.findall(r'"source": "(\w+)"', tests),
-                "detail-type": re.findall(r'"((?:Ticket|Payment)[A-Z]\w+)"', code),
-            }, rule)
+            self.assertEqual(
+                self.one(rule)["EventPattern"],
+                {
+                    "source": re.findall(r'"source": "(\w+)"', tests),
+                    "detail-type": re.findall(r'"((?:Ticket|Payment)[A-Z]\w+)"', code),
+                },
+                rule,
+            )
 
     def test_all_events_take_the_same_bus(self):
         bus = {"Fn::If": ["OwnEventBus", {"Ref": "EventBus"}, {"Ref": "EventBusName"}]}
@@ -203,8 +227,9 @@ class Roles(Template):
             yield from _each(QUEUE if target(source).endswith("Queue") else STREAM, role, source)
         prefix = "arn:${AWS::Partition}:%s:${AWS::Region}:${AWS::AccountId}:"
         for name, actions, which in (
-                ("cloudwatch", ["DescribeAlarms"], "alarm:*"),
-                ("lambda", ["GetAlias", "GetProvisionedConcurrencyConfig", "UpdateAlias"], "function:${AWS::StackName}-*")):
+            ("cloudwatch", ["DescribeAlarms"], "alarm:*"),
+            ("lambda", ["GetAlias", "GetProvisionedConcurrencyConfig", "UpdateAlias"], "function:${AWS::StackName}-*"),
+        ):
             page = DEPLOYMENT, [f"{name}:{action}" for action in actions]
             yield from _each(page, "DeploymentRole", {"Fn::Sub": prefix % name + which})
 
@@ -239,17 +264,24 @@ class Roles(Template):
         }
         services = {"SchedulerRole": "scheduler", "DeploymentRole": "codedeploy"}
         for role, it in self.all("IAM::Role"):
-            statement, = it["AssumeRolePolicyDocument"]["Statement"]
+            (statement,) = it["AssumeRolePolicyDocument"]["Statement"]
             self.assertEqual(statement["Principal"], {"Service": f"{services.get(role, 'lambda')}.amazonaws.com"}, role)
             self.assertEqual(statement["Action"], "sts:AssumeRole", role)
             self.assertEqual(statement.get("Condition"), conditions.get(role), role)
 
     def test_a_role_is_passed_to_one_service(self):
         passing = [it for _, it in self.statements() if "iam:PassRole" in as_list(it["Action"])]
-        self.assertEqual(passing, [{
-            "Effect": "Allow", "Action": "iam:PassRole", "Resource": arn("SchedulerRole"),
-            "Condition": {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}},
-        }])
+        self.assertEqual(
+            passing,
+            [
+                {
+                    "Effect": "Allow",
+                    "Action": "iam:PassRole",
+                    "Resource": arn("SchedulerRole"),
+                    "Condition": {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}},
+                }
+            ],
+        )
 
 
 class Functions(Template):
@@ -274,7 +306,9 @@ class Functions(Template):
 
     def test_a_parameter_makes_a_new_version(self):
         for name, it in self.functions():
-            version, = [it for _, it in self.all("Lambda::Version") if it["FunctionName"] == {"Ref": f"{name}Function"}]
+            (version,) = [
+                it for _, it in self.all("Lambda::Version") if it["FunctionName"] == {"Ref": f"{name}Function"}
+            ]
             for parameter in ("HoldSeconds", "EventBusName"):
                 if f'"{parameter}"' in json.dumps(it["Environment"]):
                     self.assertIn("${" + parameter + "}", json.dumps(version.get("Description")), name)
@@ -283,7 +317,9 @@ class Functions(Template):
 class Api(Template):
     def test_every_route_needs_a_token(self):
         body = self.one("HttpApi")["Body"]
-        self.assertEqual(body["components"]["securitySchemes"]["Buyer"]["x-amazon-apigateway-authorizer"]["type"], "jwt")
+        self.assertEqual(
+            body["components"]["securitySchemes"]["Buyer"]["x-amazon-apigateway-authorizer"]["type"], "jwt"
+        )
         for path, operations in body["paths"].items():
             for method, operation in operations.items():
                 self.assertEqual(operation["security"], [{"Buyer": []}], f"{method} {path}")
@@ -298,8 +334,15 @@ class Api(Template):
         settings = self.one("HttpApiApiGatewayDefaultStage")["AccessLogSettings"]
         self.assertEqual(settings["DestinationArn"], arn("ApiLogs"))
         known = {
-            "requestTime", "requestId", "routeKey", "status", "responseLatency", "responseLength",
-            "integrationLatency", "integrationErrorMessage", "authorizer.error",
+            "requestTime",
+            "requestId",
+            "routeKey",
+            "status",
+            "responseLatency",
+            "responseLength",
+            "integrationLatency",
+            "integrationErrorMessage",
+            "authorizer.error",
         }
         self.assertEqual(set(re.findall(r"\$context\.([\w.]+)", settings["Format"])), known)
         json.loads(settings["Format"])
@@ -330,8 +373,11 @@ class Alarms(Template):
     def alarms(self, namespace, metric, **dimensions):
         """Returns the alarms on this metric with exactly these dimensions."""
         wanted = [{"Name": name, "Value": value} for name, value in dimensions.items()]
-        return [it for _, it in self.all("CloudWatch::Alarm")
-                if (it["Namespace"], it["MetricName"], it["Dimensions"]) == (namespace, metric, wanted)]
+        return [
+            it
+            for _, it in self.all("CloudWatch::Alarm")
+            if (it["Namespace"], it["MetricName"], it["Dimensions"]) == (namespace, metric, wanted)
+        ]
 
     def wanted(self):
         """Returns every metric that must have an alarm, as published by AWS or by the functions."""
@@ -350,8 +396,8 @@ class Alarms(Template):
             yield "AWS/ApiGateway", metric, {"ApiId": {"Ref": "HttpApi"}}
         yield "AWS/Lambda", "IteratorAge", {"FunctionName": {"Ref": "OrderRelayFunction"}}
         # Namespace and dimension of the functions' metrics.
-        namespace, = re.findall(r'cloudwatch_namespace\("(\w+)"\)', TELEMETRY)
-        dimension, = re.findall(r'with_dimension\("(\w+)"', TELEMETRY)
+        (namespace,) = re.findall(r'cloudwatch_namespace\("(\w+)"\)', TELEMETRY)
+        (dimension,) = re.findall(r'with_dimension\("(\w+)"', TELEMETRY)
         for metric, function in (("RefundsDue", "order-relay"), ("ExpiryLateness", "expire-orders")):
             self.assertIn(f'"{metric}"', (ROOT / f"functions/{function}/src/lib.rs").read_text())
             name = "".join(word.capitalize() for word in function.split("-"))
@@ -362,15 +408,20 @@ class Alarms(Template):
             self.assertTrue(self.alarms(namespace, metric, **dimensions), f"{namespace} {metric} {dimensions}")
 
     def test_each_is_one_of_those(self):
-        wanted = [[*metric, [{"Name": k, "Value": v} for k, v in dimensions.items()]]
-                  for *metric, dimensions in self.wanted()]
+        wanted = [
+            [*metric, [{"Name": k, "Value": v} for k, v in dimensions.items()]] for *metric, dimensions in self.wanted()
+        ]
         for name, it in self.all("CloudWatch::Alarm"):
             self.assertIn([it["Namespace"], it["MetricName"], it["Dimensions"]], wanted, name)
 
     def test_each_goes_off_above_its_threshold_and_is_heard(self):
         statistics = {
-            "Duration": "p99", "Latency": "p99", "ExpiryLateness": "p99", "IteratorAge": "Maximum",
-            "ApproximateAgeOfOldestMessage": "Maximum", "ApproximateNumberOfMessagesVisible": "Maximum",
+            "Duration": "p99",
+            "Latency": "p99",
+            "ExpiryLateness": "p99",
+            "IteratorAge": "Maximum",
+            "ApproximateAgeOfOldestMessage": "Maximum",
+            "ApproximateNumberOfMessagesVisible": "Maximum",
         }
         for name, it in self.all("CloudWatch::Alarm"):
             self.assertEqual(it["ComparisonOperator"], "GreaterThanThreshold", name)

@@ -14,7 +14,15 @@ import edits
 from expand import ROOT, TEMPLATE, expand
 
 HERE = Path(__file__).resolve().parent
-CHECKOV = [sys.executable, ROOT / "local/tools.py", "checkov", "--config-file", HERE / "checkov.yaml", "--output", "json"]
+CHECKOV = [
+    sys.executable,
+    ROOT / "local/tools.py",
+    "checkov",
+    "--config-file",
+    HERE / "checkov.yaml",
+    "--output",
+    "json",
+]
 
 
 class Defects(unittest.TestCase):

@@ -55,14 +55,14 @@ def without(document, right):
     before, statement, after = _around(document["Statement"], right.statement)
     resources = _list(statement["Resource"])
     others = [action for action in _list(statement["Action"]) if action != right.action]
-    elsewhere = resources[:right.place] + resources[right.place + 1:]
+    elsewhere = resources[: right.place] + resources[right.place + 1 :]
     left = [{**statement, "Action": others}] if others else []
     left += [{**statement, "Action": right.action, "Resource": elsewhere}] if elsewhere else []
     return {**document, "Statement": [*before, *left, *after]}
 
 
 def _around(items, place):
-    return items[:place], items[place], items[place + 1:]
+    return items[:place], items[place], items[place + 1 :]
 
 
 def _list(value):

@@ -47,17 +47,32 @@ def make_ready():
     run_id = uuid.uuid4()
     tickets = [f"openapi-{run_id}-{number}" for number in range(TICKETS)]
     bus = boto3.client(
-        "events", region_name=stack["region"], endpoint_url=stack["endpointUrl"],
-        aws_access_key_id="test", aws_secret_access_key="test")
+        "events",
+        region_name=stack["region"],
+        endpoint_url=stack["endpointUrl"],
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
 
     def put(source, kind, details):
         for start in range(0, len(details), 10):
-            bus.put_events(Entries=[
-                {"EventBusName": stack["busName"], "Source": source, "DetailType": kind, "Detail": json.dumps(detail)}
-                for detail in details[start:start + 10]])
+            bus.put_events(
+                Entries=[
+                    {
+                        "EventBusName": stack["busName"],
+                        "Source": source,
+                        "DetailType": kind,
+                        "Detail": json.dumps(detail),
+                    }
+                    for detail in details[start : start + 10]
+                ]
+            )
 
-    put("tickets", "TicketCreated", [
-        {"id": ticket, "title": "A concert", "price": 25.5, "version": 0} for ticket in tickets])
+    put(
+        "tickets",
+        "TicketCreated",
+        [{"id": ticket, "title": "A concert", "price": 25.5, "version": 0} for ticket in tickets],
+    )
     order = {name: eventually(lambda: place(ticket)) for name, ticket in zip(("paid", "cancelled"), tickets)}
     put("payments", "PaymentCreated", [{"id": f"openapi-{run_id}", "orderId": order["paid"]}])
     requests.delete(f"{url}/api/orders/{order['cancelled']}", headers=buyer).raise_for_status()
@@ -92,12 +107,12 @@ def before_load_schema(_, document):
     parts = document["components"]
     ticket = parts["schemas"]["PlaceOrder"]["properties"]
     ticket["ticketId"] = {"anyOf": [{"enum": known["tickets"]}, ticket["ticketId"]]}
-    key, = [it for it in parts["parameters"].values() if it["name"] == "Idempotency-Key"]
+    (key,) = [it for it in parts["parameters"].values() if it["name"] == "Idempotency-Key"]
     key["schema"] = {"anyOf": [{"enum": KEYS}, key["schema"]]}
     del key["example"]
     order_id = document["paths"]["/api/orders/{id}"]["parameters"][0]
     order_id["schema"] = {"anyOf": [{"enum": known["orders"]}, order_id["schema"]]}
-    cursor, = [it for it in document["paths"]["/api/orders"]["get"]["parameters"] if it.get("name") == "cursor"]
+    (cursor,) = [it for it in document["paths"]["/api/orders"]["get"]["parameters"] if it.get("name") == "cursor"]
     cursor["schema"] = {"enum": known["cursors"]}
 
 
@@ -141,8 +156,15 @@ def ask_on_purpose():
 def generate(cases):
     """Runs schemathesis. Returns whether all checks succeed."""
     arguments = [
-        "--config-file", HERE / "schemathesis.toml", "run", DOCUMENT, "--url", url,
-        "--header", f"Authorization: Bearer {token}"]
+        "--config-file",
+        HERE / "schemathesis.toml",
+        "run",
+        DOCUMENT,
+        "--url",
+        url,
+        "--header",
+        f"Authorization: Bearer {token}",
+    ]
     options = ["--seed", 1, "--max-examples", 25]
     for seed in itertools.count(2):
         try:

@@ -43,7 +43,9 @@ class Asserted(unittest.TestCase):
 def taken_from(template, right):
     """Returns the template without this right."""
     narrower = copy.deepcopy(template)
-    policy, = (it for role, it in policies(narrower["Resources"]) if (role, it["PolicyName"]) == (right.role, right.policy))
+    (policy,) = (
+        it for role, it in policies(narrower["Resources"]) if (role, it["PolicyName"]) == (right.role, right.policy)
+    )
     policy["PolicyDocument"] = without(policy["PolicyDocument"], right)
     return narrower
 

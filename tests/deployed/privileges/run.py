@@ -22,7 +22,11 @@ from scenarios import SCENARIOS, Missing, Service
 # Independent groups of roles, checked in parallel. expire-orders handles the messages of the Scheduler.
 SIDE_BY_SIDE = (
     ("CreateOrderRole", "ShowOrderRole", "ListOrdersRole", "CancelOrderRole"),
-    ("TicketEventsRole",), ("PaymentEventsRole",), ("OrderRelayRole",), ("ExpireOrdersRole", "SchedulerRole"))
+    ("TicketEventsRole",),
+    ("PaymentEventsRole",),
+    ("OrderRelayRole",),
+    ("ExpireOrdersRole", "SchedulerRole"),
+)
 LONG_SECONDS = 120
 
 
@@ -68,8 +72,10 @@ def main():
         reason = f"required: {page}" if page else next((what for it, what in looked if it == right), None)
         unneeded += not reason
         print(f"{right.role:<17} {str(right):<84} {reason or 'NOT NEEDED'}")
-    print(f"\n{len(rows)} rights: without {len(own) - unneeded} the service fails, "
-          f"{len(rows) - len(own)} are required by AWS, {unneeded} are not needed.")
+    print(
+        f"\n{len(rows)} rights: without {len(own) - unneeded} the service fails, "
+        f"{len(rows) - len(own)} are required by AWS, {unneeded} are not needed."
+    )
     return bool(unneeded)
 
 

@@ -29,8 +29,12 @@ class Service:
 
     def _client(self, name):
         return boto3.client(
-            name, endpoint_url=self._description["endpointUrl"], region_name=self._description["region"],
-            aws_access_key_id="test", aws_secret_access_key="test")
+            name,
+            endpoint_url=self._description["endpointUrl"],
+            region_name=self._description["region"],
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
 
     def client(self, name):
         return self._clients[name]
@@ -51,8 +55,14 @@ class Service:
     def ask(self, method, path, buyer="alice", body=None):
         """Sends a request that must succeed. Returns the body."""
         request = urllib.request.Request(
-            self._description["apiUrl"] + path, method=method, data=body and json.dumps(body).encode(), headers={
-                "Authorization": f"Bearer {self._description['tokens'][buyer]}", "Content-Type": "application/json"})
+            self._description["apiUrl"] + path,
+            method=method,
+            data=body and json.dumps(body).encode(),
+            headers={
+                "Authorization": f"Bearer {self._description['tokens'][buyer]}",
+                "Content-Type": "application/json",
+            },
+        )
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 return json.load(answer) if answer.status != 204 else None
@@ -61,7 +71,8 @@ class Service:
 
     def row(self, table, key):
         found = self.client("dynamodb").get_item(
-            TableName=self.outputs[f"{table}TableName"], Key={"id": {"S": key}}, ConsistentRead=True)
+            TableName=self.outputs[f"{table}TableName"], Key={"id": {"S": key}}, ConsistentRead=True
+        )
         return {name: next(iter(value.values())) for name, value in found.get("Item", {}).items()}
 
     def put(self, table, **fields):
@@ -70,8 +81,10 @@ class Service:
 
     def change(self, table, key, **fields):
         self.client("dynamodb").update_item(
-            TableName=self.outputs[f"{table}TableName"], Key={"id": {"S": key}},
-            AttributeUpdates={name: {"Value": _attribute(value), "Action": "PUT"} for name, value in fields.items()})
+            TableName=self.outputs[f"{table}TableName"],
+            Key={"id": {"S": key}},
+            AttributeUpdates={name: {"Value": _attribute(value), "Action": "PUT"} for name, value in fields.items()},
+        )
 
     def ticket(self, **lock):
         ticket = new_id()
@@ -93,8 +106,16 @@ class Service:
 
     def order(self, order, ticket, until, **state):
         shown = {"id": ticket, "title": "Concert", "price": 2550, "version": 0}
-        self.put("Orders", id=order, user_id="alice", created_at=now_ms(), expires_at=until,
-                 correlation_id="least-privilege", ticket=shown, **state)
+        self.put(
+            "Orders",
+            id=order,
+            user_id="alice",
+            created_at=now_ms(),
+            expires_at=until,
+            correlation_id="least-privilege",
+            ticket=shown,
+            **state,
+        )
 
     def lapse(self, order, ticket, in_seconds=0):
         """Moves the end of a hold forward, without its timer."""
@@ -103,8 +124,12 @@ class Service:
         self.change("Tickets", ticket, locked_until=until)
 
     def tell(self, source, kind, detail):
-        entry = {"EventBusName": self.outputs["EventBusName"], "Source": source, "DetailType": kind,
-                 "Detail": json.dumps(detail)}
+        entry = {
+            "EventBusName": self.outputs["EventBusName"],
+            "Source": source,
+            "DetailType": kind,
+            "Detail": json.dumps(detail),
+        }
         self.client("events").put_events(Entries=[entry])
 
     def tell_ticket(self, ticket, kind, version):
@@ -115,7 +140,8 @@ class Service:
 
     def send_expiry(self, order):
         self.client("sqs").send_message(
-            QueueUrl=self.outputs["ExpiryQueueUrl"], MessageBody=json.dumps({"orderId": order}))
+            QueueUrl=self.outputs["ExpiryQueueUrl"], MessageBody=json.dumps({"orderId": order})
+        )
 
     def queue_arn(self, output):
         url = self.outputs[output]
@@ -265,12 +291,18 @@ def fire(service, queue, message):
     """Creates a schedule that sends a message now, like the relay's schedules."""
     relay = service.client("lambda").get_function_configuration(FunctionName=service.outputs["OrderRelayFunctionName"])
     service.client("scheduler").create_schedule(
-        GroupName=service.outputs["ScheduleGroupName"], Name=new_id(), FlexibleTimeWindow={"Mode": "OFF"},
-        ScheduleExpression=f"at({datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S})", ActionAfterCompletion="DELETE",
+        GroupName=service.outputs["ScheduleGroupName"],
+        Name=new_id(),
+        FlexibleTimeWindow={"Mode": "OFF"},
+        ScheduleExpression=f"at({datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S})",
+        ActionAfterCompletion="DELETE",
         Target={
-            "Arn": queue, "Input": json.dumps(message),
+            "Arn": queue,
+            "Input": json.dumps(message),
             "RoleArn": relay["Environment"]["Variables"]["SCHEDULER_ROLE_ARN"],
-            "DeadLetterConfig": {"Arn": service.queue_arn("ExpiryDeadLetterQueueUrl")}})
+            "DeadLetterConfig": {"Arn": service.queue_arn("ExpiryDeadLetterQueueUrl")},
+        },
+    )
 
 
 # The fastest scenario first.

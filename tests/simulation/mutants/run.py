@@ -60,14 +60,27 @@ def run(copy, part, pattern):
     folder = copy.target / part
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    ended = subprocess.run([
-        tools.cargo_tool("cargo-mutants"), "mutants", "--in-place", "--no-config", f"--output={folder}",
-        "--colors=never", f"--re={pattern}", *changed,
-        *(f"--cargo-arg={word}" for word in ["--locked", f"--target={checkout.host()}", *built]),
-        *(f"--cargo-test-arg={word}" for word in chosen),
-    ], cwd=copy.folder, env=os.environ | {
-        "CARGO_TARGET_DIR": str(copy.target), "ORDERS_SIMULATION_SEEDS": SEEDS,
-    }, check=False)
+    ended = subprocess.run(
+        [
+            tools.cargo_tool("cargo-mutants"),
+            "mutants",
+            "--in-place",
+            "--no-config",
+            f"--output={folder}",
+            "--colors=never",
+            f"--re={pattern}",
+            *changed,
+            *(f"--cargo-arg={word}" for word in ["--locked", f"--target={checkout.host()}", *built]),
+            *(f"--cargo-test-arg={word}" for word in chosen),
+        ],
+        cwd=copy.folder,
+        env=os.environ
+        | {
+            "CARGO_TARGET_DIR": str(copy.target),
+            "ORDERS_SIMULATION_SEEDS": SEEDS,
+        },
+        check=False,
+    )
     if ended.returncode not in COMPLETED:
         sys.exit("cargo-mutants failed, see above")
     outcomes = folder / "mutants.out/outcomes.json"  # missing if there was no mutant

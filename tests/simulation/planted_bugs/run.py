@@ -105,7 +105,8 @@ def test(arguments, copy):
     command = ["cargo", "test", "--locked", "--workspace", "--target", checkout.host(), *arguments]
     settings = {"CARGO_TARGET_DIR": str(copy.target), "ORDERS_SIMULATION_SEEDS": SEEDS, "RUST_BACKTRACE": "0"}
     outcome = subprocess.run(
-        command, cwd=copy.folder, env=os.environ | settings, text=True, capture_output=True, check=False)
+        command, cwd=copy.folder, env=os.environ | settings, text=True, capture_output=True, check=False
+    )
     if "error: could not compile" in outcome.stderr:
         sys.exit(outcome.stderr)
     return outcome

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { TransactionCanceledException } from "@aws-sdk/client-dynamodb";
 import { GetCommand, TransactWriteCommand } from "@aws-sdk/lib-dynamodb";
-import { ORDERS_TABLE, TICKETS_TABLE, callerOf, documents, json, log, problem, shown } from "./orders.js";
+import { callerOf, documents, json, log, ORDERS_TABLE, problem, shown, TICKETS_TABLE } from "./orders.js";
 import { serve } from "./runtime.js";
 
 const HOLD_MS = Number(process.env.HOLD_SECONDS) * 1000;
@@ -27,21 +27,38 @@ async function create(event) {
   if (!ticket) return problem(404, "Not Found", "no such ticket");
   if (ticket.locked_by) return problem(409, "Conflict", "the ticket is reserved");
   const order = {
-    id: randomUUID(), user_id: caller, status: "awaiting_payment", version: 0, created_at: now, expires_at: now + HOLD_MS,
+    id: randomUUID(),
+    user_id: caller,
+    status: "awaiting_payment",
+    version: 0,
+    created_at: now,
+    expires_at: now + HOLD_MS,
     ticket: { id: ticket.id, title: ticket.title, price: ticket.price, version: ticket.version },
     correlation_id: event.headers["x-correlation-id"] ?? event.requestContext.requestId,
   };
   try {
-    await documents.send(new TransactWriteCommand({ ClientRequestToken: order.id, TransactItems: [
-      { Put: { TableName: ORDERS_TABLE, Item: order, ConditionExpression: "attribute_not_exists(id)" } },
-      { Update: {
-        TableName: TICKETS_TABLE, Key: { id: ticketId },
-        UpdateExpression: "SET #locked_by = :order, #locked_until = :until",
-        ConditionExpression: "#version = :version AND attribute_not_exists(#locked_by)",
-        ExpressionAttributeNames: { "#version": "version", "#locked_by": "locked_by", "#locked_until": "locked_until" },
-        ExpressionAttributeValues: { ":order": order.id, ":until": order.expires_at, ":version": ticket.version },
-      } },
-    ] }));
+    await documents.send(
+      new TransactWriteCommand({
+        ClientRequestToken: order.id,
+        TransactItems: [
+          { Put: { TableName: ORDERS_TABLE, Item: order, ConditionExpression: "attribute_not_exists(id)" } },
+          {
+            Update: {
+              TableName: TICKETS_TABLE,
+              Key: { id: ticketId },
+              UpdateExpression: "SET #locked_by = :order, #locked_until = :until",
+              ConditionExpression: "#version = :version AND attribute_not_exists(#locked_by)",
+              ExpressionAttributeNames: {
+                "#version": "version",
+                "#locked_by": "locked_by",
+                "#locked_until": "locked_until",
+              },
+              ExpressionAttributeValues: { ":order": order.id, ":until": order.expires_at, ":version": ticket.version },
+            },
+          },
+        ],
+      }),
+    );
   } catch (error) {
     if (error instanceof TransactionCanceledException) return problem(409, "Conflict", "the ticket is reserved");
     throw error;

@@ -30,5 +30,7 @@ export function shown(order, now) {
 }
 
 export function log(event, status) {
-  console.log(JSON.stringify({ level: "INFO", message: "answered", requestId: event.requestContext.requestId, status }));
+  console.log(
+    JSON.stringify({ level: "INFO", message: "answered", requestId: event.requestContext.requestId, status }),
+  );
 }

@@ -7,12 +7,15 @@ const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
 
 function call(method, path, body) {
   return new Promise((resolve, reject) => {
-    const request = http.request({ hostname, port, agent, method, path: `/2018-06-01/runtime/invocation/${path}` }, (response) => {
-      let text = "";
-      response.setEncoding("utf8");
-      response.on("data", (chunk) => (text += chunk));
-      response.on("end", () => resolve({ headers: response.headers, text }));
-    });
+    const request = http.request(
+      { hostname, port, agent, method, path: `/2018-06-01/runtime/invocation/${path}` },
+      (response) => {
+        let text = "";
+        response.setEncoding("utf8");
+        response.on("data", (chunk) => (text += chunk));
+        response.on("end", () => resolve({ headers: response.headers, text }));
+      },
+    );
     request.on("error", reject);
     request.end(body);
   });

@@ -1,12 +1,14 @@
 import { GetCommand } from "@aws-sdk/lib-dynamodb";
-import { ORDERS_TABLE, callerOf, documents, json, log, problem, shown } from "./orders.js";
+import { callerOf, documents, json, log, ORDERS_TABLE, problem, shown } from "./orders.js";
 import { serve } from "./runtime.js";
 
 async function show(event) {
   const caller = callerOf(event);
   if (!caller) return problem(401, "Unauthorized", "no caller");
   const id = event.pathParameters.id;
-  const { Item: order } = await documents.send(new GetCommand({ TableName: ORDERS_TABLE, Key: { id }, ConsistentRead: true }));
+  const { Item: order } = await documents.send(
+    new GetCommand({ TableName: ORDERS_TABLE, Key: { id }, ConsistentRead: true }),
+  );
   if (!order || order.user_id !== caller) return problem(404, "Not Found", "no such order");
   const body = shown(order, Date.now());
   const etag = `W/"${body.version}-${body.status}"`;
