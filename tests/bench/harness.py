@@ -61,10 +61,10 @@ class Harness:
     def __exit__(self, *_):
         self._folder.cleanup()
 
-    def run(self, command, case, answers, signal_number=signal.SIGKILL, environment={}):
+    def run(self, command, case, answers, signal_number=signal.SIGKILL, environment=None):
         """Starts a function, ends it at the poll after `answers` events, and returns an `Observed`."""
         with _AwsServer(case, self._tls) as aws, _RuntimeServer(case, answers) as runtime:
-            environment = self._environment(aws, runtime) | case.settings | environment
+            environment = self._environment(aws, runtime) | case.settings | (environment or {})
             with _process(command, environment) as process:
                 runtime.wait_until_idle(process)
                 peak = _peak_bytes(process.pid)

@@ -46,7 +46,6 @@ def differences(accepted, counts):
             if before is None:
                 lines.append(f"{name}, {figure}: {count:,} instructions, none accepted; ACCEPT=1 accepts them")
             elif abs(count - before) > before * TOLERANCE:
-                lines.append(
-                    f"{name}, {figure}: {before:,} -> {count:,} instructions ({count / before - 1:+.1%}); ACCEPT=1 accepts them"
-                )
+                change = f"{before:,} -> {count:,} instructions ({count / before - 1:+.1%})"
+                lines.append(f"{name}, {figure}: {change}; ACCEPT=1 accepts them")
     return lines

@@ -59,8 +59,9 @@ class WithFunction(unittest.TestCase):
     def run_function(self, case, answers=1, **settings):
         return self.harness.run(self.command, case, answers, environment=settings)
 
-    def case(self, event="event", reply={"Item": "one"}, status=200, calls=("GetItem",)):
-        return Case("case", "function", event, {"GetItem": reply}, status, calls)
+    def case(self, event="event", reply=None, status=200, calls=("GetItem",)):
+        replies = {"GetItem": reply or {"Item": "one"}}
+        return Case("case", "function", event, replies, status, calls)
 
 
 class HarnessTest(WithFunction):

@@ -104,11 +104,7 @@ impl<S: RelaySink> Relay<'_, S> {
         self.sink.dead_letter(record.raw).await.map_err(|error| {
             let sequence_number = &record.sequence_number;
             let error = error_chain(error.as_ref());
-            tracing::error!(
-                sequence_number,
-                error,
-                "Moving a record to the dead-letter queue failed"
-            );
+            tracing::error!(sequence_number, error, "Dead-lettering a record failed");
             sequence_number.clone()
         })
     }

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 import uuid
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import boto3
 
@@ -294,7 +294,7 @@ def fire(service, queue, message):
         GroupName=service.outputs["ScheduleGroupName"],
         Name=new_id(),
         FlexibleTimeWindow={"Mode": "OFF"},
-        ScheduleExpression=f"at({datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S})",
+        ScheduleExpression=f"at({datetime.now(UTC):%Y-%m-%dT%H:%M:%S})",
         ActionAfterCompletion="DELETE",
         Target={
             "Arn": queue,

@@ -1,7 +1,7 @@
 //! Properties of every state and of every step.
 
 use crate::{
-    state::{LockState, ORDERS, OrderRow, OrderStatus, PAYMENTS, Request, State, Tick},
+    state::{LockState, ORDERS, OrderStatus, PAYMENTS, Request, State, StoredOrder, Tick},
     steps::{Action, Message, Observed},
 };
 
@@ -14,8 +14,8 @@ pub(crate) const PAYMENT_IS_BOOKED: &str = "a payment is done only when booked";
 
 /// Returns the property violated by a write.
 pub(crate) fn violation_of_write(
-    before: Option<OrderRow>,
-    after: Option<OrderRow>,
+    before: Option<StoredOrder>,
+    after: Option<StoredOrder>,
     now: Tick,
 ) -> Option<&'static str> {
     let (before, after) = match (before, after) {
@@ -40,7 +40,7 @@ pub(crate) fn violation_of_write(
 
 /// Returns the property violated by an operation without a write.
 pub(crate) fn violation_of_no_op(
-    read: &OrderRow,
+    read: &StoredOrder,
     request: Request,
     result: Observed,
 ) -> Option<&'static str> {

@@ -25,7 +25,7 @@ pub(crate) const PAYMENTS: PaymentNumber = 2;
 pub(crate) struct State {
     pub(crate) now: Tick,
     pub(crate) lock: LockState,
-    orders: [Option<OrderRow>; ORDERS as usize],
+    orders: [Option<StoredOrder>; ORDERS as usize],
     /// Order of each payment made.
     payments: [Option<OrderNumber>; PAYMENTS as usize],
     /// Operations in progress, sorted.
@@ -44,7 +44,7 @@ pub(crate) enum LockState {
 
 /// Stored order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct OrderRow {
+pub(crate) struct StoredOrder {
     pub(crate) status: OrderStatus,
     pub(crate) version: u8,
     /// `None` unless the order awaits payment: no later decision depends on it.
@@ -74,11 +74,11 @@ pub(crate) enum Pending {
     /// Has read a lapsed lock; next: read the order named by the lock.
     ReadLapsed { order: OrderNumber, now: Tick, lapsed: OrderNumber },
     /// Has read a free lock, or a lapsed lock and its order; next: place the order.
-    Place { order: OrderNumber, now: Tick, lapsed: Option<(OrderNumber, OrderRow)> },
+    Place { order: OrderNumber, now: Tick, lapsed: Option<(OrderNumber, StoredOrder)> },
     /// Has read its expired order; next: read the lock.
-    ReadLock { payment: PaymentNumber, now: Tick, read: OrderRow },
+    ReadLock { payment: PaymentNumber, now: Tick, read: StoredOrder },
     /// Has read the order; next: commit the transition.
-    Commit { order: OrderNumber, read: OrderRow, request: Request },
+    Commit { order: OrderNumber, read: StoredOrder, request: Request },
 }
 
 /// A command of the domain, in small types.
@@ -102,16 +102,16 @@ impl State {
     }
 
     /// Returns a placed order.
-    pub(crate) fn order(&self, number: OrderNumber) -> Option<&OrderRow> {
+    pub(crate) fn order(&self, number: OrderNumber) -> Option<&StoredOrder> {
         self.orders[usize::from(number)].as_ref()
     }
 
-    pub(crate) fn order_mut(&mut self, number: OrderNumber) -> &mut Option<OrderRow> {
+    pub(crate) fn order_mut(&mut self, number: OrderNumber) -> &mut Option<StoredOrder> {
         &mut self.orders[usize::from(number)]
     }
 
     /// Returns the placed orders.
-    pub(crate) fn orders(&self) -> impl Iterator<Item = (OrderNumber, &OrderRow)> {
+    pub(crate) fn orders(&self) -> impl Iterator<Item = (OrderNumber, &StoredOrder)> {
         (0..ORDERS).filter_map(|number| Some((number, self.order(number)?)))
     }
 
@@ -142,7 +142,7 @@ impl State {
     }
 }
 
-impl OrderRow {
+impl StoredOrder {
     pub(crate) fn new(order: &Order) -> Self {
         let status = match &order.status {
             Status::AwaitingPayment => OrderStatus::AwaitingPayment,

@@ -11,8 +11,8 @@ use orders_testing::MemoryStore;
 use crate::{
     promises,
     state::{
-        ORDERS, OrderNumber, OrderRow, OrderStatus, PaymentNumber, Pending, Request, State, Tick,
-        id, new_order, number, payment_id, time,
+        ORDERS, OrderNumber, OrderStatus, PaymentNumber, Pending, Request, State, StoredOrder,
+        Tick, id, new_order, number, payment_id, time,
     },
 };
 
@@ -127,7 +127,12 @@ impl State {
         }
     }
 
-    fn pay_late(&mut self, payment: PaymentNumber, now: Tick, read: OrderRow) -> Option<Observed> {
+    fn pay_late(
+        &mut self,
+        payment: PaymentNumber,
+        now: Tick,
+        read: StoredOrder,
+    ) -> Option<Observed> {
         let order = self.order_of_payment(payment)?;
         let lock = self.replica().lock;
         if lock.holder().map(number) == Some(order) {
@@ -150,7 +155,12 @@ impl State {
         self.decide(order, read, request)
     }
 
-    fn decide(&mut self, order: OrderNumber, read: OrderRow, request: Request) -> Option<Observed> {
+    fn decide(
+        &mut self,
+        order: OrderNumber,
+        read: StoredOrder,
+        request: Request,
+    ) -> Option<Observed> {
         match decided(order, &read, request) {
             Ok(_) => {
                 self.pending.push(Pending::Commit { order, read, request });
@@ -167,7 +177,7 @@ impl State {
         &mut self,
         order: OrderNumber,
         now: Tick,
-        lapsed: Option<(OrderNumber, OrderRow)>,
+        lapsed: Option<(OrderNumber, StoredOrder)>,
     ) -> Option<Observed> {
         let takeover = match lapsed {
             Some((lapsed, read)) => Some(decided(lapsed, &read, Request::Expire { now }).ok()?),
@@ -189,7 +199,7 @@ impl State {
     fn commit(
         &mut self,
         order: OrderNumber,
-        read: &OrderRow,
+        read: &StoredOrder,
         request: Request,
     ) -> Option<Observed> {
         let transition = decided(order, read, request).ok()?;
@@ -214,7 +224,7 @@ impl State {
         let ticket = result_of(store.find_ticket(&self.replica().ticket.id)).expect("the ticket");
         self.set_lock(ticket.lock);
         for number in 0..ORDERS {
-            let now = result_of(store.find(id(number))).as_ref().map(OrderRow::new);
+            let now = result_of(store.find(id(number))).as_ref().map(StoredOrder::new);
             let before = std::mem::replace(self.order_mut(number), now);
             let violation = promises::violation_of_write(before, now, self.now);
             self.violation = self.violation.or(violation);
@@ -223,7 +233,11 @@ impl State {
 }
 
 /// Returns the transition of a request, or the result if there is none.
-fn decided(order: OrderNumber, read: &OrderRow, request: Request) -> Result<Transition, Observed> {
+fn decided(
+    order: OrderNumber,
+    read: &StoredOrder,
+    request: Request,
+) -> Result<Transition, Observed> {
     let command = match request {
         Request::Cancel => Command::Cancel,
         Request::Expire { now } => Command::Expire { now: time(now) },
