@@ -23,6 +23,9 @@ pub enum PaymentEventError {
     /// The event has another type.
     #[error("the detail-type is not PaymentCreated")]
     OtherType,
+    /// The event comes from another service.
+    #[error("the source is not payments")]
+    OtherSource,
     /// `detail.id` is not a payment id.
     #[error("detail.id is not a payment id")]
     Id(#[source] IdError),
@@ -33,6 +36,7 @@ pub enum PaymentEventError {
 
 #[derive(Deserialize)]
 struct Envelope {
+    source: String,
     #[serde(rename = "detail-type")]
     detail_type: String,
     detail: Detail,
@@ -46,19 +50,29 @@ struct Detail {
 }
 
 impl PaymentEvent {
-    /// Parses an event from its EventBridge envelope. Unknown fields are ignored.
+    /// Parses an event from its EventBridge envelope. Unknown fields are ignored; the order id may have
+    /// capitals.
     ///
     /// # Errors
     /// [`PaymentEventError`] for any other message.
     pub fn parse(envelope: &str) -> Result<Self, PaymentEventError> {
-        let Envelope { detail_type, detail } = serde_json::from_str(envelope)
+        let Envelope { source, detail_type, detail } = serde_json::from_str(envelope)
             .map_err(|error| PaymentEventError::Malformed(error.into()))?;
+        // The rule of the bus filters by source too, but a queue can hold messages of another origin.
+        if source != "payments" {
+            return Err(PaymentEventError::OtherSource);
+        }
         if detail_type != "PaymentCreated" {
             return Err(PaymentEventError::OtherType);
         }
         Ok(Self {
             payment_id: detail.id.parse().map_err(PaymentEventError::Id)?,
-            order_id: detail.order_id.parse().map_err(PaymentEventError::OrderId)?,
+            // Other services may write a UUID in capitals (RFC 9562, section 4: case is ignored on input).
+            order_id: detail
+                .order_id
+                .to_ascii_lowercase()
+                .parse()
+                .map_err(PaymentEventError::OrderId)?,
         })
     }
 }
@@ -79,6 +93,25 @@ mod tests {
         let detail = json!({"id": "p1", "orderId": order_id.to_string(), "stripeId": "ch_1"});
         let payment = PaymentEvent::parse(&event("PaymentCreated", &detail)).unwrap();
         assert_eq!(payment, PaymentEvent { payment_id: "p1".parse().unwrap(), order_id });
+    }
+
+    #[test]
+    fn payment_event_accepts_an_order_id_in_capitals() {
+        let order_id = OrderId::from_bytes([0xab; 16]);
+        let detail = json!({"id": "p1", "orderId": order_id.to_string().to_uppercase()});
+        let payment = PaymentEvent::parse(&event("PaymentCreated", &detail)).unwrap();
+        assert_eq!(payment.order_id, order_id);
+    }
+
+    #[test]
+    fn payment_event_rejects_another_source() {
+        let order_id = OrderId::from_bytes([7; 16]).to_string();
+        let detail = json!({"id": "p1", "orderId": order_id});
+        for source in ["tickets", "Payments", ""] {
+            let event = json!({"detail-type": "PaymentCreated", "source": source, "detail": detail});
+            let error = PaymentEvent::parse(&event.to_string()).unwrap_err();
+            assert!(matches!(error, PaymentEventError::OtherSource), "{source}: {error}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub enum PriceError {
     /// The number is below zero.
     #[error("must not be negative")]
     Negative,
-    /// The number has a third decimal other than zero.
+    /// The number is not within a millionth of a cent of whole cents.
     #[error("must have at most two decimals")]
     TooPrecise,
     /// The number is above [`Price::MAX`].
@@ -21,7 +21,8 @@ pub enum PriceError {
     TooLarge(#[from] PriceTooLarge),
 }
 
-/// Reads a price from the text of a JSON number.
+/// Reads a price from the text of a JSON number. A number within a millionth of a cent of whole cents is
+/// rounded to them: services that compute in floats send 59.970000000000006 for 59.97.
 ///
 /// # Errors
 /// [`PriceError`] for any other text.
@@ -32,29 +33,17 @@ pub enum PriceError {
 ///
 /// assert_eq!(parse_price("19.9").unwrap().minor(), 1_990);
 /// assert_eq!(parse_price("1.99e1").unwrap().minor(), 1_990);
+/// assert_eq!(parse_price("59.970000000000006").unwrap().minor(), 5_997);
 /// assert_eq!(parse_price("19.999"), Err(PriceError::TooPrecise));
 /// assert_eq!(parse_price("\"20\""), Err(PriceError::NotANumber));
 /// ```
 pub fn parse_price(text: &str) -> Result<Price, PriceError> {
     let number = Decimal::parse(text).ok_or(PriceError::NotANumber)?;
-    let significant = number.digits.trim_start_matches('0');
-    let digits = significant.trim_end_matches('0');
-    if digits.is_empty() {
-        return Ok(Price::from_minor(0)?);
-    }
-    if number.negative {
+    let minor = number.minor_units()?;
+    if number.negative && minor > 0 {
         return Err(PriceError::Negative);
     }
-    // The price in minor units is `digits` times ten to this power.
-    let dropped = i64::try_from(significant.len() - digits.len()).unwrap_or(i64::MAX);
-    let power = number.exponent.saturating_add(dropped).saturating_add(2);
-    if power < 0 {
-        return Err(PriceError::TooPrecise);
-    }
-    let scale = u32::try_from(power).ok().and_then(|power| 10_u64.checked_pow(power));
-    let minor =
-        digits.parse::<u64>().ok().zip(scale).and_then(|(digits, scale)| digits.checked_mul(scale));
-    Ok(Price::from_minor(minor.ok_or(PriceTooLarge)?)?)
+    Ok(Price::from_minor(minor)?)
 }
 
 /// Writes a price as a JSON number with at most two decimals.
@@ -97,6 +86,26 @@ impl Decimal {
         Some(Self { negative, digits, exponent })
     }
 
+    /// The absolute value in minor units, rounded to whole units if a millionth is enough for it.
+    fn minor_units(&self) -> Result<u64, PriceError> {
+        let digits = self.digits.trim_start_matches('0');
+        // The absolute value in minor units is `digits` times ten to this power.
+        let power = self.exponent.saturating_add(2);
+        let Ok(places) = usize::try_from(power.saturating_neg()) else {
+            return scaled(digits, power);
+        };
+        let split = digits.len().saturating_sub(places);
+        let (whole, fraction) = digits.split_at(split);
+        // Zeros between the decimal point and the first digit of the fraction.
+        let zeros = places - fraction.len();
+        let rounded_up = match Fraction::of(zeros, fraction) {
+            Fraction::JustAbove => 0,
+            Fraction::JustBelow => 1,
+            Fraction::Between => return Err(PriceError::TooPrecise),
+        };
+        Ok(scaled(whole, 0)?.checked_add(rounded_up).ok_or(PriceTooLarge)?)
+    }
+
     /// Saturates: an exponent beyond `i64` is out of a price's range in either direction.
     fn parse_exponent(text: &str) -> Option<i64> {
         let (negative, digits) = match text.strip_prefix('-') {
@@ -109,6 +118,44 @@ impl Decimal {
         let size = digits.parse().unwrap_or(i64::MAX);
         Some(if negative { -size } else { size })
     }
+}
+
+/// Position of a decimal fraction between two whole numbers.
+enum Fraction {
+    /// At most a millionth above the lower.
+    JustAbove,
+    /// At most a millionth below the upper.
+    JustBelow,
+    Between,
+}
+
+impl Fraction {
+    /// The fraction of so many zeros and then these digits.
+    fn of(zeros: usize, digits: &str) -> Self {
+        let place = |index: usize| match index.checked_sub(zeros) {
+            Some(index) => digits.as_bytes().get(index).copied().unwrap_or(b'0'),
+            None => b'0',
+        };
+        let millionths: Vec<u8> = (0..6).map(place).collect();
+        let rest_is_zero =
+            digits.bytes().skip(6_usize.saturating_sub(zeros)).all(|digit| digit == b'0');
+        match millionths.as_slice() {
+            b"000000" => Self::JustAbove,
+            b"000001" if rest_is_zero => Self::JustAbove,
+            b"999999" => Self::JustBelow,
+            _ => Self::Between,
+        }
+    }
+}
+
+/// The digits times ten to this power, which is not negative.
+fn scaled(digits: &str, power: i64) -> Result<u64, PriceError> {
+    if digits.is_empty() {
+        return Ok(0);
+    }
+    let scale = u32::try_from(power).ok().and_then(|power| 10_u64.checked_pow(power));
+    let value = digits.parse::<u64>().ok().zip(scale);
+    Ok(value.and_then(|(digits, scale)| digits.checked_mul(scale)).ok_or(PriceTooLarge)?)
 }
 
 #[cfg(test)]
@@ -137,6 +184,15 @@ mod tests {
             ("1250e-2", 1_250),
             ("0e99999999999999999999", 0),
             ("9999999999.99", 999_999_999_999),
+            ("59.970000000000006", 5_997),
+            ("59.96999999999999", 5_997),
+            ("0.00000001", 0),
+            ("-0.00000001", 0),
+            ("0.01000001", 1),
+            ("0.00999999", 1),
+            ("9999999999.98999999999", 999_999_999_999),
+            ("1e-99999999999999999999", 0),
+            ("100e-1", 1_000),
         ] {
             assert_eq!(minor(text), Ok(expected), "{text}");
         }
@@ -147,8 +203,10 @@ mod tests {
         for (text, expected) in [
             ("-1", PriceError::Negative),
             ("0.001", PriceError::TooPrecise),
-            ("10.000000000000000001", PriceError::TooPrecise),
-            ("1e-99999999999999999999", PriceError::TooPrecise),
+            ("0.0100000101", PriceError::TooPrecise),
+            ("0.00999998", PriceError::TooPrecise),
+            ("-0.005", PriceError::TooPrecise),
+            ("9999999999.99999999999", PriceTooLarge.into()),
             ("10000000000", PriceTooLarge.into()),
             ("1e99999999999999999999", PriceTooLarge.into()),
             ("18446744073709551617", PriceTooLarge.into()),

@@ -24,6 +24,9 @@ pub enum TicketEventError {
     /// The event has another type.
     #[error("the detail-type is neither TicketCreated nor TicketUpdated")]
     OtherType,
+    /// The event comes from another service.
+    #[error("the source is not tickets")]
+    OtherSource,
     /// `detail.id` is not a ticket id.
     #[error("detail.id is not a ticket id")]
     Id(#[source] IdError),
@@ -41,6 +44,7 @@ pub enum TicketEventError {
 /// Envelope (EventBridge user guide, "Events"). Unknown fields are ignored.
 #[derive(Deserialize)]
 struct Envelope<'a> {
+    source: String,
     #[serde(rename = "detail-type")]
     detail_type: String,
     #[serde(borrow)]
@@ -63,8 +67,12 @@ impl TicketEvent {
     /// # Errors
     /// [`TicketEventError`] for any other message.
     pub fn parse(envelope: &str) -> Result<Self, TicketEventError> {
-        let Envelope { detail_type, detail } = serde_json::from_str(envelope)
+        let Envelope { source, detail_type, detail } = serde_json::from_str(envelope)
             .map_err(|error| TicketEventError::Malformed(error.into()))?;
+        // The rule of the bus filters by source too, but a queue can hold messages of another origin.
+        if source != "tickets" {
+            return Err(TicketEventError::OtherSource);
+        }
         let kind = match detail_type.as_str() {
             "TicketCreated" => UpdateKind::Created,
             "TicketUpdated" => UpdateKind::Updated,
@@ -132,6 +140,8 @@ mod tests {
             assert!(matches!(error, TicketEventError::Malformed(_)), "{message}");
         }
         for (pointer, value, expected) in [
+            ("/source", json!("payments"), "the source is not tickets"),
+            ("/source", json!(null), "not an event"),
             ("/detail-type", json!("TicketDeleted"), "the detail-type is neither"),
             ("/detail/id", json!(""), "detail.id"),
             ("/detail/id", json!(7), "not an event"),

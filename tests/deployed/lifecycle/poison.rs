@@ -38,7 +38,7 @@ async fn redriven_dead_letters_are_applied() {
     let id = order["id"].as_str().unwrap().to_owned();
     assert_eq!(alice.cancel(&id).await.status, 204);
 
-    let next = json!({"detail-type": "TicketUpdated", "detail": new_version(&ticket, 1)});
+    let next = json!({"source": "tickets", "detail-type": "TicketUpdated", "detail": new_version(&ticket, 1)});
     test_stack.send("TicketEventsDeadLetterQueueUrl", &next.to_string()).await;
     let expiry = json!({"orderId": id}).to_string();
     test_stack.send("ExpiryDeadLetterQueueUrl", &expiry).await;
@@ -65,7 +65,7 @@ async fn payment_without_an_order_is_dead_lettered_until_redriven() {
     let id = OrderId::for_key(&alice.sub.parse().unwrap(), &"later".parse().unwrap()).to_string();
     let payment = format!("payment-{}", Uuid::new_v4());
     let detail = json!({"id": payment, "orderId": id});
-    let event = json!({"detail-type": "PaymentCreated", "detail": detail}).to_string();
+    let event = json!({"source": "payments", "detail-type": "PaymentCreated", "detail": detail}).to_string();
     test_stack.send("PaymentEventsQueueUrl", &event).await;
     let dead_letters = "PaymentEventsDeadLetterQueueUrl";
     eventually(async || test_stack.peek(dead_letters).await.contains(&event)).await;

@@ -83,7 +83,7 @@ fn write_ticket_event(event: &TicketEvent) -> String {
         UpdateKind::Updated => "TicketUpdated",
     };
     format!(
-        r#"{{"detail-type":"{kind}","detail":{{"id":{},"title":{},"price":{},"version":{}}}}}"#,
+        r#"{{"source":"tickets","detail-type":"{kind}","detail":{{"id":{},"title":{},"price":{},"version":{}}}}}"#,
         json!(ticket.id.as_str()),
         json!(ticket.title.as_str()),
         ticket.price,
@@ -107,7 +107,7 @@ pub fn payment_event(input: &[u8]) {
         assert!(matches!(outcome, Ok(Outcome::RetryAfter(_))) != is_booked, "{outcome:?}");
         let detail =
             json!({"id": event.payment_id.as_str(), "orderId": event.order_id.to_string()});
-        let serialised = json!({"detail-type": "PaymentCreated", "detail": detail}).to_string();
+        let serialised = json!({"source": "payments", "detail-type": "PaymentCreated", "detail": detail}).to_string();
         assert_eq!(PaymentEvent::parse(&serialised).expect("an event"), event);
     });
 }
