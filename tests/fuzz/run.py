@@ -61,7 +61,7 @@ def fuzz(target, executions):
 
 
 def describe(target):
-    """Returns what the log says of a run that has ended."""
+    """The results of a finished run, from its log."""
     log = log_of(target)
     stat = dict(re.findall(r"^stat::(\w+):\s+(\d+)", log, re.MULTILINE))
     seconds = re.findall(r"^Done \d+ runs in (\d+) second", log, re.MULTILINE)

@@ -1,5 +1,5 @@
-//! Log lines: each has the ids of its subject, so that a search by order id finds the order's whole story,
-//! and none has a buyer's id.
+//! Log lines: each has the ids of its subject, so that a search by order id finds it, and none has a buyer's
+//! id, a token or another text of the client.
 
 use std::{
     io,
@@ -99,7 +99,8 @@ async fn request_line_has_route_status_and_ids() {
 
 #[tokio::test]
 async fn failed_request_line_has_ids_and_the_chain_of_causes() {
-    let event = Event::for_order("GET", "o1").header("x-correlation-id", "attempt-1");
+    let id = order_id(1).to_string();
+    let event = Event::for_order("GET", &id).header("x-correlation-id", "attempt-1");
     for (error, level, message) in [
         (StoreError::Unavailable("throttled".into()), "WARN", "Request outcome unknown"),
         (StoreError::Refused("no such table".into()), "ERROR", "Request failed"),
@@ -108,10 +109,24 @@ async fn failed_request_line_has_ids_and_the_chain_of_causes() {
         let lines = lines_of(event.to(|_| async { Err(Problem::from(error)) })).await;
         let [line] = &lines[..] else { panic!("one line for a request: {lines:?}") };
         assert_eq!((&line["level"], &line["fields"]["message"]), (&json!(level), &json!(message)));
-        assert_eq!(line["fields"]["order_id"], "o1");
+        assert_eq!(line["fields"]["order_id"], json!(id));
         assert_eq!(line["fields"]["correlation_id"], "attempt-1");
         assert_eq!(line["fields"]["error"], json!(chain));
     }
+}
+
+#[tokio::test]
+async fn request_line_omits_other_texts_of_the_client() {
+    let event = Event::for_order("GET", "a-token").set("routeKey", json!("GET /api/orders/{id}"));
+    let lines = lines_of(event.to(|_| async { Err(Problem::NoSuchOrder) })).await;
+    assert_eq!(lines[0]["fields"]["message"], "GET /api/orders/{id} 404");
+    assert!(!lines[0].to_string().contains("a-token"), "{}", lines[0]);
+
+    let without_user = event.with("/requestContext/authorizer/jwt/claims", json!({}));
+    let handler = |_| async { panic!("no handler for a request without a user") };
+    let lines = lines_of(without_user.to(handler)).await;
+    assert_eq!(lines[0]["fields"]["message"], "GET /api/orders/{id} 401");
+    assert!(lines[0]["fields"]["correlation_id"].is_string());
 }
 
 #[tokio::test]

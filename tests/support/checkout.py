@@ -1,4 +1,4 @@
-"""A copy of the checkout in which the code may be broken, for the tests of the tests."""
+"""A copy of the checkout for tests that break the code on purpose."""
 
 import pathlib
 import re
@@ -9,17 +9,17 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
 class Copy:
-    """Stays where it is between runs, so that only what has changed is built again."""
+    """A copy that is kept between runs, so that only changes are rebuilt."""
 
     def __init__(self, name):
         self.folder = ROOT / "target" / name
-        # Not the checkout's: cargo could not tell a build of one from a build of the other.
+        # A target folder of its own: cargo would mix the builds of checkout and copy.
         self.target = self.folder / "target"
         self._copy_checkout()
         self._copy_dependencies()
 
     def _copy_checkout(self):
-        """Copies what has changed, and removes what is no more."""
+        """Copies changed files and removes deleted files."""
         listed = output(["git", "ls-files", "-co", "--exclude-standard", "-z"])
         wanted = {name for name in listed.split("\0") if name and (ROOT / name).is_file()}
         for name in wanted:
@@ -33,7 +33,7 @@ class Copy:
                 path.unlink()
 
     def _copy_dependencies(self):
-        """Copies what is built of the dependencies, once. Of the copy itself, all is newer and so is built."""
+        """Copies the built dependencies once. The sources of the copy are newer, so they are rebuilt."""
         for part in ("debug", f"{host()}/debug"):
             for folder in (".fingerprint", "build", "deps"):
                 source, target = ROOT / "target" / part / folder, self.target / part / folder
@@ -42,10 +42,10 @@ class Copy:
 
 
 def host():
-    """What rustc calls this machine."""
+    """The target triple of this machine."""
     return re.search(r"^host: (.*)$", output(["rustc", "-vV"]), re.M)[1]
 
 
 def output(command):
-    """What a program that must not fail says."""
+    """Standard output of a command that must succeed."""
     return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=True).stdout

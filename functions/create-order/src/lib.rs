@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{Response, StatusCode};
-use orders_contracts::{FieldError, OrderBody, parse_create_order};
+use orders_contracts::{CreateOrderBody, FieldError, OrderBody, parse_create_order};
 use orders_domain::{
     Availability, Command, Decision, IdempotencyKey, NewOrder, Order, OrderId, OrderStore,
     PlaceOutcome, Placement, StoreError, TicketId, Timestamp, Transition, decide,
@@ -25,7 +25,7 @@ pub async fn handle(
     new_id: impl FnOnce(Timestamp) -> Result<OrderId, BoxError>,
     request: ApiRequest,
 ) -> Result<Response<String>, Problem> {
-    let ticket_id = parse_create_order(request.json_body()?)?;
+    let CreateOrderBody { ticket_id } = parse_create_order(request.json_body()?)?;
     let key = idempotency_key(&request)?;
     let now = request.now;
     // The id of a keyed order is a function of buyer and key, so the put itself detects a repeat.

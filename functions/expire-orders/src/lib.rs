@@ -5,7 +5,7 @@ use std::time::Duration;
 use orders_contracts::ExpiryMessage;
 use orders_domain::{Command, CommitOutcome, Decision, OrderStore, Refusal, Timestamp, decide};
 use orders_lambda::{
-    queue::{Failure, Message, Outcome, log_ids},
+    queue::{Failure, Message, Outcome, log_ids, log_order},
     retry::{MAX_ATTEMPTS, backoff},
 };
 use tokio::time::{Instant, sleep};
@@ -30,6 +30,7 @@ pub async fn handle(
     let (received, started) = (now, Instant::now());
     for _ in 0..MAX_ATTEMPTS {
         let Some(order) = store.find(order_id).await? else { return Ok(Outcome::Done) };
+        log_order(&order);
         let transition = match decide(&order, &Command::Expire { now }) {
             Decision::Apply(transition) => transition,
             // Almost due: sleeping is cheaper than another round through the queue.

@@ -8,7 +8,7 @@ use orders_domain::{
     Timestamp, decide,
 };
 use orders_lambda::{
-    queue::{Failure, Message, Outcome, log_ids},
+    queue::{Failure, Message, Outcome, log_ids, log_order},
     retry::{MAX_ATTEMPTS, backoff},
 };
 
@@ -32,6 +32,7 @@ pub async fn handle(
             tracing::warn!("Payment for an unknown order; it will be retried");
             return Ok(Outcome::RetryAfter(WAIT_FOR_ORDER));
         };
+        log_order(&order);
         let ticket_is_free = match order.status {
             Status::Expired => match free_ticket(store, &order, now).await? {
                 Some(is_free) => is_free,

@@ -5,6 +5,13 @@ use serde_json::Value;
 
 use crate::FieldError;
 
+/// Body of a request to create an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateOrderBody {
+    /// Ticket to lock.
+    pub ticket_id: TicketId,
+}
+
 /// Parses `{"ticketId": "..."}`. Other fields are ignored.
 ///
 /// # Errors
@@ -14,12 +21,12 @@ use crate::FieldError;
 /// ```
 /// use orders_contracts::parse_create_order;
 ///
-/// let ticket_id = parse_create_order(br#"{"ticketId": "ticket-1"}"#).unwrap();
-/// assert_eq!(ticket_id.as_str(), "ticket-1");
+/// let body = parse_create_order(br#"{"ticketId": "ticket-1"}"#).unwrap();
+/// assert_eq!(body.ticket_id.as_str(), "ticket-1");
 /// let error = parse_create_order(b"{}").unwrap_err();
 /// assert_eq!(error.message, "ticketId is required");
 /// ```
-pub fn parse_create_order(body: &[u8]) -> Result<TicketId, FieldError> {
+pub fn parse_create_order(body: &[u8]) -> Result<CreateOrderBody, FieldError> {
     const FIELD: &str = "ticketId";
     // Parsed to a value first: errors then name the field, not a byte position in a type.
     let body: Value = serde_json::from_slice(body)
@@ -27,11 +34,12 @@ pub fn parse_create_order(body: &[u8]) -> Result<TicketId, FieldError> {
     let Value::Object(fields) = body else {
         return Err(FieldError::general("the body must be a JSON object"));
     };
-    match fields.get(FIELD) {
+    let ticket_id = match fields.get(FIELD) {
         None => Err(FieldError::for_field(FIELD, "is required")),
         Some(Value::String(id)) => id.parse().map_err(|error| FieldError::for_field(FIELD, error)),
         Some(_) => Err(FieldError::for_field(FIELD, "must be a string")),
-    }
+    }?;
+    Ok(CreateOrderBody { ticket_id })
 }
 
 #[cfg(test)]
@@ -42,8 +50,8 @@ mod tests {
 
     #[test]
     fn create_order_needs_a_ticket_id_only() {
-        let id = parse_create_order(br#" {"ticketId":"ticket-1","colour":"red"} "#).unwrap();
-        assert_eq!(id.as_str(), "ticket-1");
+        let body = parse_create_order(br#" {"ticketId":"ticket-1","colour":"red"} "#).unwrap();
+        assert_eq!(body.ticket_id.as_str(), "ticket-1");
     }
 
     #[test]
@@ -77,8 +85,8 @@ mod tests {
     proptest! {
         #[test]
         fn create_order_parser_never_panics(body: Vec<u8>) {
-            if let Ok(id) = parse_create_order(&body) {
-                prop_assert!(!id.as_str().is_empty());
+            if let Ok(parsed) = parse_create_order(&body) {
+                prop_assert!(!parsed.ticket_id.as_str().is_empty());
             }
         }
     }

@@ -14,7 +14,7 @@ mod price;
 mod problem;
 mod ticket_event;
 
-pub use create_order::parse_create_order;
+pub use create_order::{CreateOrderBody, parse_create_order};
 pub use cursor::{CursorError, decode_cursor, encode_cursor};
 pub use expiry::{ExpiryMessage, ExpiryMessageError};
 pub use json::JsonError;

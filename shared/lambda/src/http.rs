@@ -17,6 +17,7 @@ use orders_contracts::FieldError;
 use orders_domain::{CorrelationId, IdError, Order, OrderId, OrderStore, Timestamp, UserId};
 use serde_json::value::RawValue;
 use tokio::time::timeout_at;
+use tracing::field::display;
 
 use crate::{
     BoxError, clock,
@@ -36,7 +37,6 @@ pub struct ApiRequest {
     pub now: Timestamp,
     /// Correlation id of everything that the request causes.
     pub correlation_id: CorrelationId,
-    route: String,
     inner: Request,
 }
 
@@ -70,15 +70,15 @@ where
     H: FnOnce(ApiRequest) -> F,
     F: Future<Output = Result<Response<String>, Problem>>,
 {
-    let (log, result) = match ApiRequest::read(event, context, now) {
+    let mut log = RequestLog::new(context);
+    let result = match ApiRequest::read(event, context, now, &mut log) {
         Ok(request) => {
-            let log = RequestLog::new(&request);
             // Boxed: the futures of SDK calls are large, and nested deeper than the compiler's limit.
             let outcome = Box::pin(handler(request));
             let result = timeout_at(clock::work_deadline(context, now), outcome).await;
-            (log, result.unwrap_or_else(|elapsed| Err(Problem::Unavailable(elapsed.into()))))
+            result.unwrap_or_else(|elapsed| Err(Problem::Unavailable(elapsed.into())))
         }
-        Err(problem) => (RequestLog::default(), Err(problem)),
+        Err(problem) => Err(problem),
     };
     gateway_response(match result {
         Ok(response) => {
@@ -92,36 +92,32 @@ where
     })
 }
 
-/// The subject of a request's log line.
-#[derive(Default)]
+/// Subject of a request's log line. Texts of the client stay out of the log: a path or a token may contain
+/// anything. The correlation id is the exception, because its purpose is the search in logs.
 struct RequestLog {
     route: String,
-    order_id: Option<String>,
-    correlation_id: Option<String>,
+    order_id: Option<OrderId>,
+    correlation_id: String,
 }
 
 impl RequestLog {
-    fn new(request: &ApiRequest) -> Self {
-        let order_id = request.path_parameter("id");
-        Self {
-            route: request.route.clone(),
-            order_id: (!order_id.is_empty()).then(|| order_id.to_owned()),
-            correlation_id: Some(request.correlation_id.to_string()),
-        }
+    /// The subject before the event is parsed.
+    fn new(context: &Context) -> Self {
+        let route = "invalid request".to_owned();
+        Self { route, order_id: None, correlation_id: context.request_id.clone() }
     }
 
     fn success(&self, response: &Response<String>) {
-        let (route, status) = (&self.route, response.status().as_u16());
-        let correlation_id = self.correlation_id.as_deref();
+        let Self { route, correlation_id, .. } = self;
+        let status = response.status().as_u16();
         // A new order has its id in the response only.
-        let created = response.extensions().get::<OrderId>().map(OrderId::to_string);
-        let order_id = self.order_id.as_deref().or(created.as_deref());
+        let order_id = self.order_id.or(response.extensions().get().copied()).map(display);
         tracing::info!(order_id, correlation_id, status, "{route} {status}");
     }
 
     fn problem(&self, problem: &Problem) {
-        let (route, status) = (&self.route, problem.status().as_u16());
-        let (order_id, correlation_id) = (self.order_id.as_deref(), self.correlation_id.as_deref());
+        let Self { route, correlation_id, .. } = self;
+        let (order_id, status) = (self.order_id.map(display), problem.status().as_u16());
         if let Problem::Unavailable(cause) = problem {
             let error = error_chain(cause.as_ref());
             tracing::warn!(
@@ -178,14 +174,21 @@ fn with_headers(
 }
 
 impl ApiRequest {
-    fn read(event: &str, context: &Context, now: Timestamp) -> Result<Self, Problem> {
+    fn read(
+        event: &str,
+        context: &Context,
+        now: Timestamp,
+        log: &mut RequestLog,
+    ) -> Result<Self, Problem> {
         let event: ApiGatewayV2httpRequest = serde_json::from_str(event)
             .map_err(|_| FieldError::general("the request or its token cannot be parsed"))?;
-        let route = event.route_key.clone().unwrap_or_default();
+        log.route = event.route_key.clone().unwrap_or_default();
+        log.order_id = event.path_parameters.get("id").and_then(|id| id.parse().ok());
         let request = to_request(event)?;
-        let user_id = user_id(&request).ok_or(Problem::MissingUserId)?;
         let correlation_id = correlation_id(&request, context)?;
-        Ok(Self { user_id, now, correlation_id, route, inner: request })
+        log.correlation_id = correlation_id.to_string();
+        let user_id = user_id(&request).ok_or(Problem::MissingUserId)?;
+        Ok(Self { user_id, now, correlation_id, inner: request })
     }
 
     /// Value of a path parameter; empty if the route has no such parameter.

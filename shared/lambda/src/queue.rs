@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use aws_sdk_sqs::Client;
 use lambda_runtime::{Context, LambdaEvent, service_fn};
-use orders_domain::{OrderId, PaymentId, StoreError, TicketId, Timestamp};
+use orders_domain::{Order, OrderId, PaymentId, StoreError, TicketId, Timestamp};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, Span, field};
 
@@ -60,6 +60,13 @@ pub fn log_ids(order: Option<OrderId>, payment: Option<&PaymentId>, ticket: Opti
     if let Some(id) = ticket {
         span.record("ticket_id", field::display(id));
     }
+}
+
+/// Puts version and correlation id of the order on the log lines of the message.
+pub fn log_order(order: &Order) {
+    let span = Span::current();
+    span.record("version", order.version.number());
+    span.record("correlation_id", field::display(&order.correlation_id));
 }
 
 /// Control of the time until a message is received again.
@@ -151,10 +158,14 @@ where
         let id = message.message_id.as_deref().filter(|id| !id.is_empty());
         let id = id.ok_or("a message has no id")?;
         // The handler records the ids of its subject, so that every line of the message has them.
-        let span = tracing::info_span!(
+        // A span of the highest level, so that no log level removes the ids.
+        let span = tracing::error_span!(
             "message",
+            request_id = context.request_id,
             message_id = id,
             order_id = field::Empty,
+            version = field::Empty,
+            correlation_id = field::Empty,
             payment_id = field::Empty,
             ticket_id = field::Empty,
         );

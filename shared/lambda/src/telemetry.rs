@@ -45,7 +45,7 @@ pub fn log<W>(level: LevelFilter, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // The innermost span has the ids; a list of all spans would repeat them.
+    // The innermost span has all ids. A list of all spans would double the line.
     let log = tracing_subscriber::fmt().json().with_target(false).with_span_list(false);
     log.with_max_level(level).with_writer(writer).finish()
 }

@@ -105,7 +105,7 @@ def eventually(look):
 def before_load_schema(_, document):
     """Makes half of the values existing ones. A cursor is opaque: all cursors are existing ones."""
     parts = document["components"]
-    ticket = parts["schemas"]["PlaceOrder"]["properties"]
+    ticket = parts["schemas"]["CreateOrder"]["properties"]
     ticket["ticketId"] = {"anyOf": [{"enum": known["tickets"]}, ticket["ticketId"]]}
     (key,) = [it for it in parts["parameters"].values() if it["name"] == "Idempotency-Key"]
     key["schema"] = {"anyOf": [{"enum": KEYS}, key["schema"]]}

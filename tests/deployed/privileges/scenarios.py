@@ -123,7 +123,7 @@ class Service:
         self.change("Orders", order, expires_at=until)
         self.change("Tickets", ticket, locked_until=until)
 
-    def tell(self, source, kind, detail):
+    def publish(self, source, kind, detail):
         entry = {
             "EventBusName": self.outputs["EventBusName"],
             "Source": source,
@@ -133,10 +133,10 @@ class Service:
         self.client("events").put_events(Entries=[entry])
 
     def tell_ticket(self, ticket, kind, version):
-        self.tell("tickets", kind, {"id": ticket, "title": "Concert", "price": 25.5, "version": version})
+        self.publish("tickets", kind, {"id": ticket, "title": "Concert", "price": 25.5, "version": version})
 
     def tell_payment(self, order):
-        self.tell("payments", "PaymentCreated", {"id": new_id(), "orderId": order})
+        self.publish("payments", "PaymentCreated", {"id": new_id(), "orderId": order})
 
     def send_expiry(self, order):
         self.client("sqs").send_message(

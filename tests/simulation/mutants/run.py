@@ -2,7 +2,7 @@
 
 cargo-mutants replaces one operator, condition or function body at a time, and runs these tests:
 
-- domain: its own unit tests, which take a second;
+- domain and price parser: their own unit tests, which take a second;
 - in-memory store: the store conformance suite;
 - use cases: all unit tests, the API and the batches in process, and the simulation.
 
@@ -24,6 +24,7 @@ SEEDS = os.environ.get("SEEDS") or "2000"
 # Mutated code; arguments of `cargo test` for its tests; filter of these tests.
 PARTS = {
     "rules": (["--package=orders-domain"], ["--lib"], []),
+    "price": (["--package=orders-contracts", "--file=shared/contracts/src/price.rs"], ["--lib"], []),
     "store": (
         ["--package=orders-testing", f"--file={STORE}"],
         ["--workspace", "--test=store_conformance"],
