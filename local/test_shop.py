@@ -1,7 +1,9 @@
 """Tests of the demo shop: event consumer, stored history, HTTP server, flash sale."""
 
 import http.client
+import itertools
 import json
+import random
 import tempfile
 import threading
 import unittest
@@ -25,24 +27,27 @@ def ticket_event(version, title="Concert", id="concert-1"):
     }
 
 
-def order_event(detail_type, version, order=ORDER, until="2026-11-23T09:25:36.093Z", ticket="concert-1"):
+def order_event(version, status, order=ORDER, since="2026-11-23T09:25:06.093Z", until="2026-11-23T09:25:36.093Z"):
     return {
         "source": "orders",
-        "detail-type": detail_type,
+        "detail-type": "any: the consumer acts on the status",
         "id": f"{order}:{version}",
         "detail": {
             "id": order,
             "version": version,
+            "status": status,
             "userId": f"buyer of {order}",
+            "createdAt": since,
             "expiresAt": until,
-            "ticket": {"id": ticket, "price": 25.5},
-            "metadata": {"occurredAt": "2026-11-23T09:25:06.093Z"},
+            "ticket": {"id": "concert-1", "title": "Concert", "price": 25.5, "version": 0},
+            "refunds": [],
+            "metadata": {"occurredAt": since},
         },
     }
 
 
-CREATED = order_event("OrderCreated", 0)
-LATER = order_event("OrderCreated", 0, OTHER, "2026-11-23T09:26:40.000Z")
+CREATED = order_event(0, "awaiting_payment")
+LATER = order_event(0, "awaiting_payment", OTHER, "2026-11-23T09:26:10.000Z", "2026-11-23T09:26:40.000Z")
 
 
 class Consumer(unittest.TestCase):
@@ -55,29 +60,48 @@ class Consumer(unittest.TestCase):
 
     def test_order_locks_its_ticket_until_cancelled_or_expired(self):
         self.assertEqual(self.apply(CREATED), (ORDER, [True]))
-        for end in ("OrderCancelled", "OrderExpired"):
-            self.assertEqual(self.apply(CREATED, order_event(end, 1)), (None, [True, True]))
+        for end in ("cancelled", "expired"):
+            self.assertEqual(self.apply(CREATED, order_event(1, end)), (None, [True, True]))
 
     def test_outdated_or_repeated_event_changes_nothing(self):
-        self.assertEqual(self.apply(order_event("OrderExpired", 1), CREATED), (None, [True, False]))
+        self.assertEqual(self.apply(order_event(1, "expired"), CREATED), (None, [True, False]))
         self.assertEqual(self.apply(CREATED, CREATED), (ORDER, [True, False]))
 
     def test_ended_order_keeps_the_lock_of_another_order(self):
-        self.assertEqual(self.apply(CREATED, LATER, order_event("OrderExpired", 1)), (OTHER, [True] * 3))
+        self.assertEqual(self.apply(CREATED, LATER, order_event(1, "expired")), (OTHER, [True] * 3))
 
-    def test_late_order_event_keeps_the_lock_of_a_newer_or_paid_order(self):
+    def test_held_ticket_stays_held_while_the_states_of_two_orders_are_interleaved(self):
+        # The first order buys the ticket back and is over again; the other order holds the ticket.
+        bought_back, over = order_event(2, "paid"), order_event(3, "cancelled")
+        for events in itertools.permutations((CREATED, order_event(1, "expired"), bought_back, over, LATER)):
+            self.assertEqual(self.apply(*events)[0], OTHER)
+
+    def test_late_event_keeps_the_lock_of_a_newer_or_paid_order(self):
         self.assertEqual(self.apply(LATER, CREATED), (OTHER, [True, True]))
-        self.assertEqual(self.apply(order_event("OrderPaid", 1), LATER), (ORDER, [True, True]))
+        self.assertEqual(self.apply(order_event(1, "paid"), LATER), (ORDER, [True, True]))
 
-    def test_expired_order_locks_its_ticket_permanently_when_paid_late(self):
+    def test_paid_order_locks_its_ticket_permanently(self):
         tickets = Tickets()
-        for event in (CREATED, order_event("OrderExpired", 1), order_event("OrderPaid", 2)):
+        for event in (CREATED, order_event(1, "expired"), order_event(2, "paid")):
             tickets.apply(event)
-        expected = {"order": ORDER, "buyer": "buyer of order-1", "until": None}
-        self.assertEqual(tickets.by_id["concert-1"]["lock"], expected)
+        lock = tickets.by_id["concert-1"]["lock"]
+        self.assertEqual((lock["order"], lock["buyer"], lock["until"]), (ORDER, "buyer of order-1", None))
 
-    def test_refund_keeps_the_lock(self):
-        self.assertEqual(self.apply(order_event("OrderPaid", 1), order_event("OrderRefundDue", 2))[0], ORDER)
+    def test_newest_event_alone_is_enough(self):
+        self.assertEqual(self.apply(order_event(3, "paid")), (ORDER, [True]))
+
+    def test_every_delivery_ends_in_the_true_state(self):
+        rng = random.Random(1)
+        for _ in range(10_000):
+            history = random_history(rng)
+            newest = {event["detail"]["id"]: event for event in history}
+            older = [event for event in history if event is not newest[event["detail"]["id"]]]
+            kept = [event for event in older if rng.random() < 0.7]
+            delivered = [event for event in (*newest.values(), *kept) for _ in range(rng.choice((1, 1, 2)))]
+            rng.shuffle(delivered)
+            live = [order for order, event in newest.items() if event["detail"]["status"] in LIVE]
+            expected = live[0] if live else None
+            self.assertEqual(self.apply(*delivered)[0], expected, delivered)
 
     def test_ticket_takes_the_newest_version_and_keeps_the_lock(self):
         tickets = Tickets()
@@ -85,6 +109,33 @@ class Consumer(unittest.TestCase):
         self.assertEqual([tickets.apply(event) for event in events], [True, True, False, False])
         ticket = tickets.by_id["concert-1"]
         self.assertEqual((ticket["title"], ticket["version"], ticket["lock"]["order"]), ("New", 2, ORDER))
+
+
+LIVE = ("awaiting_payment", "paid")
+
+
+def random_history(rng):
+    """Events of up to four orders of one ticket, of which at most one is live at any time."""
+    history, version, live = [], {}, None
+    for step in range(rng.randint(1, 14)):
+        ended = [order for order in version if order != live]
+        if live is None and ended and rng.random() < 0.3:
+            order, status = rng.choice(ended), "paid"  # a late payment buys an expired order
+        elif live is None:
+            order, status = f"order-{len(version)}", "awaiting_payment"
+        elif rng.random() < 0.3:
+            order, status = live, None  # a refund becomes due: the status stays
+        else:
+            order, status = live, rng.choice(("paid", "cancelled", "expired"))
+        if order not in version:
+            version[order] = (-1, "awaiting_payment", f"2026-11-23T09:{len(version) + 10}:00.000Z")
+        number, before, since = version[order]
+        status = status or before
+        version[order] = (number + 1, status, since)
+        live = order if status in LIVE else None
+        until = since.replace(":00.000Z", ":30.000Z")
+        history.append(order_event(number + 1, status, order, since, until))
+    return history
 
 
 class FakeBus:
@@ -115,7 +166,7 @@ class ShopState(unittest.TestCase):
         first.receive(CREATED)
         with open(self.history, "a") as history:
             history.write('{"source": "ord')
-        self.shop().receive(order_event("OrderPaid", 1))
+        self.shop().receive(order_event(1, "paid"))
         update = json.loads(next(self.shop().updates()))
         self.assertEqual([entry["applied"] for entry in update["received"]], [True] * 3)
         self.assertEqual(update["tickets"][0]["lock"]["until"], None)

@@ -1,62 +1,80 @@
 """Example of an event consumer: the state of all tickets, computed from events alone.
 
-The bus delivers events at least once, and the events of different orders in any sequence. Two rules
-make the result correct: an event is ignored unless its version is newer than the known one, and an
-order removes a lock only if the lock names this order.
+The bus delivers events at least once and in any order, and each event of an order carries the whole order. The
+consumer keeps the newest state of each order. A ticket has no lock of its own that events set and clear: its lock
+follows from the newest states of its orders. The result is the same for every sequence of deliveries, also with
+repeats and with losses of older events.
 """
+
+from collections import defaultdict
 
 
 class Tickets:
     """Tickets and their locks, by ticket id.
 
-    A lock holds the order id, the buyer, and `until`. After `until`, by the clock of the orders service,
-    any buyer can take the ticket, even before `OrderExpired` arrives. A sold ticket has a lock with
+    A lock holds the order id, the buyer, `since` and `until`. After `until`, by the clock of the orders service,
+    any buyer can take the ticket, even before a newer state of the order arrives. A sold ticket has a lock with
     `until` = `None`.
     """
 
     def __init__(self):
         self.by_id = {}
-        self._order_versions = {}
+        self._orders = {}
+        self._orders_by_ticket = defaultdict(set)
 
     def apply(self, event):
         """Applies an event. Returns `False` if it was a repeat or outdated."""
-        source, detail_type, detail = event["source"], event["detail-type"], event["detail"]
+        source, detail = event["source"], event["detail"]
         if source == "tickets":
             return self._apply_ticket(detail)
         if source == "orders":
-            return self._apply_order(detail_type, detail)
+            return self._apply_order(detail)
         return True
 
     def _apply_ticket(self, detail):
+        new = {field: detail[field] for field in ("title", "price", "version")}
         ticket = self._ticket(detail["id"])
-        if detail["version"] <= ticket["version"]:
+        if new["version"] <= ticket["version"]:
             return False
         # An event carries the whole ticket, so a missing earlier event does no harm.
-        ticket.update({field: detail[field] for field in ("title", "price", "version")})
+        ticket.update(new)
         return True
 
-    def _apply_order(self, detail_type, detail):
-        order, version = detail["id"], detail["version"]
-        if version <= self._order_versions.get(order, -1):
+    def _apply_order(self, detail):
+        order = {field: detail[field] for field in ("id", "version", "status", "userId", "createdAt", "expiresAt")}
+        ticket_id = detail["ticket"]["id"]
+        known = self._orders.get(order["id"])
+        if known and _age(order) <= _age(known):
             return False
-        self._order_versions[order] = version
-        ticket = self._ticket(detail["ticket"]["id"])
-        lock = ticket["lock"]
-        if detail_type == "OrderCreated":
-            # The events of an earlier order on this ticket may arrive later; its hold ends earlier.
-            if not lock or (lock["until"] and lock["until"] < detail["expiresAt"]):
-                ticket["lock"] = {
-                    "order": order,
-                    "buyer": detail["userId"],
-                    "since": detail["metadata"]["occurredAt"],
-                    "until": detail["expiresAt"],
-                }
-        elif detail_type == "OrderPaid":
-            ticket["lock"] = {"order": order, "buyer": detail["userId"], "until": None}
-        elif detail_type in ("OrderCancelled", "OrderExpired") and lock and lock["order"] == order:
-            ticket["lock"] = None
+        self._orders[order["id"]] = order
+        self._orders_by_ticket[ticket_id].add(order["id"])
+        self._ticket(ticket_id)["lock"] = self._lock(ticket_id)
         return True
+
+    def _lock(self, ticket_id):
+        """The lock from the newest state of each order of the ticket.
+
+        Two live orders at once mean that the end of one is on its way: the paid or the later hold counts.
+        """
+        orders = [self._orders[id] for id in self._orders_by_ticket[ticket_id]]
+        for order in orders:
+            if order["status"] == "paid":
+                return {"order": order["id"], "buyer": order["userId"], "since": order["createdAt"], "until": None}
+        holds = [order for order in orders if order["status"] == "awaiting_payment"]
+        if not holds:
+            return None
+        order = max(holds, key=lambda order: (order["expiresAt"], order["id"]))
+        return {
+            "order": order["id"],
+            "buyer": order["userId"],
+            "since": order["createdAt"],
+            "until": order["expiresAt"],
+        }
 
     def _ticket(self, id):
         # The first event of an order may arrive before the event of its ticket.
         return self.by_id.setdefault(id, {"id": id, "title": id, "price": None, "version": -1, "lock": None})
+
+
+def _age(order):
+    return order["createdAt"], order["version"]

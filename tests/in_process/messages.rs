@@ -138,7 +138,8 @@ async fn late_payment_retries_after_a_stale_lock_read() {
     store.old_tickets.lock().unwrap().push(TicketReplica { ticket: order.ticket.clone(), lock });
 
     let detail = json!({"id": "p1", "orderId": order.id.to_string()});
-    let body = json!({"source": "payments", "detail-type": "PaymentCreated", "detail": detail}).to_string();
+    let body = json!({"source": "payments", "detail-type": "PaymentCreated", "detail": detail})
+        .to_string();
     // The hold is still active by this function's clock.
     let message = Message { body: &body, receive_count: 1 };
     let outcome = payment_events::handle(&store, order.created_at, message).await.unwrap();

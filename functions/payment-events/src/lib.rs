@@ -97,7 +97,8 @@ mod tests {
 
     async fn pay(store: &MemoryStore, order: OrderId, payment: &str, now: u64) -> Outcome {
         let detail = json!({"id": payment, "orderId": order.to_string()});
-        let body = json!({"source": "payments", "detail-type": "PaymentCreated", "detail": detail}).to_string();
+        let body = json!({"source": "payments", "detail-type": "PaymentCreated", "detail": detail})
+            .to_string();
         handle(store, at(now), Message { body: &body, receive_count: 1 }).await.unwrap()
     }
 

@@ -1,9 +1,9 @@
 //! Events published by this service.
 
-use orders_domain::{Order, OrderEvent, Price, Timestamp};
+use orders_domain::{Order, OrderEvent, RefundDue, Status, Timestamp};
 use serde::Serialize;
 
-use crate::{order::rfc3339, price::serialize_price};
+use crate::{TicketBody, order::rfc3339};
 
 /// `source` of every event of this service.
 pub const SOURCE: &str = "orders";
@@ -26,8 +26,12 @@ struct Detail<'a> {
     version: u64,
     status: &'static str,
     user_id: &'a str,
+    created_at: String,
     expires_at: String,
-    ticket: TicketDetail<'a>,
+    ticket: TicketBody,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paid_by: Option<&'a str>,
+    refunds: Vec<RefundDetail<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payment_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,10 +40,17 @@ struct Detail<'a> {
 }
 
 #[derive(Serialize)]
-struct TicketDetail<'a> {
-    id: &'a str,
-    #[serde(serialize_with = "serialize_price")]
-    price: Price,
+#[serde(rename_all = "camelCase")]
+struct RefundDetail<'a> {
+    payment_id: &'a str,
+    reason: &'static str,
+    state: &'static str,
+}
+
+impl<'a> From<&'a RefundDue> for RefundDetail<'a> {
+    fn from(refund: &'a RefundDue) -> Self {
+        Self { payment_id: refund.payment_id.as_str(), reason: refund.reason.name(), state: "due" }
+    }
 }
 
 #[derive(Serialize)]
@@ -52,7 +63,8 @@ struct Metadata<'a> {
 }
 
 impl OutgoingEvent {
-    /// The event with the order's state after it. `written_at` is the stream's time of the write, in whole
+    /// The event with the whole state of the order after it: a consumer that receives the newest event of
+    /// an order needs none of the earlier events. `written_at` is the stream's time of the write, in whole
     /// seconds: `occurredAt` is at least the order's `createdAt`, and for an expiry its `expiresAt`.
     ///
     /// # Errors
@@ -80,6 +92,10 @@ impl OutgoingEvent {
                 written_at.max(order.created_at)
             }
         };
+        let paid_by = match &order.status {
+            Status::Paid { payment_id } => Some(payment_id.as_str()),
+            Status::AwaitingPayment | Status::Cancelled | Status::Expired => None,
+        };
         let version = order.version.number();
         let event_id = format!("{}:{version}", order.id);
         let detail = Detail {
@@ -87,8 +103,11 @@ impl OutgoingEvent {
             version,
             status: order.status.name(),
             user_id: order.user_id.as_str(),
+            created_at: rfc3339(order.created_at),
             expires_at: rfc3339(order.expires_at),
-            ticket: TicketDetail { id: order.ticket.id.as_str(), price: order.ticket.price },
+            ticket: TicketBody::from(&order.ticket),
+            paid_by,
+            refunds: order.refunds_due.iter().map(RefundDetail::from).collect(),
             payment_id: payment_id.map(orders_domain::PaymentId::as_str),
             reason,
             metadata: Metadata {
@@ -150,8 +169,10 @@ mod tests {
                 "version": 0,
                 "status": "awaiting_payment",
                 "userId": "alice",
+                "createdAt": "2023-11-14T22:13:20.700Z",
                 "expiresAt": "2023-11-14T22:13:50.700Z",
-                "ticket": {"id": "ticket-1", "price": 19.9},
+                "ticket": {"id": "ticket-1", "title": "Concert", "price": 19.9, "version": 3},
+                "refunds": [],
                 "metadata": {
                     "eventId": format!("{id}:0"),
                     "occurredAt": "2023-11-14T22:13:20.700Z",
@@ -177,6 +198,29 @@ mod tests {
         assert_eq!((detail_type, &detail["paymentId"]), ("OrderRefundDue", &json!("p1")));
         assert_eq!(detail["reason"], "order_cancelled");
         assert_eq!(detail["status"], "cancelled");
+    }
+
+    #[test]
+    fn event_carries_the_whole_order() {
+        let refund = |id: &str, reason| RefundDue { payment_id: id.parse().unwrap(), reason };
+        let refunds_due =
+            vec![refund("p2", RefundReason::AlreadyPaid), refund("p3", RefundReason::AlreadyPaid)];
+        let status = Status::Paid { payment_id: "p1".parse().unwrap() };
+        let order = Order { refunds_due, ..order(status, 3) };
+        let event = OrderEvent::RefundDue(refund("p3", RefundReason::AlreadyPaid));
+        let (_, detail) = published(&event, &order, 5_000);
+        assert_eq!((&detail["status"], &detail["paidBy"]), (&json!("paid"), &json!("p1")));
+        assert_eq!(
+            detail["refunds"],
+            json!([
+                {"paymentId": "p2", "reason": "already_paid", "state": "due"},
+                {"paymentId": "p3", "reason": "already_paid", "state": "due"},
+            ])
+        );
+        assert_eq!(
+            (&detail["paymentId"], &detail["reason"]),
+            (&json!("p3"), &json!("already_paid"))
+        );
     }
 
     #[test]

@@ -108,7 +108,8 @@ mod tests {
         let order_id = OrderId::from_bytes([7; 16]).to_string();
         let detail = json!({"id": "p1", "orderId": order_id});
         for source in ["tickets", "Payments", ""] {
-            let event = json!({"detail-type": "PaymentCreated", "source": source, "detail": detail});
+            let event =
+                json!({"detail-type": "PaymentCreated", "source": source, "detail": detail});
             let error = PaymentEvent::parse(&event.to_string()).unwrap_err();
             assert!(matches!(error, PaymentEventError::OtherSource), "{source}: {error}");
         }

@@ -23,6 +23,7 @@ use crate::{
     BoxError, clock,
     problem::Problem,
     telemetry::{self, error_chain},
+    trace::trace_id,
 };
 
 /// Maximum size of a body, in bytes.
@@ -271,13 +272,11 @@ fn user_id(request: &Request) -> Option<UserId> {
     sub.parse().ok()
 }
 
-/// The client's `X-Correlation-Id`, else the trace id of `traceparent` (W3C Trace Context, section 3.2),
-/// else the request id. An invalid id is ignored: no order fails because of it.
+/// The client's `X-Correlation-Id`, else the trace id of `traceparent`, else the request id. An invalid
+/// header is ignored: no order fails because of it.
 fn correlation_id(request: &Request, context: &Context) -> Result<CorrelationId, Problem> {
     let header = |name| header(request, name).ok().flatten();
-    let trace_id = header("traceparent")
-        .and_then(|parent| parent.split('-').nth(1))
-        .filter(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let trace_id = header("traceparent").and_then(trace_id);
     let ids = [header("x-correlation-id"), trace_id, Some(context.request_id.as_str())];
     let id = ids.into_iter().flatten().find_map(|id| id.parse().ok());
     id.ok_or_else(|| Problem::Internal("the invocation has no request id".into()))

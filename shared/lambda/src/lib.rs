@@ -10,5 +10,6 @@ pub mod queue;
 pub mod retry;
 pub mod stream;
 pub mod telemetry;
+mod trace;
 
 pub use orders_domain::BoxError;

@@ -77,8 +77,9 @@ async fn malformed_message_is_dead_lettered_alone() {
     let test_stack = TestStack::connect().await;
     let valid: Vec<_> = (0..5).map(|_| format!("batch-mate-{}", Uuid::new_v4())).collect();
     let invalid = format!("{{\"malformed\": \"{}\", ", Uuid::new_v4());
-    let mates =
-        valid.iter().map(|id| json!({"source": "tickets", "detail-type": "TicketCreated", "detail": ticket(id, 0)}));
+    let mates = valid.iter().map(
+        |id| json!({"source": "tickets", "detail-type": "TicketCreated", "detail": ticket(id, 0)}),
+    );
     let bodies = [vec![invalid.clone()], mates.map(|mate| mate.to_string()).collect()].concat();
     for body in bodies {
         test_stack.send("TicketEventsQueueUrl", &body).await;

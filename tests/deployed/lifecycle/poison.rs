@@ -65,7 +65,8 @@ async fn payment_without_an_order_is_dead_lettered_until_redriven() {
     let id = OrderId::for_key(&alice.sub.parse().unwrap(), &"later".parse().unwrap()).to_string();
     let payment = format!("payment-{}", Uuid::new_v4());
     let detail = json!({"id": payment, "orderId": id});
-    let event = json!({"source": "payments", "detail-type": "PaymentCreated", "detail": detail}).to_string();
+    let event = json!({"source": "payments", "detail-type": "PaymentCreated", "detail": detail})
+        .to_string();
     test_stack.send("PaymentEventsQueueUrl", &event).await;
     let dead_letters = "PaymentEventsDeadLetterQueueUrl";
     eventually(async || test_stack.peek(dead_letters).await.contains(&event)).await;

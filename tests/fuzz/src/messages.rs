@@ -107,7 +107,9 @@ pub fn payment_event(input: &[u8]) {
         assert!(matches!(outcome, Ok(Outcome::RetryAfter(_))) != is_booked, "{outcome:?}");
         let detail =
             json!({"id": event.payment_id.as_str(), "orderId": event.order_id.to_string()});
-        let serialised = json!({"source": "payments", "detail-type": "PaymentCreated", "detail": detail}).to_string();
+        let serialised =
+            json!({"source": "payments", "detail-type": "PaymentCreated", "detail": detail})
+                .to_string();
         assert_eq!(PaymentEvent::parse(&serialised).expect("an event"), event);
     });
 }

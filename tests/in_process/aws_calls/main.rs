@@ -37,7 +37,8 @@ async fn api() -> (Api<DynamoStore>, CallLog) {
 
 async fn publish_ticket(store: &impl OrderStore, id: &str) {
     let detail = json!({"id": id, "title": "x".repeat(100), "price": 25.5, "version": 0});
-    let body = json!({"source": "tickets", "detail-type": "TicketCreated", "detail": detail}).to_string();
+    let body =
+        json!({"source": "tickets", "detail-type": "TicketCreated", "detail": detail}).to_string();
     let outcome = ticket_events::handle(store, Message { body: &body, receive_count: 1 }).await;
     assert_eq!(outcome.unwrap(), Outcome::Done);
 }
@@ -72,7 +73,8 @@ const LAPSED: Duration = Duration::ZERO;
 
 async fn pay(store: &DynamoStore, order: &str, payment: &str) {
     let detail = json!({"id": payment, "orderId": order});
-    let body = json!({"source": "payments", "detail-type": "PaymentCreated", "detail": detail}).to_string();
+    let body = json!({"source": "payments", "detail-type": "PaymentCreated", "detail": detail})
+        .to_string();
     let message = Message { body: &body, receive_count: 1 };
     let outcome = payment_events::handle(store, clock::now(), message).await;
     assert_eq!(outcome.unwrap(), Outcome::Done);
