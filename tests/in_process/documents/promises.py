@@ -3,7 +3,8 @@
 Each promise is a section `## N. Title` with a paragraph `Tests:` and a paragraph `Planted bugs:`. The checks:
 
 - every promise number in the repository (`promise 6`, `promises 1 and 2`, `promise = 8`) has a section;
-- every promise has a test, and every test exists as a function;
+- every promise has a test, and every test exists: a Rust function with `#[test]`, `#[tokio::test]` or in a list of
+  tests (`conformance! {...}`), or a Python function `test_...`;
 - every planted bug of bugs.toml is listed under its promise, and no other bug is listed.
 """
 
@@ -26,9 +27,8 @@ def main():
     texts = {path: (ROOT / path).read_text() for path in files()}
     promises = sections(PAGE.read_text())
     code = "\n".join(text for path, text in texts.items() if path.suffix in (".py", ".rs"))
-    functions = set(re.findall(r"\b(?:fn|def) (\w+)", code))
     bugs = tomllib.loads(BUGS.read_text())
-    faults = [*unknown_numbers(texts, promises), *test_faults(promises, functions), *bug_faults(promises, bugs)]
+    faults = [*unknown_numbers(texts, promises), *test_faults(promises, test_names(code)), *bug_faults(promises, bugs)]
     if faults:
         sys.exit("\n".join(faults))
     print(f"{len(promises)} promises, {len(bugs)} planted bugs")
@@ -69,18 +69,26 @@ def used_numbers(text):
             yield from range(int(first), int(last or first) + 1)
 
 
+def test_names(code):
+    """The names of all tests in the code."""
+    attribute = r"#\[(?:tokio::)?test(?:\(.*\))?\]\s+(?:#\[[^\]]*\]\s+)*(?:async )?fn (\w+)"
+    lists = re.findall(r"^conformance! \{(.*?)^\}", code, re.MULTILINE | re.DOTALL)
+    listed_names = {name for text in lists for name in re.findall(r"\w+", text)}
+    return {*re.findall(attribute, code), *re.findall(r"\bdef (test_\w+)", code), *listed_names}
+
+
 def unknown_numbers(texts, promises):
     for path, text in sorted(texts.items()):
         for number in sorted(set(used_numbers(text)) - promises.keys()):
             yield f"{path}: promise {number} is not in docs/promises.md"
 
 
-def test_faults(promises, functions):
+def test_faults(promises, known):
     for number, (tests, _) in promises.items():
         if not tests:
             yield f"docs/promises.md: promise {number} has no test"
         for name in tests:
-            if name not in functions:
+            if name not in known:
                 yield f"docs/promises.md: promise {number} names the test {name}, which does not exist"
 
 
