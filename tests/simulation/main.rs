@@ -10,6 +10,7 @@
 //! | `ORDERS_SIMULATION_FIRST_SEED` | first seed; the log of a single seed is printed |
 
 mod buyers;
+mod consumers;
 mod coverage;
 mod functions;
 mod invocation;

@@ -24,6 +24,8 @@ pub(crate) struct External {
     /// Time of each order's schedule.
     pub(crate) schedules: BTreeMap<OrderId, Timestamp>,
     pub(crate) dead_records: Vec<String>,
+    /// Details of all published events.
+    pub(crate) published: Vec<String>,
 }
 
 /// Sink access of an invocation.
@@ -109,12 +111,14 @@ impl RelaySink for SimulatedRelaySink {
 
 impl World {
     fn publish(&self, event: &OutgoingEvent) {
+        let detail = event.detail.clone();
         let event = Event::read(event.detail_type, &event.detail, self.now_ms());
         self.log(|| format!("bus: {} {} v{}", event.kind, event.order, event.version));
         let mut state = self.state();
         if !state.promises.published(&event) {
             state.coverage.observed(Observed::PublishedAgain);
         }
+        state.external.published.push(detail);
         state.history.events.push(event);
     }
 

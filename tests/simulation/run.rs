@@ -13,8 +13,8 @@ use tokio::{
 };
 
 use crate::{
-    buyers::run_buyer, coverage::Coverage, functions::start_consumers, queues::QueueName,
-    seller::run_seller, stream::start_relay, world::World,
+    buyers::run_buyer, consumers::deliver, coverage::Coverage, functions::start_consumers,
+    queues::QueueName, seller::run_seller, stream::start_relay, world::World,
 };
 
 /// Longest time to drain: twenty receives and the longest hold.
@@ -95,6 +95,7 @@ async fn simulate(world: &Arc<World>) {
         &state.external.dead_records,
         &state.stream.poison,
     );
+    state.promises.check_consumers(&deliver(&state.external.published, world.seed));
 }
 
 async fn drain(world: &World) {

@@ -30,6 +30,7 @@ const START_MS: u64 = 1_700_000_000_000;
 
 /// The world of a run.
 pub(crate) struct World {
+    pub(crate) seed: u64,
     pub(crate) plan: Plan,
     pub(crate) store: MemoryStore,
     /// Wakes the functions when a queue has a new message.
@@ -103,6 +104,7 @@ impl World {
             log: with_log.then(Vec::new),
         };
         Self {
+            seed,
             plan,
             store: MemoryStore::default(),
             messages: [const { Notify::const_new() }; 3],

@@ -1,11 +1,14 @@
 //! Checks at the end of a run, after the faults have stopped and everything has drained: promises
 //! 8 to 11.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use orders_domain::{OrderId, OrderStore, Status};
 use orders_testing::MemoryStore;
 
 use super::Promises;
 use crate::{
+    consumers::Consumers,
     queues::{Queue, QueueName},
     world::ready,
 };
@@ -45,6 +48,30 @@ impl Promises {
         for record in dead_records {
             self.require(poison.contains(record), || {
                 format!("promise 11: valid record dead-lettered: {record}")
+            });
+        }
+    }
+
+    /// Promise 15: consumers of the events reach the true sales, holds and refunds.
+    pub(crate) fn check_consumers(&mut self, consumers: &Consumers) {
+        let orders = || self.orders.values();
+        let tickets = |wanted: fn(&Status) -> bool| -> BTreeMap<String, String> {
+            let orders = orders().filter(|order| wanted(&order.status));
+            orders.map(|order| (order.ticket.id.to_string(), order.id.to_string())).collect()
+        };
+        let sold = tickets(|status| matches!(status, Status::Paid { .. }));
+        let held = tickets(|status| matches!(status, Status::AwaitingPayment));
+        let refunds: BTreeSet<String> = orders()
+            .flat_map(|order| &order.refunds_due)
+            .map(|refund| refund.payment_id.to_string())
+            .collect();
+        for (what, true_state, seen) in [
+            ("sales", format!("{sold:?}"), format!("{:?}", consumers.sold())),
+            ("holds", format!("{held:?}"), format!("{:?}", consumers.held())),
+            ("refunds", format!("{refunds:?}"), format!("{:?}", consumers.refunded())),
+        ] {
+            self.require(true_state == seen, || {
+                format!("promise 15: {what} are {true_state}, consumers have {seen}")
             });
         }
     }

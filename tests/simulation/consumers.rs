@@ -1,0 +1,109 @@
+//! The ticket service and the payment service, as consumers of the events: they know only the events that
+//! a bus delivers out of order, repeated, and with losses of older versions. They share no code with the
+//! service.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fastrand::Rng;
+use serde::Deserialize;
+
+/// The state of an order in an event.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OrderState {
+    id: String,
+    version: u64,
+    status: String,
+    created_at: String,
+    ticket: Ticket,
+    refunds: Vec<Refund>,
+}
+
+#[derive(Clone, Deserialize)]
+struct Ticket {
+    id: String,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Refund {
+    payment_id: String,
+}
+
+impl OrderState {
+    fn read(detail: &str) -> Self {
+        serde_json::from_str(detail).expect("an event with the whole order")
+    }
+
+    /// The newer of two states has the higher age.
+    fn age(&self) -> (&str, u64) {
+        (&self.created_at, self.version)
+    }
+}
+
+/// What both services do with an event: keep the newest state of each order.
+#[derive(Default)]
+pub(crate) struct Consumers {
+    newest: BTreeMap<String, OrderState>,
+    /// Payments that the payment service has refunded.
+    refunded: BTreeSet<String>,
+}
+
+impl Consumers {
+    /// Handles one delivery.
+    fn receive(&mut self, detail: &str) {
+        let state = OrderState::read(detail);
+        if self.newest.get(&state.id).is_some_and(|known| known.age() >= state.age()) {
+            return;
+        }
+        // A refund is identified by its payment id, so a repeat refunds nothing twice.
+        self.refunded.extend(state.refunds.iter().map(|refund| refund.payment_id.clone()));
+        self.newest.insert(state.id.clone(), state);
+    }
+
+    /// Sold tickets with their orders: the newest state of one of the ticket's orders is paid.
+    pub(crate) fn sold(&self) -> BTreeMap<String, String> {
+        self.in_status("paid")
+    }
+
+    /// Held tickets with their orders.
+    pub(crate) fn held(&self) -> BTreeMap<String, String> {
+        self.in_status("awaiting_payment")
+    }
+
+    fn in_status(&self, status: &str) -> BTreeMap<String, String> {
+        let states = self.newest.values().filter(|state| state.status == status);
+        states.map(|state| (state.ticket.id.clone(), state.id.clone())).collect()
+    }
+
+    /// Refunded payments.
+    pub(crate) fn refunded(&self) -> &BTreeSet<String> {
+        &self.refunded
+    }
+}
+
+/// Delivers the published events in a random order, repeated, and without some of the older versions. The
+/// random numbers are the delivery's own, so that the run itself stays the same.
+pub(crate) fn deliver(published: &[String], seed: u64) -> Consumers {
+    let mut rng = Rng::with_seed(seed);
+    let mut newest: BTreeMap<String, u64> = BTreeMap::new();
+    let states: Vec<OrderState> = published.iter().map(|detail| OrderState::read(detail)).collect();
+    for state in &states {
+        let version = newest.entry(state.id.clone()).or_default();
+        *version = state.version.max(*version);
+    }
+    let mut deliveries = Vec::new();
+    for (detail, state) in published.iter().zip(&states) {
+        let is_newest = newest[&state.id] == state.version;
+        if is_newest || rng.u8(0..10) > 2 {
+            let times = if rng.u8(0..10) > 7 { 2 } else { 1 };
+            deliveries.extend(std::iter::repeat_n(detail, times));
+        }
+    }
+    rng.shuffle(&mut deliveries);
+    let mut consumers = Consumers::default();
+    for detail in deliveries {
+        consumers.receive(detail);
+    }
+    consumers
+}
