@@ -117,7 +117,7 @@ LIVE = ("awaiting_payment", "paid")
 def random_history(rng):
     """Events of up to four orders of one ticket, of which at most one is live at any time."""
     history, version, live = [], {}, None
-    for step in range(rng.randint(1, 14)):
+    for _ in range(rng.randint(1, 14)):
         ended = [order for order in version if order != live]
         if live is None and ended and rng.random() < 0.3:
             order, status = rng.choice(ended), "paid"  # a late payment buys an expired order

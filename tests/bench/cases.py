@@ -110,7 +110,8 @@ def _ticket_message(record, number):
 
 
 def _payment_message(record, number):
-    event = {"source": "payments", "detail-type": "PaymentCreated", "detail": {"id": f"payment-{number}", "orderId": _order_id(number)}}
+    detail = {"id": f"payment-{number}", "orderId": _order_id(number)}
+    event = {"source": "payments", "detail-type": "PaymentCreated", "detail": detail}
     return record | {"messageId": _order_id(number), "body": json.dumps(event)}
 
 

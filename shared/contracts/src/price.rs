@@ -98,7 +98,7 @@ impl Decimal {
         let (whole, fraction) = digits.split_at(split);
         // Zeros between the decimal point and the first digit of the fraction.
         let zeros = places - fraction.len();
-        let rounded_up = match Fraction::of(zeros, fraction) {
+        let rounded_up = match Fraction::new(zeros, fraction) {
             Fraction::JustAbove => 0,
             Fraction::JustBelow => 1,
             Fraction::Between => return Err(PriceError::TooPrecise),
@@ -131,7 +131,7 @@ enum Fraction {
 
 impl Fraction {
     /// The fraction of so many zeros and then these digits.
-    fn of(zeros: usize, digits: &str) -> Self {
+    fn new(zeros: usize, digits: &str) -> Self {
         let place = |index: usize| match index.checked_sub(zeros) {
             Some(index) => digits.as_bytes().get(index).copied().unwrap_or(b'0'),
             None => b'0',
