@@ -63,17 +63,17 @@ impl Consumers {
 
     /// Sold tickets with their orders: the newest state of one of the ticket's orders is paid.
     pub(crate) fn sold(&self) -> BTreeMap<String, String> {
-        self.in_status("paid")
+        self.with_status("paid")
     }
 
     /// Held tickets with their orders.
     pub(crate) fn held(&self) -> BTreeMap<String, String> {
-        self.in_status("awaiting_payment")
+        self.with_status("awaiting_payment")
     }
 
-    fn in_status(&self, status: &str) -> BTreeMap<String, String> {
-        let states = self.newest.values().filter(|state| state.status == status);
-        states.map(|state| (state.ticket.id.clone(), state.id.clone())).collect()
+    fn with_status(&self, status: &str) -> BTreeMap<String, String> {
+        let orders = self.newest.values().filter(|state| state.status == status);
+        orders.map(|state| (state.ticket.id.clone(), state.id.clone())).collect()
     }
 
     /// Refunded payments.
