@@ -6,8 +6,9 @@ use std::sync::{
 };
 
 use orders_domain::{
-    CommitOutcome, ListQuery, Order, OrderId, OrderStore, Page, PlaceOutcome, Placement,
-    StoreError, Ticket, TicketId, TicketOutcome, TicketReplica, TicketRule, Transition,
+    BookedPayment, CommitOutcome, ListQuery, Order, OrderId, OrderStore, Page, PaymentId,
+    PlaceOutcome, Placement, StoreError, Ticket, TicketId, TicketOutcome, TicketReplica,
+    TicketRule, Transition,
 };
 use orders_testing::MemoryStore;
 
@@ -43,6 +44,10 @@ impl OrderStore for StaleReadStore {
         self.inner.list(query).await
     }
 
+    async fn find_payment(&self, id: &PaymentId) -> Result<Option<BookedPayment>, StoreError> {
+        self.inner.find_payment(id).await
+    }
+
     async fn place(&self, placement: &Placement) -> Result<PlaceOutcome, StoreError> {
         self.inner.place(placement).await
     }
@@ -52,6 +57,10 @@ impl OrderStore for StaleReadStore {
             return Ok(CommitOutcome::Conflict);
         }
         self.inner.commit(transition).await
+    }
+
+    async fn make_permanent(&self, order: &Order) -> Result<CommitOutcome, StoreError> {
+        self.inner.make_permanent(order).await
     }
 
     async fn apply_ticket(

@@ -1,11 +1,11 @@
 //! Cancels an order for its owner and releases the ticket.
 
 use http::{Response, StatusCode};
-use orders_domain::{Command, CommitOutcome, Decision, OrderStore, Refusal, decide};
+use orders_domain::{Command, OrderStore};
 use orders_lambda::{
+    command::{CommandOutcome, execute},
     http::{ApiRequest, empty, own_order},
     problem::Problem,
-    retry::{MAX_ATTEMPTS, backoff},
 };
 
 /// Handles `DELETE /api/orders/{id}`.
@@ -16,18 +16,11 @@ pub async fn handle(
     store: &impl OrderStore,
     request: ApiRequest,
 ) -> Result<Response<String>, Problem> {
-    for _ in 0..MAX_ATTEMPTS {
-        let order = own_order(store, &request).await?;
-        let transition = match decide(&order, &Command::Cancel) {
-            Decision::Apply(transition) => transition,
-            Decision::AlreadyDone => return empty(StatusCode::NO_CONTENT, &[]),
-            Decision::Refuse(Refusal::Paid | Refusal::NotDue { .. }) => return Err(Problem::Paid),
-        };
-        match store.commit(&transition).await? {
-            CommitOutcome::Committed => return empty(StatusCode::NO_CONTENT, &[]),
-            // A payment or the expiry came first: read again and decide again.
-            CommitOutcome::Conflict => backoff().await,
+    let order = own_order(store, &request).await?;
+    match execute(store, order, &Command::Cancel, request.now).await? {
+        CommandOutcome::Committed(_) | CommandOutcome::AlreadyDone => {
+            empty(StatusCode::NO_CONTENT, &[])
         }
+        CommandOutcome::Refused(_) | CommandOutcome::PaymentOfAnotherOrder(_) => Err(Problem::Paid),
     }
-    Err(Problem::Unavailable("the order changed after each read".into()))
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use http::{Response, StatusCode};
 use orders_contracts::{CreateOrderBody, FieldError, OrderBody, parse_create_order};
 use orders_domain::{
-    Availability, Command, Decision, IdempotencyKey, NewOrder, Order, OrderId, OrderStore,
-    PlaceOutcome, Placement, StoreError, TicketId, Timestamp, Transition, decide,
+    Availability, FoundTicket, IdempotencyKey, NewOrder, Order, OrderId, OrderStore, PlaceOutcome,
+    Placement, StoreError, Takeover, TicketId, TicketReplica, Timestamp,
 };
 use orders_lambda::{
     BoxError,
+    command::find_ticket,
     http::{ApiRequest, json},
     problem::Problem,
     retry::{MAX_ATTEMPTS, backoff},
@@ -33,22 +34,26 @@ pub async fn handle(
         Some(key) => OrderId::for_key(&request.user_id, key),
         None => new_id(now).map_err(Problem::Internal)?,
     };
-    let request = CreateOrder {
+    let create = CreateOrder {
         ticket_id,
         has_key: key.is_some(),
         order: NewOrder {
             id,
-            user_id: request.user_id,
+            user_id: request.user_id.clone(),
             now,
             hold,
-            correlation_id: request.correlation_id,
+            correlation_id: request.correlation_id.clone(),
         },
     };
-    let order = create_order(store, &request).await.map_err(|error| problem(error, now))?;
+    let created = create_order(store, &create).await.map_err(|error| problem(error, now))?;
+    let (status, order) = match created {
+        Created::New(order) => (StatusCode::CREATED, order),
+        Created::Existing(order) => (StatusCode::OK, order),
+    };
     let location = format!("/api/orders/{}", order.id);
-    let body = OrderBody::placed(&order, now);
-    let mut response = json(StatusCode::CREATED, &[("location", location)], &body)?;
-    // For the log: the request does not contain the new order's id.
+    let body = OrderBody::new(&order, request.response_time());
+    let mut response = json(status, &[("location", location)], &body)?;
+    // For the log: the request does not contain the order's id.
     response.extensions_mut().insert(order.id);
     Ok(response)
 }
@@ -84,6 +89,15 @@ pub struct CreateOrder {
     pub order: NewOrder,
 }
 
+/// Order of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// This request placed the order.
+    New(Order),
+    /// The order existed: an earlier request with the key placed it, or the buyer has the ticket already.
+    Existing(Order),
+}
+
 /// Reason why no order is created.
 #[derive(Debug)]
 pub enum CreateError {
@@ -110,46 +124,49 @@ impl From<StoreError> for CreateError {
     }
 }
 
-/// Places the order, or returns the order placed by an earlier request with the same key.
+/// Places the order, or returns the order of an earlier request with the same key, or the buyer's own live
+/// order for the ticket.
 ///
-/// A held or sold ticket is refused from the read alone: a refusal costs one read.
+/// A ticket that another buyer holds or owns is refused from the read alone: a refusal costs one read.
 ///
 /// # Errors
-/// [`CreateError`] if no order is placed.
+/// [`CreateError`] if the buyer gets no order.
 pub async fn create_order(
     store: &impl OrderStore,
     request: &CreateOrder,
-) -> Result<Order, CreateError> {
+) -> Result<Created, CreateError> {
+    let NewOrder { id, now, .. } = request.order;
     for _ in 0..MAX_ATTEMPTS {
-        // One read decides the common refusals: unknown, reserved, sold.
-        let Some(replica) = store.find_ticket(&request.ticket_id).await? else {
-            return earlier_order(store, request, CreateError::NoSuchTicket).await;
+        let Some(found) = find_ticket(store, &request.ticket_id, id, now).await? else {
+            return refuse(store, request, None, CreateError::NoSuchTicket).await;
         };
-        if replica.lock.holder() == Some(request.order.id) {
-            // The lock of an earlier request may be visible before its order.
-            if let Some(earlier) = store.find(request.order.id).await? {
-                return same_request(earlier, request);
-            }
-            backoff().await;
-            continue;
-        }
-        let takeover = match replica.lock.availability(request.order.now) {
+        let FoundTicket { replica, availability } = found;
+        let takeover = match availability {
             Availability::Free => None,
-            Availability::Reserved { until } => {
-                return earlier_order(store, request, CreateError::Reserved { until }).await;
-            }
-            Availability::Sold => return earlier_order(store, request, CreateError::Sold).await,
-            // The transaction that takes the ticket over also expires the order that held it.
-            Availability::Lapsed(by) => match expiry(store, by, request.order.now).await? {
-                Some(expiry) => Some(expiry),
-                None => continue,
+            Availability::Lapsed(takeover) => Some(takeover),
+            Availability::Own => match store.find(id).await? {
+                Some(earlier) => return earlier_order(earlier, request),
+                // The lock names an order that is gone: a table was restored. The lapsed lock is free.
+                None if replica.lock.has_lapsed(now) => Some(Takeover::Ended(id)),
+                // The lock of an earlier request may be visible before its order.
+                None => {
+                    backoff().await;
+                    continue;
+                }
             },
+            Availability::Reserved { until } => {
+                let refusal = CreateError::Reserved { until };
+                return refuse(store, request, Some(&replica), refusal).await;
+            }
+            Availability::Sold => {
+                return refuse(store, request, Some(&replica), CreateError::Sold).await;
+            }
         };
         let order = Order::new(request.order.clone(), replica.ticket);
         let placement = Placement { order, takeover };
         match store.place(&placement).await? {
-            PlaceOutcome::Placed => return Ok(placement.order),
-            PlaceOutcome::AlreadyPlaced(earlier) => return same_request(earlier, request),
+            PlaceOutcome::Placed => return Ok(Created::New(placement.order)),
+            PlaceOutcome::AlreadyPlaced(earlier) => return earlier_order(earlier, request),
             // The ticket changed after the read: the next attempt reads the new state.
             PlaceOutcome::Conflict => {}
         }
@@ -157,38 +174,54 @@ pub async fn create_order(
     Err(CreateError::Contended)
 }
 
-/// A repeated request returns its order, whatever the state of order and ticket since.
-async fn earlier_order(
+/// Refuses a ticket, unless the request has its order already: by its key, or because the buyer has the
+/// ticket. `locked` is the ticket if another order has its lock.
+async fn refuse(
     store: &impl OrderStore,
     request: &CreateOrder,
-    otherwise: CreateError,
-) -> Result<Order, CreateError> {
-    if !request.has_key {
-        return Err(otherwise);
+    locked: Option<&TicketReplica>,
+    refusal: CreateError,
+) -> Result<Created, CreateError> {
+    if request.has_key
+        && let Some(earlier) = store.find(request.order.id).await?
+    {
+        return earlier_order(earlier, request);
     }
-    match store.find(request.order.id).await? {
-        Some(earlier) => same_request(earlier, request),
-        None => Err(otherwise),
+    if let Some(replica) = locked
+        && let Some(own) = own_live_order(store, request, replica).await?
+    {
+        return Ok(Created::Existing(own));
     }
+    Err(refusal)
 }
 
-fn same_request(earlier: Order, request: &CreateOrder) -> Result<Order, CreateError> {
-    // Never another buyer's order: the id of a key depends on the buyer.
-    let same = earlier.user_id == request.order.user_id && earlier.ticket.id == request.ticket_id;
-    if same { Ok(earlier) } else { Err(CreateError::KeyReused) }
-}
-
-/// Expiry of an order whose hold has lapsed; `None` if the order changed after the read of its lock.
-async fn expiry(
+/// The buyer's own live order, if the lock names it. The order of a stranger is not read.
+async fn own_live_order(
     store: &impl OrderStore,
-    id: OrderId,
-    now: Timestamp,
-) -> Result<Option<Transition>, StoreError> {
-    let Some(order) = store.find(id).await? else { return Ok(None) };
-    match decide(&order, &Command::Expire { now }) {
-        Decision::Apply(expiry) => Ok(Some(expiry)),
-        Decision::AlreadyDone | Decision::Refuse(_) => Ok(None),
+    request: &CreateOrder,
+    replica: &TicketReplica,
+) -> Result<Option<Order>, StoreError> {
+    let NewOrder { user_id, now, .. } = &request.order;
+    let may_be_own = replica.locked_for.as_ref().is_none_or(|locked_for| locked_for == user_id);
+    let Some(holder) = replica.lock.holder().filter(|_| may_be_own) else { return Ok(None) };
+    let order = store.find(holder).await?;
+    Ok(order.filter(|order| {
+        order.user_id == *user_id
+            && order.ticket.id == request.ticket_id
+            && order.effective_status(*now).is_live()
+    }))
+}
+
+/// The order that this request, or an earlier request with its key, has placed.
+fn earlier_order(earlier: Order, request: &CreateOrder) -> Result<Created, CreateError> {
+    let NewOrder { user_id, now, correlation_id, .. } = &request.order;
+    // Never another buyer's order: the id of a key depends on the buyer.
+    if earlier.user_id != *user_id || earlier.ticket.id != request.ticket_id {
+        return Err(CreateError::KeyReused);
     }
+    // The reply to this request's own write was lost.
+    let is_own_write = earlier.created_at == *now && earlier.correlation_id == *correlation_id;
+    Ok(if is_own_write { Created::New(earlier) } else { Created::Existing(earlier) })
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 use orders_domain::{
-    CommitOutcome, ListQuery, Lock, Page, Price, Status, Ticket, TicketOutcome, TicketReplica,
-    TicketRule, UserId,
+    BookedPayment, Command, CommitOutcome, ListQuery, Lock, Page, PaymentId, Price, Status, Ticket,
+    TicketOutcome, TicketReplica, TicketRule, Transition, UserId,
 };
-use orders_testing::{MemoryStore, at, commit, new_order, order_id as id, ticket};
+use orders_testing::{MemoryStore, at, commit, new_order, order_id as id, pay, ticket};
 
 use super::*;
 
@@ -40,10 +40,26 @@ fn once(name: &str, id: OrderId, ticket: &str, seconds: u64) -> CreateOrder {
     }
 }
 
+/// The order of a request that places it.
+async fn place(store: &impl OrderStore, request: &CreateOrder) -> Order {
+    match create_order(store, request).await.unwrap() {
+        Created::New(order) => order,
+        Created::Existing(order) => panic!("{order:?} existed"),
+    }
+}
+
+/// The order of a request that finds it.
+async fn existing(store: &impl OrderStore, request: &CreateOrder) -> Order {
+    match create_order(store, request).await.unwrap() {
+        Created::Existing(order) => order,
+        Created::New(order) => panic!("{order:?} is new"),
+    }
+}
+
 #[tokio::test]
 async fn free_ticket_is_locked_for_the_hold_at_its_current_price() {
     let store = store_with_a_ticket("t1").await;
-    let order = create_order(&store, &once("alice", id(1), "t1", 100)).await.unwrap();
+    let order = place(&store, &once("alice", id(1), "t1", 100)).await;
     assert_eq!(order.status, Status::AwaitingPayment);
     assert_eq!(order.expires_at, at(130));
     assert_eq!(order.ticket.price.minor(), 2_000);
@@ -54,7 +70,7 @@ async fn free_ticket_is_locked_for_the_hold_at_its_current_price() {
 #[tokio::test]
 async fn held_ticket_is_refused_until_the_hold_lapses() {
     let store = store_with_a_ticket("t1").await;
-    create_order(&store, &once("alice", id(1), "t1", 100)).await.unwrap();
+    place(&store, &once("alice", id(1), "t1", 100)).await;
     let refused = create_order(&store, &once("bob", id(2), "t1", 129)).await.unwrap_err();
     assert!(matches!(refused, CreateError::Reserved { until } if until == at(130)));
     assert_eq!(store.find(id(2)).await.unwrap(), None);
@@ -63,8 +79,8 @@ async fn held_ticket_is_refused_until_the_hold_lapses() {
 #[tokio::test]
 async fn lapsed_hold_is_taken_over_and_its_order_expires() {
     let store = store_with_a_ticket("t1").await;
-    create_order(&store, &once("alice", id(1), "t1", 100)).await.unwrap();
-    let order = create_order(&store, &once("bob", id(2), "t1", 130)).await.unwrap();
+    place(&store, &once("alice", id(1), "t1", 100)).await;
+    let order = place(&store, &once("bob", id(2), "t1", 130)).await;
     assert_eq!(lock(&store, "t1").await, Lock::Held { by: order.id, until: at(160) });
     let lapsed = store.find(id(1)).await.unwrap().unwrap();
     assert_eq!((lapsed.status, lapsed.version.number()), (Status::Expired, 1));
@@ -83,31 +99,31 @@ async fn unknown_ticket_is_refused() {
 async fn repeated_key_returns_its_order_in_every_status() {
     let store = store_with_a_ticket("t1").await;
     let request = |seconds| by_key("alice", "k", "t1", seconds);
-    let order = create_order(&store, &request(100)).await.unwrap();
+    let order = place(&store, &request(100)).await;
 
     // Awaiting payment, then due, and with the ticket changed meanwhile.
-    assert_eq!(create_order(&store, &request(101)).await.unwrap(), order);
+    assert_eq!(existing(&store, &request(101)).await, order);
     put_ticket(&store, "t1", 1).await;
-    assert_eq!(create_order(&store, &request(200)).await.unwrap(), order);
+    assert_eq!(existing(&store, &request(200)).await, order);
 
     // Taken over by another buyer.
-    create_order(&store, &once("bob", id(2), "t1", 200)).await.unwrap();
-    let repeat = create_order(&store, &request(201)).await.unwrap();
+    place(&store, &once("bob", id(2), "t1", 200)).await;
+    let repeat = existing(&store, &request(201)).await;
     assert_eq!((repeat.id, &repeat.status), (order.id, &Status::Expired));
 
     // And with the ticket free again.
     commit(&store, &store.find(id(2)).await.unwrap().unwrap(), &Command::Cancel).await;
-    assert_eq!(create_order(&store, &request(202)).await.unwrap(), repeat);
+    assert_eq!(existing(&store, &request(202)).await, repeat);
     assert_eq!(lock(&store, "t1").await, Lock::Free);
 }
 
 #[tokio::test]
 async fn key_of_another_ticket_is_refused() {
     let store = store_with_a_ticket("t1").await;
-    create_order(&store, &by_key("alice", "k", "t1", 100)).await.unwrap();
+    place(&store, &by_key("alice", "k", "t1", 100)).await;
     put_ticket(&store, "free", 0).await;
     put_ticket(&store, "held", 0).await;
-    create_order(&store, &once("bob", id(2), "held", 100)).await.unwrap();
+    place(&store, &once("bob", id(2), "held", 100)).await;
     for ticket in ["free", "held", "unknown"] {
         let refused = create_order(&store, &by_key("alice", "k", ticket, 101)).await.unwrap_err();
         assert!(matches!(refused, CreateError::KeyReused), "{ticket}");
@@ -119,9 +135,121 @@ async fn key_of_another_ticket_is_refused() {
 async fn key_of_two_buyers_makes_two_orders() {
     let store = store_with_a_ticket("t1").await;
     put_ticket(&store, "t2", 0).await;
-    let first = create_order(&store, &by_key("alice", "k", "t1", 100)).await.unwrap();
-    let second = create_order(&store, &by_key("bob", "k", "t2", 100)).await.unwrap();
+    let first = place(&store, &by_key("alice", "k", "t1", 100)).await;
+    let second = place(&store, &by_key("bob", "k", "t2", 100)).await;
     assert_ne!(first.id, second.id);
+}
+
+#[tokio::test]
+async fn buyer_who_has_the_ticket_gets_the_order_again() {
+    let store = store_with_a_ticket("t1").await;
+    let order = place(&store, &once("alice", id(1), "t1", 100)).await;
+    for request in [once("alice", id(2), "t1", 129), by_key("alice", "k", "t1", 129)] {
+        assert_eq!(existing(&store, &request).await, order);
+    }
+    commit(&store, &order, &pay("p1", &order, 101)).await;
+    for request in [once("alice", id(2), "t1", 500), by_key("alice", "k", "t1", 500)] {
+        assert_eq!(existing(&store, &request).await.status.name(), "paid");
+    }
+    // The keys are still unused.
+    put_ticket(&store, "t2", 0).await;
+    place(&store, &by_key("alice", "k", "t2", 501)).await;
+}
+
+#[tokio::test]
+async fn order_of_a_lock_without_a_buyer_is_read() {
+    let store = store_with_a_ticket("t1").await;
+    let order = place(&store, &once("alice", id(1), "t1", 100)).await;
+    let mut replica = store.find_ticket(&order.ticket.id).await.unwrap().unwrap();
+    assert_eq!(replica.locked_for, Some(user("alice")));
+    // As the first edition wrote it.
+    replica.locked_for = None;
+    store.put_ticket(replica);
+    assert_eq!(existing(&store, &once("alice", id(2), "t1", 101)).await, order);
+    let refused = create_order(&store, &once("bob", id(2), "t1", 101)).await.unwrap_err();
+    assert!(matches!(refused, CreateError::Reserved { .. }));
+}
+
+#[tokio::test]
+async fn own_lapsed_hold_is_taken_over_like_any_other() {
+    let store = store_with_a_ticket("t1").await;
+    place(&store, &once("alice", id(1), "t1", 100)).await;
+    let second = place(&store, &once("alice", id(2), "t1", 130)).await;
+    assert_eq!(lock(&store, "t1").await, Lock::Held { by: second.id, until: at(160) });
+    assert_eq!(store.find(id(1)).await.unwrap().unwrap().status, Status::Expired);
+}
+
+#[tokio::test]
+async fn own_write_with_a_lost_reply_is_a_new_order() {
+    let store = store_with_a_ticket("t1").await;
+    for request in [once("alice", id(1), "t1", 100), by_key("alice", "k", "t1", 200)] {
+        let order = place(&store, &request).await;
+        assert_eq!(place(&store, &request).await, order);
+        commit(&store, &order, &Command::Cancel).await;
+    }
+}
+
+/// A store with a lapsed lock of order 1, which is in this state or missing.
+async fn store_with_a_lapsed_lock(order: Option<Status>) -> MemoryStore {
+    let store = store_with_a_ticket("t1").await;
+    let placed = place(&store, &once("alice", id(1), "t1", 100)).await;
+    match order {
+        Some(status) => store.put_order(Order { status, ..placed }),
+        None => store.remove_order(id(1)),
+    }
+    store
+}
+
+#[tokio::test]
+async fn lapsed_lock_of_an_order_that_is_missing_or_over_is_taken_over() {
+    for status in [None, Some(Status::Cancelled), Some(Status::Expired)] {
+        let store = store_with_a_lapsed_lock(status.clone()).await;
+        let held = create_order(&store, &once("bob", id(2), "t1", 129)).await;
+        assert!(matches!(held, Err(CreateError::Reserved { .. })));
+        place(&store, &once("bob", id(2), "t1", 130)).await;
+        assert_eq!(lock(&store, "t1").await, Lock::Held { by: id(2), until: at(160) });
+        let first = store.find(id(1)).await.unwrap();
+        assert_eq!(first.map(|order| order.status), status);
+    }
+}
+
+#[tokio::test]
+async fn lapsed_lock_of_an_order_for_another_ticket_is_taken_over() {
+    let store = store_with_a_lapsed_lock(None).await;
+    put_ticket(&store, "t2", 0).await;
+    let other = place(&store, &once("alice", id(1), "t2", 120)).await;
+    place(&store, &once("bob", id(2), "t1", 130)).await;
+    assert_eq!(store.find(id(1)).await.unwrap(), Some(other));
+    assert_eq!(lock(&store, "t2").await, Lock::Held { by: id(1), until: at(150) });
+}
+
+#[tokio::test]
+async fn lapsed_lock_of_a_paid_order_is_made_permanent() {
+    let paid = Status::Paid { payment_id: "p1".parse().unwrap() };
+    let store = store_with_a_lapsed_lock(Some(paid)).await;
+    let refused = create_order(&store, &once("bob", id(2), "t1", 130)).await.unwrap_err();
+    assert!(matches!(refused, CreateError::Sold));
+    assert_eq!(lock(&store, "t1").await, Lock::Sold { to: id(1) });
+}
+
+#[tokio::test]
+async fn lapsed_lock_of_an_order_that_is_not_due_is_reserved_until_its_end() {
+    let store = store_with_a_lapsed_lock(None).await;
+    let order = Order::new(new_order(id(1), at(120)), ticket("t1", 0));
+    store.put_order(order);
+    let refused = create_order(&store, &once("bob", id(2), "t1", 130)).await.unwrap_err();
+    assert!(matches!(refused, CreateError::Reserved { until } if until == at(150)));
+    place(&store, &once("bob", id(2), "t1", 150)).await;
+}
+
+#[tokio::test]
+async fn repeated_key_whose_order_is_gone_takes_its_lapsed_lock_over() {
+    let store = store_with_a_ticket("t1").await;
+    let order = place(&store, &by_key("alice", "k", "t1", 100)).await;
+    store.remove_order(order.id);
+    let early = create_order(&store, &by_key("alice", "k", "t1", 129)).await;
+    assert!(matches!(early, Err(CreateError::Contended)));
+    place(&store, &by_key("alice", "k", "t1", 130)).await;
 }
 
 /// A store that updates the ticket between the read and the write of the first `changes` requests.
@@ -153,6 +281,14 @@ impl OrderStore for ConcurrentUpdateStore<'_> {
         self.store.place(placement).await
     }
 
+    async fn find_payment(&self, id: &PaymentId) -> Result<Option<BookedPayment>, StoreError> {
+        self.store.find_payment(id).await
+    }
+
+    async fn make_permanent(&self, order: &Order) -> Result<CommitOutcome, StoreError> {
+        self.store.make_permanent(order).await
+    }
+
     async fn commit(&self, transition: &Transition) -> Result<CommitOutcome, StoreError> {
         self.store.commit(transition).await
     }
@@ -170,7 +306,7 @@ impl OrderStore for ConcurrentUpdateStore<'_> {
 async fn changed_ticket_is_read_again_and_sold_at_its_new_version() {
     let store = store_with_a_ticket("t1").await;
     let changing = ConcurrentUpdateStore { store: &store, changes: 2.into() };
-    let order = create_order(&changing, &once("alice", id(1), "t1", 100)).await.unwrap();
+    let order = place(&changing, &once("alice", id(1), "t1", 100)).await;
     assert_eq!((order.ticket.version.number(), order.ticket.price.minor()), (2, 2_002));
 }
 

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use orders_contracts::ExpiryMessage;
-use orders_domain::{Command, CommitOutcome, Decision, OrderStore, Refusal, Timestamp, decide};
+use orders_domain::{Command, OrderStore, Refusal, Timestamp};
 use orders_lambda::{
+    command::{CommandOutcome, execute},
     queue::{Failure, Message, Outcome, log_ids, log_order},
-    retry::{MAX_ATTEMPTS, backoff},
+    retry::MAX_ATTEMPTS,
 };
 use tokio::time::{Instant, sleep};
 
@@ -31,32 +32,30 @@ pub async fn handle(
     for _ in 0..MAX_ATTEMPTS {
         let Some(order) = store.find(order_id).await? else { return Ok(Outcome::Done) };
         log_order(&order);
-        let transition = match decide(&order, &Command::Expire { now }) {
-            Decision::Apply(transition) => transition,
-            // Almost due: sleeping is cheaper than another round through the queue.
-            Decision::Refuse(Refusal::NotDue { until }) if now.until(until) < MAX_SLEEP => {
-                sleep(now.until(until)).await;
-                now = until;
-                continue;
-            }
-            Decision::Refuse(Refusal::NotDue { until }) => {
-                return Ok(Outcome::RetryAfter(now.until(until)));
-            }
-            // Paid, cancelled or expired since: the timer is obsolete.
-            Decision::AlreadyDone | Decision::Refuse(Refusal::Paid) => return Ok(Outcome::Done),
-        };
-        match store.commit(&transition).await? {
-            CommitOutcome::Committed => {
+        let expires_at = order.expires_at;
+        match execute(store, order, &Command::Expire { now }, now).await? {
+            CommandOutcome::Committed(_) => {
                 let committed = received.plus(started.elapsed());
-                let late_ms = order.expires_at.until(committed).as_millis();
+                let late_ms = expires_at.until(committed).as_millis();
                 metrics::histogram!("ExpiryLateness")
                     .record(u32::try_from(late_ms).unwrap_or(u32::MAX));
                 return Ok(Outcome::Done);
             }
-            CommitOutcome::Conflict => backoff().await,
+            // Almost due: sleeping is cheaper than another round through the queue.
+            CommandOutcome::Refused(Refusal::NotDue { until }) if now.until(until) < MAX_SLEEP => {
+                sleep(now.until(until)).await;
+                now = until;
+            }
+            CommandOutcome::Refused(Refusal::NotDue { until }) => {
+                return Ok(Outcome::RetryAfter(now.until(until)));
+            }
+            // Paid, cancelled or expired since: the timer is obsolete.
+            CommandOutcome::AlreadyDone
+            | CommandOutcome::Refused(_)
+            | CommandOutcome::PaymentOfAnotherOrder(_) => return Ok(Outcome::Done),
         }
     }
-    Err(Failure::Transient("the order changed after each read".into()))
+    Err(Failure::Transient("the order was not due after each wait".into()))
 }
 
 #[cfg(test)]

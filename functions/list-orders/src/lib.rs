@@ -23,14 +23,15 @@ pub async fn handle(
     )
     .map_err(Problem::Invalid)?;
     let query = ListQuery {
-        user_id: request.user_id,
+        user_id: request.user_id.clone(),
         size: parameters.size,
         direction: parameters.direction,
         after: parameters.after,
     };
     let page = store.list(&query).await?;
+    let now = request.response_time();
     let orders: Vec<OrderBody> =
-        page.orders.iter().map(|order| OrderBody::new(order, request.now)).collect();
+        page.orders.iter().map(|order| OrderBody::new(order, now)).collect();
     let link = page.next.map(|next| ("link", link_to(parameters, next)));
     json(StatusCode::OK, link.as_slice(), &orders)
 }

@@ -10,7 +10,7 @@ use std::{cell::Cell, time::Duration};
 
 use futures_util::{StreamExt, future::ready, stream};
 use orders_contracts::OutgoingEvent;
-use orders_domain::{Order, OrderEvent, Timestamp};
+use orders_domain::{Order, OrderEvent, RefundDue, RefundReason, Timestamp};
 use orders_lambda::{
     BoxError,
     stream::{Change, Record},
@@ -187,6 +187,12 @@ impl<S: RelaySink> Relay<'_, S> {
             OrderEvent::RefundDue(_) => "RefundsDue",
         };
         metrics::counter!(name).increment(1);
+        // The buyer was asked for another price than the order's: the payment service has a defect.
+        if let OrderEvent::RefundDue(RefundDue { reason: RefundReason::WrongAmount, .. }) =
+            &event.event
+        {
+            metrics::counter!("WrongAmounts").increment(1);
+        }
         let lag_ms = event.written_at.until(self.now).as_millis();
         metrics::histogram!("RelayLag").record(u32::try_from(lag_ms).unwrap_or(u32::MAX));
     }

@@ -17,14 +17,15 @@ pub async fn handle(
     request: ApiRequest,
 ) -> Result<Response<String>, Problem> {
     let order = own_order(store, &request).await?;
-    let tag = etag(&order, request.now);
+    let now = request.response_time();
+    let tag = etag(&order, now);
     let known = request.header("if-none-match")?.is_some_and(|tags| matches(tags, &tag));
     let headers = [("etag", tag), ("cache-control", "private, no-cache".to_owned())];
     // The client has this state already.
     if known {
         return empty(StatusCode::NOT_MODIFIED, &headers);
     }
-    json(StatusCode::OK, &headers, &OrderBody::new(&order, request.now))
+    json(StatusCode::OK, &headers, &OrderBody::new(&order, now))
 }
 
 /// Whether `If-None-Match` contains the tag, by weak comparison (RFC 9110, section 13.1.2).

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use orders_contracts::TicketEvent;
-use orders_domain::{OrderStore, TicketOutcome, Verdict, rule_for};
+use orders_domain::{OrderStore, Ticket, TicketOutcome, TicketVersion, Verdict, rule_for};
 use orders_lambda::queue::{Failure, Message, Outcome, log_ids};
 
 /// Wait of an event for the missing versions before it.
@@ -30,13 +30,28 @@ pub async fn handle(store: &impl OrderStore, message: Message<'_>) -> Result<Out
             }
             Ok(Outcome::Done)
         }
-        TicketOutcome::Refused { stored } => match verdict_on_first_receive(stored) {
+        // Versions are counted by the ticket service: one version cannot have two contents.
+        TicketOutcome::Refused { stored: Some(stored) } if contradicts(&stored, &ticket) => {
+            metrics::counter!("TicketContradictions").increment(1);
+            let version = ticket.version.number();
+            Err(Failure::Poison(format!("version {version} has other content already").into()))
+        }
+        TicketOutcome::Refused { stored } => match verdict_on_first_receive(version_of(&stored)) {
             // Repeated or late: the replica is newer.
             Verdict::Stale => Ok(Outcome::Done),
             // `Apply`: another event changed the replica between condition and response.
             Verdict::Gap | Verdict::Apply => Ok(Outcome::RetryAfter(WAIT_FOR_GAP)),
         },
     }
+}
+
+fn version_of(stored: &Option<Ticket>) -> Option<TicketVersion> {
+    stored.as_ref().map(|stored| stored.version)
+}
+
+/// Whether both have one version, but not one content.
+fn contradicts(stored: &Ticket, incoming: &Ticket) -> bool {
+    stored.version == incoming.version && stored != incoming
 }
 
 #[cfg(test)]
@@ -87,6 +102,33 @@ mod tests {
         assert_eq!(stored_version(&store).await, Some(5));
         assert_eq!(receive(&store, "TicketUpdated", 4, 1).await, Outcome::Done);
         assert_eq!(stored_version(&store).await, Some(5));
+    }
+
+    #[tokio::test]
+    async fn event_that_contradicts_its_version_is_poison() {
+        let store = MemoryStore::default();
+        assert_eq!(receive(&store, "TicketCreated", 0, 1).await, Outcome::Done);
+        assert_eq!(receive(&store, "TicketUpdated", 1, 1).await, Outcome::Done);
+        let contradiction = |field: &str, value: serde_json::Value| {
+            let mut event: serde_json::Value =
+                serde_json::from_str(&event("TicketUpdated", 1)).unwrap();
+            event["detail"][field] = value;
+            event.to_string()
+        };
+        for body in [contradiction("price", json!(21)), contradiction("title", json!("other"))] {
+            for receive_count in [1, 3] {
+                let handled = handle(&store, Message { body: &body, receive_count }).await;
+                assert!(matches!(handled, Err(Failure::Poison(_))), "{body}");
+            }
+        }
+        // Equal after rounding.
+        let body = contradiction("price", json!(20.000_000_000_000_004));
+        let handled = handle(&store, Message { body: &body, receive_count: 1 }).await;
+        assert_eq!(handled.unwrap(), Outcome::Done);
+        // An older version with other content is a repeat of a version that is gone.
+        let body = contradiction("version", json!(0));
+        let handled = handle(&store, Message { body: &body, receive_count: 1 }).await;
+        assert_eq!(handled.unwrap(), Outcome::Done);
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! An order in the HTTP API.
 
 use chrono::{DateTime, SecondsFormat};
-use orders_domain::{Order, Price, Status, Ticket, Timestamp};
+use orders_domain::{Order, Price, RefundDue, Status, Ticket, Timestamp};
 use serde::Serialize;
 
 use crate::price::serialize_price;
@@ -22,10 +22,28 @@ pub struct OrderBody {
     pub created_at: String,
     /// End of the hold (RFC 3339, UTC, milliseconds).
     pub expires_at: String,
-    /// Seconds left to pay, by the server's clock, rounded up; 0 unless the order awaits payment.
+    /// Seconds left to pay, by the server's clock, rounded down; 0 unless the order awaits payment.
     pub expires_in: u64,
     /// Copy of the ticket from the time of placing.
     pub ticket: TicketBody,
+    /// Payment that bought the order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paid_by: Option<String>,
+    /// Payments that did not buy the order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refunds: Vec<RefundBody>,
+}
+
+/// A payment that did not buy its order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefundBody {
+    /// Payment id.
+    pub payment_id: String,
+    /// Reason for the refund.
+    pub reason: &'static str,
+    /// State of the refund: `due`.
+    pub state: &'static str,
 }
 
 /// Copy of a ticket on an order.
@@ -46,23 +64,11 @@ impl OrderBody {
     /// The order at this moment.
     #[must_use]
     pub fn new(order: &Order, now: Timestamp) -> Self {
-        Self::showing(order, now, now)
-    }
-
-    /// The order in the response to `POST`, also to a repeated request. Both responses are equal while
-    /// the order awaits payment: `expiresIn` is the whole hold.
-    #[must_use]
-    pub fn placed(order: &Order, now: Timestamp) -> Self {
-        Self::showing(order, now, order.created_at)
-    }
-
-    fn showing(order: &Order, now: Timestamp, count_from: Timestamp) -> Self {
         let status = order.effective_status(now);
-        let expires_in = match status {
-            Status::AwaitingPayment => {
-                count_from.until(order.expires_at).as_millis().div_ceil(1_000)
-            }
-            Status::Paid { .. } | Status::Cancelled | Status::Expired => 0,
+        let (expires_in, paid_by) = match status {
+            Status::AwaitingPayment => (now.until(order.expires_at).as_secs(), None),
+            Status::Paid { payment_id } => (0, Some(payment_id.to_string())),
+            Status::Cancelled | Status::Expired => (0, None),
         };
         Self {
             id: order.id.to_string(),
@@ -71,9 +77,18 @@ impl OrderBody {
             version: order.version.number(),
             created_at: rfc3339(order.created_at),
             expires_at: rfc3339(order.expires_at),
-            expires_in: u64::try_from(expires_in).unwrap_or(u64::MAX),
+            expires_in,
             ticket: TicketBody::from(&order.ticket),
+            paid_by,
+            refunds: order.refunds_due.iter().map(RefundBody::from).collect(),
         }
+    }
+}
+
+impl From<&RefundDue> for RefundBody {
+    fn from(refund: &RefundDue) -> Self {
+        let payment_id = refund.payment_id.to_string();
+        Self { payment_id, reason: refund.reason.name(), state: "due" }
     }
 }
 
@@ -107,6 +122,7 @@ pub(crate) fn rfc3339(time: Timestamp) -> String {
 mod tests {
     use std::time::Duration;
 
+    use orders_domain::RefundReason;
     use orders_testing::{new_order, order_id, ticket};
     use serde_json::json;
 
@@ -147,22 +163,28 @@ mod tests {
     }
 
     #[test]
-    fn expires_in_is_zero_only_after_the_hold() {
+    fn expires_in_is_the_time_left_rounded_down() {
         let order = order("20");
         let at = |ms| OrderBody::new(&order, order.created_at.plus(Duration::from_millis(ms)));
         assert_eq!((at(0).expires_in, at(0).status), (30, "awaiting_payment"));
-        assert_eq!((at(1).expires_in, at(1).status), (30, "awaiting_payment"));
-        assert_eq!((at(29_999).expires_in, at(29_999).status), (1, "awaiting_payment"));
+        assert_eq!((at(1).expires_in, at(1).status), (29, "awaiting_payment"));
+        assert_eq!((at(29_000).expires_in, at(29_000).status), (1, "awaiting_payment"));
+        assert_eq!((at(29_999).expires_in, at(29_999).status), (0, "awaiting_payment"));
         assert_eq!((at(30_000).expires_in, at(30_000).status), (0, "expired"));
     }
 
     #[test]
-    fn repeated_request_has_an_equal_body() {
-        let order = order("20");
-        let later = order.created_at.plus(Duration::from_secs(20));
-        assert_eq!(OrderBody::placed(&order, order.created_at), OrderBody::placed(&order, later));
-        let lapsed = OrderBody::placed(&order, order.expires_at);
-        assert_eq!((lapsed.expires_in, lapsed.status), (0, "expired"));
+    fn order_body_has_its_payments() {
+        let refund = |id: &str, reason| RefundDue { payment_id: id.parse().unwrap(), reason };
+        let paid = Order {
+            status: Status::Paid { payment_id: "p1".parse().unwrap() },
+            refunds_due: vec![refund("p2", RefundReason::AlreadyPaid)],
+            ..order("20")
+        };
+        let body = serde_json::to_value(OrderBody::new(&paid, paid.created_at)).unwrap();
+        assert_eq!(body["paidBy"], "p1");
+        let expected = json!([{"paymentId": "p2", "reason": "already_paid", "state": "due"}]);
+        assert_eq!(body["refunds"], expected);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Events published by this service.
 
-use orders_domain::{Order, OrderEvent, RefundDue, Status, Timestamp};
+use orders_domain::{Order, OrderEvent, Status, Timestamp};
 use serde::Serialize;
 
-use crate::{TicketBody, order::rfc3339};
+use crate::{RefundBody, TicketBody, order::rfc3339};
 
 /// `source` of every event of this service.
 pub const SOURCE: &str = "orders";
@@ -31,26 +31,12 @@ struct Detail<'a> {
     ticket: TicketBody,
     #[serde(skip_serializing_if = "Option::is_none")]
     paid_by: Option<&'a str>,
-    refunds: Vec<RefundDetail<'a>>,
+    refunds: Vec<RefundBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payment_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     metadata: Metadata<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct RefundDetail<'a> {
-    payment_id: &'a str,
-    reason: &'static str,
-    state: &'static str,
-}
-
-impl<'a> From<&'a RefundDue> for RefundDetail<'a> {
-    fn from(refund: &'a RefundDue) -> Self {
-        Self { payment_id: refund.payment_id.as_str(), reason: refund.reason.name(), state: "due" }
-    }
 }
 
 #[derive(Serialize)]
@@ -107,7 +93,7 @@ impl OutgoingEvent {
             expires_at: rfc3339(order.expires_at),
             ticket: TicketBody::from(&order.ticket),
             paid_by,
-            refunds: order.refunds_due.iter().map(RefundDetail::from).collect(),
+            refunds: order.refunds_due.iter().map(RefundBody::from).collect(),
             payment_id: payment_id.map(orders_domain::PaymentId::as_str),
             reason,
             metadata: Metadata {

@@ -3,27 +3,30 @@
 //! Everything here is a value or a pure function, without AWS, JSON or a clock: times and ids are
 //! arguments, and storage is behind one port, [`OrderStore`].
 
+mod decide;
 mod event;
 mod ids;
 mod order;
+mod payment;
 mod price;
 mod store;
+mod takeover;
 mod ticket;
 mod time;
 
+pub use decide::{Command, Decision, LockChange, Refusal, TicketState, Transition, decide};
 pub use event::OrderEvent;
 pub use ids::{CorrelationId, IdError, IdempotencyKey, OrderId, PaymentId, TicketId, UserId};
-pub use order::{
-    Command, Decision, LockChange, NewOrder, Order, OrderVersion, RefundDue, RefundReason, Refusal,
-    Status, Transition, decide,
-};
+pub use order::{NewOrder, Order, OrderVersion, Status};
+pub use payment::{BookedPayment, Payment, PaymentResult, RefundDue, RefundReason};
 pub use price::{Price, PriceTooLarge};
 pub use store::{
     BoxError, CommitOutcome, Direction, ListQuery, OrderStore, Page, PageSize, PageSizeError,
     PlaceOutcome, Placement, Position, StoreError, TicketOutcome,
 };
+pub use takeover::{Availability, FoundTicket, Takeover};
 pub use ticket::{
-    Availability, Lock, Ticket, TicketReplica, TicketRule, TicketVersion, Title, TitleError,
-    UpdateKind, Verdict, rule_for,
+    Lock, Ticket, TicketReplica, TicketRule, TicketVersion, Title, TitleError, UpdateKind, Verdict,
+    rule_for,
 };
 pub use time::Timestamp;

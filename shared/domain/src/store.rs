@@ -3,8 +3,8 @@
 use std::{error::Error, future::Future};
 
 use crate::{
-    Order, OrderId, Ticket, TicketId, TicketReplica, TicketRule, TicketVersion, Timestamp,
-    Transition, UserId,
+    BookedPayment, Order, OrderId, PaymentId, Takeover, Ticket, TicketId, TicketReplica,
+    TicketRule, TicketVersion, Timestamp, Transition, UserId,
 };
 
 /// Any error, with its chain of causes.
@@ -25,19 +25,33 @@ pub trait OrderStore: Send + Sync {
     /// One page of a buyer's orders by `created_at`. The page may lag behind the last write.
     fn list(&self, query: &ListQuery) -> impl Future<Output = Result<Page, StoreError>> + Send;
 
+    /// The booked payment with this id, as of the last committed write.
+    fn find_payment(
+        &self,
+        id: &PaymentId,
+    ) -> impl Future<Output = Result<Option<BookedPayment>, StoreError>> + Send;
+
     /// Locks the ticket for a new order. Conditions: no order has the id; the ticket has the version of
     /// the order's copy; the ticket is free, or its lapsed lock names the order taken over, and that
-    /// order has the expected version.
+    /// order is as the [`Takeover`] found it.
     fn place(
         &self,
         placement: &Placement,
     ) -> impl Future<Output = Result<PlaceOutcome, StoreError>> + Send;
 
-    /// Commits a change of an order and of its ticket's lock. Conditions: the order has the expected
-    /// version; the lock names the order, or is free for [`LockChange::Relock`](crate::LockChange).
+    /// Commits a change of an order, with its effect on the ticket's lock and the payment that it books.
+    /// Conditions: the order has the expected version; the lock allows the
+    /// [`LockChange`](crate::LockChange); the payment names no other order.
     fn commit(
         &self,
         transition: &Transition,
+    ) -> impl Future<Output = Result<CommitOutcome, StoreError>> + Send;
+
+    /// Makes the lock of a paid order permanent. Conditions: the order has this version; the lock names
+    /// the order.
+    fn make_permanent(
+        &self,
+        order: &Order,
     ) -> impl Future<Output = Result<CommitOutcome, StoreError>> + Send;
 
     /// Writes the data of a ticket event if the rule allows. The lock is never changed.
@@ -53,8 +67,8 @@ pub trait OrderStore: Send + Sync {
 pub struct Placement {
     /// The order, with the ticket to lock at the version just read.
     pub order: Order,
-    /// Expiry of the order whose lapsed hold is taken over, if any.
-    pub takeover: Option<Transition>,
+    /// The order whose lapsed hold is taken over, if any.
+    pub takeover: Option<Takeover>,
 }
 
 /// Outcome of a [`Placement`].
@@ -75,10 +89,12 @@ pub enum CommitOutcome {
     Committed,
     /// The order or the lock changed after the read. Nothing was written.
     Conflict,
+    /// The payment has been booked for another order. Nothing was written.
+    PaymentOfAnotherOrder(OrderId),
 }
 
 /// Outcome of an incoming ticket event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TicketOutcome {
     /// Written.
     Applied {
@@ -87,8 +103,8 @@ pub enum TicketOutcome {
     },
     /// Refused by the rule.
     Refused {
-        /// Stored version; `None` if the ticket is unknown.
-        stored: Option<TicketVersion>,
+        /// Stored ticket; `None` if the ticket is unknown.
+        stored: Option<Ticket>,
     },
 }
 
@@ -156,7 +172,7 @@ pub struct Position {
 /// One page of a buyer's orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Orders in the requested sort order.
+    /// Orders in the requested sort order, without the orders that this release cannot read.
     pub orders: Vec<Order>,
     /// Position of the last order, if more orders follow.
     pub next: Option<Position>,
@@ -172,9 +188,10 @@ pub enum StoreError {
     /// The request can never succeed: a permission, a table name or the code is wrong.
     #[error("the store rejects the request")]
     Refused(#[source] BoxError),
-    /// A stored item is not a valid order or ticket.
-    #[error("a stored item is invalid")]
-    Corrupt(#[source] BoxError),
+    /// This release cannot read a stored item: a newer release wrote it, or it was damaged. The request
+    /// changes nothing and may succeed after a deployment or a repair.
+    #[error("a stored item cannot be read")]
+    Unreadable(#[source] BoxError),
 }
 
 impl StoreError {
@@ -182,8 +199,8 @@ impl StoreError {
     #[must_use]
     pub fn retryable(&self) -> bool {
         match self {
-            Self::Unavailable(_) => true,
-            Self::Refused(_) | Self::Corrupt(_) => false,
+            Self::Unavailable(_) | Self::Unreadable(_) => true,
+            Self::Refused(_) => false,
         }
     }
 }
@@ -203,9 +220,9 @@ mod tests {
     }
 
     #[test]
-    fn only_unavailable_is_retryable() {
+    fn refused_request_is_not_retryable() {
         assert!(StoreError::Unavailable("busy".into()).retryable());
+        assert!(StoreError::Unreadable("no such status".into()).retryable());
         assert!(!StoreError::Refused("no such table".into()).retryable());
-        assert!(!StoreError::Corrupt("no such status".into()).retryable());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{OrderId, Price, TicketId, Timestamp};
+use crate::{OrderId, Price, TicketId, Timestamp, UserId};
 
 /// Version of a ticket, counted by the ticket service. The higher version is the newer event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,6 +97,8 @@ pub struct TicketReplica {
     pub ticket: Ticket,
     /// Lock of this service. Ticket events never change it.
     pub lock: Lock,
+    /// Buyer whose order the lock names: a hint that saves a read of the order. `None` if unknown.
+    pub locked_for: Option<UserId>,
 }
 
 /// Lock of a ticket: the order that has the ticket, and until when.
@@ -118,23 +120,6 @@ pub enum Lock {
     },
 }
 
-/// Availability of a ticket at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Availability {
-    /// No order has the ticket.
-    Free,
-    /// The hold of this order has lapsed, but its expiry is not committed yet: the ticket can be taken
-    /// over.
-    Lapsed(OrderId),
-    /// Another order holds the ticket.
-    Reserved {
-        /// End of the hold.
-        until: Timestamp,
-    },
-    /// The ticket has been sold.
-    Sold,
-}
-
 impl Lock {
     /// The order that has the ticket, if any.
     #[must_use]
@@ -142,17 +127,6 @@ impl Lock {
         match self {
             Self::Free => None,
             Self::Held { by: holder, .. } | Self::Sold { to: holder } => Some(holder),
-        }
-    }
-
-    /// The ticket's availability at this moment. A hold has lapsed from `until` on.
-    #[must_use]
-    pub fn availability(self, now: Timestamp) -> Availability {
-        match self {
-            Self::Free => Availability::Free,
-            Self::Held { by, until } if until <= now => Availability::Lapsed(by),
-            Self::Held { until, .. } => Availability::Reserved { until },
-            Self::Sold { .. } => Availability::Sold,
         }
     }
 }
@@ -269,17 +243,6 @@ mod tests {
         assert_eq!(Lock::Held { by: order, until: Timestamp::MAX }.holder(), Some(order));
         assert_eq!(Lock::Sold { to: order }.holder(), Some(order));
         assert_eq!(Lock::Free.holder(), None);
-    }
-
-    #[test]
-    fn hold_lapses_at_its_end_and_a_sale_never() {
-        let order = OrderId::from_bytes([1; 16]);
-        let at = |ms| Timestamp::from_epoch_ms(ms).unwrap();
-        let held = Lock::Held { by: order, until: at(100) };
-        assert_eq!(held.availability(at(99)), Availability::Reserved { until: at(100) });
-        assert_eq!(held.availability(at(100)), Availability::Lapsed(order));
-        assert_eq!(Lock::Sold { to: order }.availability(Timestamp::MAX), Availability::Sold);
-        assert_eq!(Lock::Free.availability(at(0)), Availability::Free);
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(crate) fn invalid_request(error: impl Error + Send + Sync + 'static) -> Stor
     StoreError::Refused(error.into())
 }
 
-/// Error of an invalid item.
-pub(crate) fn corrupt(error: impl Error + Send + Sync + 'static) -> StoreError {
-    StoreError::Corrupt(error.into())
+/// Error of an item that this release cannot read.
+pub(crate) fn unreadable(error: impl Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Unreadable(error.into())
 }

@@ -1,34 +1,44 @@
-//! Items of the two tables, converted to and from the domain.
+//! Items of the three tables, converted to and from the domain.
+//!
+//! Unknown attributes are ignored: a newer release may have added them. An item is unreadable if its
+//! `schema` is newer than [`SCHEMA`], or if a known attribute is invalid.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use orders_domain::{
-    BoxError, Lock, Order, OrderVersion, Price, RefundDue, RefundReason, Status, StoreError,
-    Ticket, TicketReplica, TicketVersion, Timestamp,
+    BookedPayment, BoxError, Lock, Order, OrderVersion, Payment, PaymentResult, Position, Price,
+    RefundDue, RefundReason, Status, StoreError, Ticket, TicketReplica, TicketVersion, Timestamp,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_dynamo::aws_sdk_dynamodb_1::{from_item, to_item};
 
-use crate::{corrupt, invalid_request};
+use crate::error::{invalid_request, unreadable};
 
 /// An item, by attribute name.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
+/// Newest format that this release can read. `schema` of an item is the number of the oldest format whose
+/// reader understands the item; without the attribute it is 1. A release raises it in an item only if older
+/// readers would misread the item.
+pub(crate) const SCHEMA: u64 = 1;
+
 /// Reason why an item with valid attributes is invalid as a whole.
 #[derive(Debug, thiserror::Error)]
 enum ItemError {
+    #[error("the item has schema {0}; this release reads schemas up to {SCHEMA}")]
+    Schema(u64),
     #[error("the status is paid without a payment id, or has a payment id without being paid")]
     PaymentId,
     #[error("the time is beyond the year 9999")]
     Time,
-    #[error("the lock has an end but no order")]
-    Lock,
 }
 
 /// An item of the orders table. Times are epoch milliseconds, the price is in minor units.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct OrderItem {
+    #[serde(default, skip_serializing)]
+    schema: Option<u64>,
     id: String,
     user_id: String,
     ticket: TicketFields,
@@ -62,7 +72,7 @@ enum StatusField {
 }
 
 #[derive(Serialize, Deserialize)]
-struct RefundItem {
+pub(crate) struct RefundItem {
     payment_id: String,
     reason: RefundReasonField,
 }
@@ -74,15 +84,42 @@ enum RefundReasonField {
     AlreadyPaid,
     OrderCancelled,
     TicketTaken,
+    TicketChanged,
+    TooLate,
+    WrongAmount,
 }
 
 /// An item of the tickets table.
 #[derive(Deserialize)]
 pub(crate) struct TicketItem {
+    schema: Option<u64>,
     #[serde(flatten)]
     fields: TicketFields,
     locked_by: Option<String>,
     locked_until: Option<u64>,
+    locked_for: Option<String>,
+}
+
+/// An item of the payments table.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct PaymentItem {
+    #[serde(default, skip_serializing)]
+    schema: Option<u64>,
+    id: String,
+    order_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    amount: Option<u64>,
+    result: ResultField,
+    sent_at: u64,
+}
+
+/// Stored names of the results of a payment: `bought`, or the reason for the refund.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ResultField {
+    Bought,
+    #[serde(untagged)]
+    RefundDue(RefundReasonField),
 }
 
 impl OrderItem {
@@ -95,13 +132,10 @@ impl OrderItem {
     }
 }
 
-/// The order in an image of the orders table's stream.
-///
-/// # Errors
-/// [`StoreError::Corrupt`] if the image is not a valid order.
-pub fn order_of_image(image: serde_dynamo::Item) -> Result<Order, StoreError> {
-    let item: OrderItem = serde_dynamo::from_item(image).map_err(corrupt)?;
-    item.try_into().map_err(StoreError::Corrupt)
+impl RefundItem {
+    pub(crate) fn into_item(self) -> Result<Item, StoreError> {
+        to_item(self).map_err(invalid_request)
+    }
 }
 
 impl TicketItem {
@@ -110,23 +144,71 @@ impl TicketItem {
     }
 }
 
+impl PaymentItem {
+    pub(crate) fn into_item(self) -> Result<Item, StoreError> {
+        to_item(self).map_err(invalid_request)
+    }
+
+    pub(crate) fn parse(item: Item) -> Result<BookedPayment, StoreError> {
+        parse::<Self, BookedPayment>(item)
+    }
+}
+
+/// The order in an image of the orders table's stream.
+///
+/// # Errors
+/// [`StoreError::Unreadable`] if the image is not a valid order.
+pub fn order_of_image(image: serde_dynamo::Item) -> Result<Order, StoreError> {
+    let item: OrderItem = serde_dynamo::from_item(image).map_err(unreadable)?;
+    item.try_into().map_err(StoreError::Unreadable)
+}
+
 /// The version among the attributes of a ticket; `None` if there was no ticket.
 pub(crate) fn ticket_version(attributes: Item) -> Result<Option<TicketVersion>, StoreError> {
     #[derive(Deserialize)]
     struct Version {
         version: Option<u64>,
     }
-    let Version { version } = from_item(attributes).map_err(corrupt)?;
+    let Version { version } = from_item(attributes).map_err(unreadable)?;
     Ok(version.map(TicketVersion::new))
 }
 
+/// Position of an order in its buyer's list, from the keys of its item.
+pub(crate) fn position(item: &Item) -> Result<Position, StoreError> {
+    #[derive(Deserialize)]
+    struct Keys {
+        id: String,
+        created_at: u64,
+    }
+    let Keys { id, created_at } = from_item(item.clone()).map_err(unreadable)?;
+    Ok(Position {
+        created_at: time(created_at).map_err(unreadable)?,
+        id: id.parse().map_err(unreadable)?,
+    })
+}
+
+/// Parses an item. An unreadable item is logged and counted here, where its id is known.
 fn parse<Fields, T>(item: Item) -> Result<T, StoreError>
 where
     Fields: DeserializeOwned,
     T: TryFrom<Fields, Error = BoxError>,
 {
-    let fields: Fields = from_item(item).map_err(corrupt)?;
-    fields.try_into().map_err(StoreError::Corrupt)
+    let id = item.get("id").and_then(|id| id.as_s().ok()).cloned();
+    let fields: Result<Fields, StoreError> = from_item(item).map_err(unreadable);
+    let parsed = fields.and_then(|fields| fields.try_into().map_err(StoreError::Unreadable));
+    if let Err(StoreError::Unreadable(error)) = &parsed {
+        metrics::counter!("UnreadableItems").increment(1);
+        tracing::error!(item_id = id, error = %error, "Item cannot be read");
+    }
+    parsed
+}
+
+/// Checks that this release reads the schema.
+fn readable(schema: Option<u64>) -> Result<(), ItemError> {
+    match schema {
+        Some(schema) if schema > SCHEMA => Err(ItemError::Schema(schema)),
+        Some(_) | None => Ok(()),
+    }
 }
 
 impl From<&Order> for OrderItem {
@@ -138,6 +220,7 @@ impl From<&Order> for OrderItem {
             Status::Expired => (StatusField::Expired, None),
         };
         Self {
+            schema: None,
             id: order.id.to_string(),
             user_id: order.user_id.to_string(),
             ticket: TicketFields {
@@ -161,6 +244,7 @@ impl TryFrom<OrderItem> for Order {
     type Error = BoxError;
 
     fn try_from(item: OrderItem) -> Result<Self, BoxError> {
+        readable(item.schema)?;
         let status = match (item.status, item.payment_id) {
             (StatusField::AwaitingPayment, None) => Status::AwaitingPayment,
             (StatusField::Paid, Some(id)) => Status::Paid { payment_id: id.parse()? },
@@ -207,25 +291,22 @@ impl TryFrom<TicketItem> for TicketReplica {
     type Error = BoxError;
 
     fn try_from(item: TicketItem) -> Result<Self, BoxError> {
-        // The lock's two attributes encode three states; the fourth combination is invalid.
+        readable(item.schema)?;
+        // An end without an order locks nothing.
         let lock = match (item.locked_by, item.locked_until) {
-            (None, None) => Lock::Free,
+            (None, _) => Lock::Free,
             (Some(by), Some(until)) => Lock::Held { by: by.parse()?, until: time(until)? },
             (Some(to), None) => Lock::Sold { to: to.parse()? },
-            (None, Some(_)) => return Err(ItemError::Lock.into()),
         };
-        Ok(Self { ticket: item.fields.try_into()?, lock })
+        // A hint only: without it the order is read.
+        let locked_for = item.locked_for.and_then(|user_id| user_id.parse().ok());
+        Ok(Self { ticket: item.fields.try_into()?, lock, locked_for })
     }
 }
 
 impl From<&RefundDue> for RefundItem {
     fn from(refund: &RefundDue) -> Self {
-        let reason = match refund.reason {
-            RefundReason::AlreadyPaid => RefundReasonField::AlreadyPaid,
-            RefundReason::OrderCancelled => RefundReasonField::OrderCancelled,
-            RefundReason::TicketTaken => RefundReasonField::TicketTaken,
-        };
-        Self { payment_id: refund.payment_id.to_string(), reason }
+        Self { payment_id: refund.payment_id.to_string(), reason: refund.reason.into() }
     }
 }
 
@@ -233,12 +314,69 @@ impl TryFrom<RefundItem> for RefundDue {
     type Error = BoxError;
 
     fn try_from(item: RefundItem) -> Result<Self, BoxError> {
-        let reason = match item.reason {
-            RefundReasonField::AlreadyPaid => RefundReason::AlreadyPaid,
-            RefundReasonField::OrderCancelled => RefundReason::OrderCancelled,
-            RefundReasonField::TicketTaken => RefundReason::TicketTaken,
+        Ok(Self { payment_id: item.payment_id.parse()?, reason: item.reason.into() })
+    }
+}
+
+impl From<RefundReason> for RefundReasonField {
+    fn from(reason: RefundReason) -> Self {
+        match reason {
+            RefundReason::AlreadyPaid => Self::AlreadyPaid,
+            RefundReason::OrderCancelled => Self::OrderCancelled,
+            RefundReason::TicketTaken => Self::TicketTaken,
+            RefundReason::TicketChanged => Self::TicketChanged,
+            RefundReason::TooLate => Self::TooLate,
+            RefundReason::WrongAmount => Self::WrongAmount,
+        }
+    }
+}
+
+impl From<RefundReasonField> for RefundReason {
+    fn from(field: RefundReasonField) -> Self {
+        match field {
+            RefundReasonField::AlreadyPaid => Self::AlreadyPaid,
+            RefundReasonField::OrderCancelled => Self::OrderCancelled,
+            RefundReasonField::TicketTaken => Self::TicketTaken,
+            RefundReasonField::TicketChanged => Self::TicketChanged,
+            RefundReasonField::TooLate => Self::TooLate,
+            RefundReasonField::WrongAmount => Self::WrongAmount,
+        }
+    }
+}
+
+impl From<&BookedPayment> for PaymentItem {
+    fn from(booked: &BookedPayment) -> Self {
+        let result = match booked.result {
+            PaymentResult::Bought => ResultField::Bought,
+            PaymentResult::RefundDue(reason) => ResultField::RefundDue(reason.into()),
         };
-        Ok(Self { payment_id: item.payment_id.parse()?, reason })
+        Self {
+            schema: None,
+            id: booked.payment.id.to_string(),
+            order_id: booked.payment.order_id.to_string(),
+            amount: booked.payment.amount.map(Price::minor),
+            result,
+            sent_at: booked.payment.sent_at.epoch_ms(),
+        }
+    }
+}
+
+impl TryFrom<PaymentItem> for BookedPayment {
+    type Error = BoxError;
+
+    fn try_from(item: PaymentItem) -> Result<Self, BoxError> {
+        readable(item.schema)?;
+        let payment = Payment {
+            id: item.id.parse()?,
+            order_id: item.order_id.parse()?,
+            amount: item.amount.map(Price::from_minor).transpose()?,
+            sent_at: time(item.sent_at)?,
+        };
+        let result = match item.result {
+            ResultField::Bought => PaymentResult::Bought,
+            ResultField::RefundDue(reason) => PaymentResult::RefundDue(reason.into()),
+        };
+        Ok(Self { payment, result })
     }
 }
 

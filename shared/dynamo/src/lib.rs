@@ -8,6 +8,7 @@ mod error;
 mod items;
 mod retry;
 mod transaction;
+mod writes;
 
 use std::time::Duration;
 
@@ -16,28 +17,31 @@ pub use items::order_of_image;
 use aws_sdk_dynamodb::{
     Client,
     operation::update_item::UpdateItemError,
-    types::{AttributeValue, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, Update},
+    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 use orders_domain::{
-    CommitOutcome, Direction, ListQuery, LockChange, Order, OrderId, OrderStore, Page,
-    PlaceOutcome, Placement, Position, StoreError, Ticket, TicketId, TicketOutcome, TicketReplica,
-    TicketRule, Transition,
+    BookedPayment, CommitOutcome, Direction, ListQuery, LockChange, Order, OrderId, OrderStore,
+    Page, PaymentId, PlaceOutcome, Placement, Position, StoreError, Ticket, TicketId,
+    TicketOutcome, TicketReplica, TicketRule, Transition,
 };
 
 use crate::{
-    error::{corrupt, invalid_request, store_error},
-    items::{Item, OrderItem, TicketItem},
+    error::store_error,
+    items::{Item, OrderItem, PaymentItem, SCHEMA, TicketItem},
     retry::{Attempt, retry_conflicts},
-    transaction::{Transacted, Write, transact},
+    transaction::{Transacted, transact},
+    writes::{READABLE, number, text},
 };
 
-/// Names of the two tables.
+/// Names of the three tables, each with the key `id`.
 #[derive(Clone, Debug)]
 pub struct TableNames {
-    /// Orders table, with the key `id`.
+    /// Orders table.
     pub orders: String,
-    /// Tickets table, with the key `id`.
+    /// Tickets table.
     pub tickets: String,
+    /// Payments table.
+    pub payments: String,
 }
 
 /// Index of the orders table by (`user_id`, `created_at`).
@@ -58,83 +62,6 @@ impl DynamoStore {
         Self { client, tables, conflict_budget }
     }
 
-    /// Replaces an order at the expected version.
-    fn replace_order(&self, transition: &Transition) -> Result<Put, StoreError> {
-        Put::builder()
-            .table_name(&self.tables.orders)
-            .set_item(Some(OrderItem::from(transition.order()).into_item()?))
-            .condition_expression("#version = :expected")
-            .expression_attribute_names("#version", "version")
-            .expression_attribute_values(
-                ":expected",
-                number(transition.expected_version().number()),
-            )
-            .build()
-            .map_err(invalid_request)
-    }
-
-    fn insert_order(&self, order: &Order) -> Result<Put, StoreError> {
-        Put::builder()
-            .table_name(&self.tables.orders)
-            .set_item(Some(OrderItem::from(order).into_item()?))
-            .condition_expression("attribute_not_exists(id)")
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .build()
-            .map_err(invalid_request)
-    }
-
-    /// Locks the ticket for a new order, at the version of the order's copy.
-    fn lock_ticket(&self, placement: &Placement) -> Result<Update, StoreError> {
-        let Placement { order, takeover } = placement;
-        let update = Update::builder()
-            .table_name(&self.tables.tickets)
-            .key("id", text(&order.ticket.id))
-            .update_expression("SET #locked_by = :order, #locked_until = :until")
-            .expression_attribute_names("#version", "version")
-            .expression_attribute_names("#locked_by", "locked_by")
-            .expression_attribute_names("#locked_until", "locked_until")
-            .expression_attribute_values(":order", text(&order.id))
-            .expression_attribute_values(":until", number(order.expires_at.epoch_ms()))
-            .expression_attribute_values(":version", number(order.ticket.version.number()));
-        // The version in the condition keeps the price: a changed ticket must be read again.
-        let update = match takeover {
-            None => update
-                .condition_expression("#version = :version AND attribute_not_exists(#locked_by)"),
-            Some(expiry) => update
-                .condition_expression(
-                    "#version = :version AND #locked_by = :lapsed AND #locked_until <= :now",
-                )
-                .expression_attribute_values(":lapsed", text(&expiry.order().id))
-                .expression_attribute_values(":now", number(order.created_at.epoch_ms())),
-        };
-        update.build().map_err(invalid_request)
-    }
-
-    /// The write of a lock change; `None` for [`LockChange::Unchanged`].
-    fn change_lock(&self, transition: &Transition) -> Result<Option<Update>, StoreError> {
-        let (update, condition) = match transition.lock() {
-            LockChange::Unchanged => return Ok(None),
-            // The condition on the order keeps a stale cancellation off the next order's lock.
-            LockChange::Release => ("REMOVE #locked_by, #locked_until", "#locked_by = :order"),
-            // A lock without an end is permanent.
-            LockChange::Sell => ("REMOVE #locked_until", "#locked_by = :order"),
-            LockChange::Relock => {
-                let free = "attribute_exists(id) AND attribute_not_exists(#locked_by)";
-                ("SET #locked_by = :order REMOVE #locked_until", free)
-            }
-        };
-        let order = transition.order();
-        let update = Update::builder()
-            .table_name(&self.tables.tickets)
-            .key("id", text(&order.ticket.id))
-            .update_expression(update)
-            .condition_expression(condition)
-            .expression_attribute_names("#locked_by", "locked_by")
-            .expression_attribute_names("#locked_until", "locked_until")
-            .expression_attribute_values(":order", text(&order.id));
-        update.build().map(Some).map_err(invalid_request)
-    }
-
     async fn update_ticket(&self, ticket: &Ticket, rule: TicketRule) -> Attempt<TicketOutcome> {
         // Signed: no ticket has the version before 0, which is -1.
         let previous = i128::from(ticket.version.number()) - 1;
@@ -150,19 +77,22 @@ impl DynamoStore {
             .expression_attribute_values(":title", text(&ticket.title))
             .expression_attribute_values(":price", number(ticket.price.minor()))
             .expression_attribute_values(":version", number(ticket.version.number()))
+            .expression_attribute_names("#schema", "schema")
+            .expression_attribute_values(":schema", number(SCHEMA))
             .return_values(ReturnValue::UpdatedOld)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let request = match rule {
-            TicketRule::Next => request
-                .condition_expression("#version = :previous")
-                .expression_attribute_values(":previous", number(previous)),
-            TicketRule::FirstOrNext => request
-                .condition_expression("attribute_not_exists(id) OR #version = :previous")
-                .expression_attribute_values(":previous", number(previous)),
-            TicketRule::AnyNewer => {
-                request.condition_expression("attribute_not_exists(id) OR #version < :version")
-            }
+        let (condition, request) = match rule {
+            TicketRule::Next => (
+                "#version = :previous",
+                request.expression_attribute_values(":previous", number(previous)),
+            ),
+            TicketRule::FirstOrNext => (
+                "(attribute_not_exists(id) OR #version = :previous)",
+                request.expression_attribute_values(":previous", number(previous)),
+            ),
+            TicketRule::AnyNewer => ("(attribute_not_exists(id) OR #version < :version)", request),
         };
+        let request = request.condition_expression(format!("{condition} AND {READABLE}"));
         // The old version comes from the write itself: a read before it could be stale.
         let error = match request.send().await {
             Ok(response) => {
@@ -175,8 +105,9 @@ impl DynamoStore {
         };
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                let stored = failed.item.clone().map_or(Ok(None), items::ticket_version);
+                let stored = failed.item.clone().map(TicketItem::parse).transpose();
                 stored.map_or_else(Attempt::Failed, |stored| {
+                    let stored = stored.map(|replica| replica.ticket);
                     Attempt::Done(TicketOutcome::Refused { stored })
                 })
             }
@@ -229,31 +160,34 @@ impl OrderStore for DynamoStore {
             .send()
             .await
             .map_err(store_error)?;
-        let mut orders = response
-            .items
-            .unwrap_or_default()
-            .into_iter()
-            .map(OrderItem::parse)
-            .collect::<Result<Vec<Order>, _>>()?;
-        let has_more = orders.len() > size || response.last_evaluated_key.is_some();
-        orders.truncate(size);
-        let next = orders
-            .last()
-            .filter(|_| has_more)
-            .map(|order| Position { created_at: order.created_at, id: order.id });
+        let mut items = response.items.unwrap_or_default();
+        let has_more = items.len() > size || response.last_evaluated_key.is_some();
+        items.truncate(size);
+        // The position of an unreadable order counts too: the list goes on after it.
+        let last = items.iter().rev().find_map(|item| items::position(item).ok());
+        let next = last.filter(|_| has_more);
+        let readable = |item| match OrderItem::parse(item) {
+            Err(StoreError::Unreadable(_)) => None,
+            parsed => Some(parsed),
+        };
+        let orders = items.into_iter().filter_map(readable).collect::<Result<_, _>>()?;
         Ok(Page { orders, next })
     }
 
+    async fn find_payment(&self, id: &PaymentId) -> Result<Option<BookedPayment>, StoreError> {
+        let item = self.get(&self.tables.payments, text(id)).await?;
+        item.map(PaymentItem::parse).transpose()
+    }
+
     async fn place(&self, placement: &Placement) -> Result<PlaceOutcome, StoreError> {
+        let (tables, Placement { order, takeover }) = (&self.tables, placement);
         // The order first: its item is the first of `found` if an earlier request has placed it.
-        let mut writes = vec![
-            Write::Put(self.insert_order(&placement.order)?),
-            Write::Update(self.lock_ticket(placement)?),
-        ];
-        if let Some(expiry) = &placement.takeover {
-            writes.push(Write::Put(self.replace_order(expiry)?));
+        let mut transaction =
+            vec![writes::insert_order(tables, order)?, writes::lock_ticket(tables, placement)?];
+        if let Some(takeover) = takeover {
+            transaction.extend(writes::evict(tables, takeover, order)?);
         }
-        match transact(&self.client, writes, self.conflict_budget).await? {
+        match transact(&self.client, transaction, self.conflict_budget).await? {
             Transacted::Committed => Ok(PlaceOutcome::Placed),
             Transacted::Refused { found } => match found.into_iter().next().flatten() {
                 Some(earlier) => Ok(PlaceOutcome::AlreadyPlaced(OrderItem::parse(earlier)?)),
@@ -263,9 +197,34 @@ impl OrderStore for DynamoStore {
     }
 
     async fn commit(&self, transition: &Transition) -> Result<CommitOutcome, StoreError> {
-        let mut writes = vec![Write::Put(self.replace_order(transition)?)];
-        writes.extend(self.change_lock(transition)?.map(Write::Update));
-        match transact(&self.client, writes, self.conflict_budget).await? {
+        let (tables, order) = (&self.tables, transition.order());
+        let mut transaction = Vec::new();
+        // The payment first: its item is the first of `found` if it has been booked for another order.
+        if let Some(booked) = transition.booked() {
+            transaction.push(writes::book_payment(tables, booked)?);
+        }
+        transaction.push(writes::change_order(tables, transition)?);
+        transaction.extend(writes::change_lock(tables, transition)?);
+        if let LockChange::BuyBack { takeover: Some(takeover), .. } = transition.lock() {
+            transaction.extend(writes::evict(tables, takeover, order)?);
+        }
+        match transact(&self.client, transaction, self.conflict_budget).await? {
+            Transacted::Committed => Ok(CommitOutcome::Committed),
+            Transacted::Refused { found } => match found.into_iter().next().flatten() {
+                Some(earlier) => {
+                    let order_id = PaymentItem::parse(earlier)?.payment.order_id;
+                    Ok(CommitOutcome::PaymentOfAnotherOrder(order_id))
+                }
+                None => Ok(CommitOutcome::Conflict),
+            },
+        }
+    }
+
+    async fn make_permanent(&self, order: &Order) -> Result<CommitOutcome, StoreError> {
+        let tables = &self.tables;
+        let transaction =
+            vec![writes::make_permanent(tables, order)?, writes::unchanged(tables, order)?];
+        match transact(&self.client, transaction, self.conflict_budget).await? {
             Transacted::Committed => Ok(CommitOutcome::Committed),
             Transacted::Refused { .. } => Ok(CommitOutcome::Conflict),
         }
@@ -287,12 +246,4 @@ fn start_key(query: &ListQuery, position: Position) -> Item {
         ("created_at".to_owned(), number(position.created_at.epoch_ms())),
         ("id".to_owned(), text(&position.id)),
     ])
-}
-
-fn text(value: &impl ToString) -> AttributeValue {
-    AttributeValue::S(value.to_string())
-}
-
-fn number(value: impl Into<i128>) -> AttributeValue {
-    AttributeValue::N(value.into().to_string())
 }

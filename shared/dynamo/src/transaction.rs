@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::{
     Client,
     error::SdkError,
     operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput},
-    types::{CancellationReason, Put, TransactWriteItem, Update},
+    types::{CancellationReason, ConditionCheck, Put, TransactWriteItem, Update},
 };
 use orders_domain::StoreError;
 use uuid::Uuid;
@@ -24,6 +24,8 @@ pub(crate) enum Write {
     Put(Put),
     /// Updates some attributes of an item.
     Update(Update),
+    /// Checks a condition of an item.
+    Check(ConditionCheck),
 }
 
 /// Outcome of a transaction.
@@ -53,6 +55,7 @@ pub(crate) async fn transact(
         .map(|write| match write {
             Write::Put(put) => TransactWriteItem::builder().put(put).build(),
             Write::Update(update) => TransactWriteItem::builder().update(update).build(),
+            Write::Check(check) => TransactWriteItem::builder().condition_check(check).build(),
         })
         .collect();
     let token = Uuid::new_v4().to_string();

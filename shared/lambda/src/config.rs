@@ -1,7 +1,7 @@
 //! Configuration from environment variables. An invalid variable ends the function at its start, with
 //! the variable's name in the error.
 
-use std::{env, str::FromStr, time::Duration};
+use std::{env, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use orders_dynamo::TableNames;
 
@@ -35,12 +35,16 @@ pub fn required(name: &'static str) -> Result<String, ConfigError> {
     optional(name).ok_or(ConfigError::Missing(name))
 }
 
-/// Table names from `ORDERS_TABLE` and `TICKETS_TABLE`.
+/// Table names from `ORDERS_TABLE`, `TICKETS_TABLE` and `PAYMENTS_TABLE`.
 ///
 /// # Errors
 /// [`ConfigError::Missing`] if a variable is missing.
 pub fn table_names() -> Result<TableNames, ConfigError> {
-    Ok(TableNames { orders: required("ORDERS_TABLE")?, tickets: required("TICKETS_TABLE")? })
+    Ok(TableNames {
+        orders: required("ORDERS_TABLE")?,
+        tickets: required("TICKETS_TABLE")?,
+        payments: required("PAYMENTS_TABLE")?,
+    })
 }
 
 /// Duration of a hold from `HOLD_SECONDS`: 1 second to a day.
@@ -48,12 +52,23 @@ pub fn table_names() -> Result<TableNames, ConfigError> {
 /// # Errors
 /// [`ConfigError`] if the variable is missing or out of range.
 pub fn hold() -> Result<Duration, ConfigError> {
-    const NAME: &str = "HOLD_SECONDS";
-    const DAY: u64 = 86_400;
-    parse_hold(&required(NAME)?, 1..=DAY)
-        .ok_or(ConfigError::Invalid { name: NAME, expected: "a whole number from 1 to 86400" })
+    seconds("HOLD_SECONDS", 1..=86_400, "a whole number from 1 to 86400")
 }
 
-fn parse_hold(text: &str, range: std::ops::RangeInclusive<u64>) -> Option<Duration> {
-    u64::from_str(text).ok().filter(|seconds| range.contains(seconds)).map(Duration::from_secs)
+/// Time after the end of a hold in which a payment can still be sent, from `LATE_PAYMENT_SECONDS`: 0 to a
+/// day.
+///
+/// # Errors
+/// [`ConfigError`] if the variable is missing or out of range.
+pub fn late_payment_limit() -> Result<Duration, ConfigError> {
+    seconds("LATE_PAYMENT_SECONDS", 0..=86_400, "a whole number from 0 to 86400")
+}
+
+fn seconds(
+    name: &'static str,
+    range: RangeInclusive<u64>,
+    expected: &'static str,
+) -> Result<Duration, ConfigError> {
+    let seconds = u64::from_str(&required(name)?).ok().filter(|seconds| range.contains(seconds));
+    seconds.map(Duration::from_secs).ok_or(ConfigError::Invalid { name, expected })
 }

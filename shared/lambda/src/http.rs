@@ -6,7 +6,11 @@
 use std::convert::Infallible;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{Response, StatusCode, header::CONTENT_TYPE, uri::PathAndQuery};
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+    uri::PathAndQuery,
+};
 use lambda_http::{
     Body, Request, RequestExt,
     aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse},
@@ -16,12 +20,12 @@ use lambda_runtime::{Context, LambdaEvent, service_fn};
 use orders_contracts::FieldError;
 use orders_domain::{CorrelationId, IdError, Order, OrderId, OrderStore, Timestamp, UserId};
 use serde_json::value::RawValue;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 use tracing::field::display;
 
 use crate::{
     BoxError, clock,
-    problem::Problem,
+    problem::{self, Problem},
     telemetry::{self, error_chain},
     trace::trace_id,
 };
@@ -38,6 +42,7 @@ pub struct ApiRequest {
     pub now: Timestamp,
     /// Correlation id of everything that the request causes.
     pub correlation_id: CorrelationId,
+    received: Instant,
     inner: Request,
 }
 
@@ -165,13 +170,17 @@ fn with_headers(
     headers: &[(&str, String)],
     body: String,
 ) -> Result<Response<String>, Problem> {
-    headers
-        .iter()
-        .fold(Response::builder().status(status), |response, (name, value)| {
+    let response =
+        headers.iter().fold(Response::builder().status(status), |response, (name, value)| {
             response.header(*name, value)
-        })
-        .body(body)
-        .map_err(|error| Problem::Internal(error.into()))
+        });
+    let mut response = response.body(body).map_err(|error| Problem::Internal(error.into()))?;
+    // An order belongs to one buyer and changes any time.
+    response
+        .headers_mut()
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static(problem::NO_STORE));
+    Ok(response)
 }
 
 impl ApiRequest {
@@ -189,7 +198,13 @@ impl ApiRequest {
         let correlation_id = correlation_id(&request, context)?;
         log.correlation_id = correlation_id.to_string();
         let user_id = user_id(&request).ok_or(Problem::MissingUserId)?;
-        Ok(Self { user_id, now, correlation_id, inner: request })
+        Ok(Self { user_id, now, correlation_id, received: Instant::now(), inner: request })
+    }
+
+    /// Time of the response: later than `now` by the time since the request.
+    #[must_use]
+    pub fn response_time(&self) -> Timestamp {
+        self.now.plus(self.received.elapsed())
     }
 
     /// Value of a path parameter; empty if the route has no such parameter.

@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use http::{
     HeaderValue, Response, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use orders_contracts::{FieldError, ProblemBody};
 use orders_domain::{BoxError, StoreError};
+
+use crate::command::CommandError;
+
+/// `Cache-Control` of a response that no cache may keep (RFC 9111, section 5.2.2.5).
+pub(crate) const NO_STORE: &str = "private, no-store";
 
 /// Reason for an error response.
 #[derive(Debug)]
@@ -54,6 +59,15 @@ impl From<StoreError> for Problem {
     }
 }
 
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::Contended => Self::Unavailable(error.into()),
+            CommandError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<FieldError> for Problem {
     fn from(error: FieldError) -> Self {
         Self::Invalid(vec![error])
@@ -78,8 +92,11 @@ impl Problem {
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(NO_STORE));
         if let Some(wait) = self.retry_after() {
-            headers.insert(RETRY_AFTER, whole_seconds(wait).into());
+            // A random part, so that refused buyers do not return all at once.
+            let jitter = Duration::from_millis(fastrand::u64(0..=1_000));
+            headers.insert(RETRY_AFTER, whole_seconds(wait + jitter).into());
         }
         if let Self::MissingUserId = &self {
             // RFC 9110, section 11.6.1: a 401 names the authentication scheme.
@@ -211,11 +228,12 @@ mod tests {
     }
 
     #[test]
-    fn reserved_ticket_has_a_retry_after_rounded_up() {
-        for (free_in_ms, retry_after) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2")] {
+    fn reserved_ticket_has_a_retry_after_up_to_a_second_after_its_hold() {
+        for (free_in_ms, earliest) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (30_000, 30)] {
             let free_in = Duration::from_millis(free_in_ms);
             let response = Problem::Reserved { free_in }.into_response();
-            assert_eq!(response.headers()[RETRY_AFTER], retry_after);
+            let seconds = response.headers()[RETRY_AFTER].to_str().unwrap().parse().unwrap();
+            assert!((earliest..=earliest + 1).contains(&seconds), "{free_in_ms} ms: {seconds} s");
         }
     }
 
@@ -223,7 +241,10 @@ mod tests {
     fn problem_never_contains_an_internal_cause() {
         let secret = || StoreError::Refused("table orders-7f3a".into());
         let unavailable = StoreError::Unavailable("table orders-7f3a".into());
-        for (problem, status) in [(secret().into(), 500), (Problem::from(unavailable), 503)] {
+        let unreadable = StoreError::Unreadable("table orders-7f3a".into());
+        for (problem, status) in
+            [(secret().into(), 500), (unavailable.into(), 503), (Problem::from(unreadable), 503)]
+        {
             let body = json_of(problem);
             assert_eq!(body["status"], status);
             assert!(!body.to_string().contains("orders-7f3a"));

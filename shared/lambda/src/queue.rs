@@ -11,6 +11,7 @@ use tracing::{Instrument, Span, field};
 
 use crate::{
     BoxError, clock,
+    command::CommandError,
     telemetry::{self, error_chain},
 };
 
@@ -40,6 +41,12 @@ pub enum Failure {
     Poison(BoxError),
     /// A retry may succeed.
     Transient(BoxError),
+}
+
+impl From<CommandError> for Failure {
+    fn from(error: CommandError) -> Self {
+        Self::Transient(error.into())
+    }
 }
 
 impl From<StoreError> for Failure {

@@ -12,14 +12,18 @@ mod memory;
 use std::time::Duration;
 
 use orders_domain::{
-    Command, CommitOutcome, Decision, NewOrder, Order, OrderId, OrderStore, PlaceOutcome,
-    Placement, Price, Ticket, TicketRule, TicketVersion, Timestamp, Transition, decide,
+    Command, CommitOutcome, Decision, NewOrder, Order, OrderId, OrderStore, Payment, PlaceOutcome,
+    Placement, Price, Ticket, TicketRule, TicketState, TicketVersion, Timestamp, Transition,
+    decide,
 };
 
 pub use memory::MemoryStore;
 
 /// Hold of the orders built here.
 pub const HOLD: Duration = Duration::from_secs(30);
+
+/// Time after the end of a hold in which a payment can still be sent.
+pub const LATE_LIMIT: Duration = Duration::from_mins(10);
 
 /// Start of a test's time, in epoch milliseconds: second 0 of [`at`].
 pub const START_MS: u64 = 1_700_000_000_000;
@@ -78,9 +82,28 @@ pub fn order_at(byte: u8, seconds: u64) -> Order {
     Order::new(new_order(order_id(byte), at(seconds)), ticket("ticket-1", 0))
 }
 
-/// The transition of a command that applies to the order.
-fn transition(order: &Order, command: &Command) -> Transition {
-    let Decision::Apply(transition) = decide(order, command) else {
+/// A payment of the order's price, sent at this second.
+#[must_use]
+pub fn payment(id: &str, order: &Order, seconds: u64) -> Payment {
+    Payment {
+        id: id.parse().expect("a payment id"),
+        order_id: order.id,
+        amount: Some(order.ticket.price),
+        sent_at: at(seconds),
+    }
+}
+
+/// The command of a payment of the order's price, sent and handled at this second.
+#[must_use]
+pub fn pay(id: &str, order: &Order, seconds: u64) -> Command {
+    let payment = payment(id, order, seconds);
+    Command::Pay { payment, late_limit: LATE_LIMIT, now: at(seconds) }
+}
+
+/// The transition of a command that applies to the order without a read of the ticket.
+#[must_use]
+pub fn transition(order: &Order, command: &Command) -> Transition {
+    let Decision::Apply(transition) = decide(order, command, &TicketState::Unread) else {
         panic!("{command:?} does not apply to {order:?}");
     };
     transition
@@ -89,7 +112,7 @@ fn transition(order: &Order, command: &Command) -> Transition {
 /// The order after a command that applies.
 #[must_use]
 pub fn after(order: &Order, command: &Command) -> Order {
-    transition(order, command).order().clone()
+    transition(order, command).into_order()
 }
 
 /// Puts the order's ticket into the store and places the order.

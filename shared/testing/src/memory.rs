@@ -6,12 +6,12 @@ use std::{
 };
 
 use orders_domain::{
-    Availability, CommitOutcome, Direction, ListQuery, Lock, LockChange, Order, OrderId,
-    OrderStore, Page, PlaceOutcome, Placement, Position, StoreError, Ticket, TicketId,
-    TicketOutcome, TicketReplica, TicketRule, Transition, Verdict,
+    BookedPayment, CommitOutcome, Direction, ListQuery, Lock, LockChange, Order, OrderId,
+    OrderStore, Page, PaymentId, PlaceOutcome, Placement, Position, StoreError, Takeover, Ticket,
+    TicketId, TicketOutcome, TicketReplica, TicketRule, Timestamp, Transition, Verdict,
 };
 
-/// Orders and tickets in memory.
+/// Orders, tickets and booked payments in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     tables: Mutex<Tables>,
@@ -21,6 +21,7 @@ pub struct MemoryStore {
 struct Tables {
     tickets: HashMap<TicketId, TicketReplica>,
     orders: BTreeMap<OrderId, Order>,
+    payments: HashMap<PaymentId, BookedPayment>,
 }
 
 impl MemoryStore {
@@ -29,10 +30,36 @@ impl MemoryStore {
         replicas: impl IntoIterator<Item = TicketReplica>,
         orders: impl IntoIterator<Item = Order>,
     ) -> Self {
-        let tickets = replicas.into_iter().map(|replica| (replica.ticket.id.clone(), replica));
-        let orders = orders.into_iter().map(|order| (order.id, order));
-        let tables = Tables { tickets: tickets.collect(), orders: orders.collect() };
-        Self { tables: Mutex::new(tables) }
+        let store = Self::default();
+        replicas.into_iter().for_each(|replica| store.put_ticket(replica));
+        orders.into_iter().for_each(|order| store.put_order(order));
+        store
+    }
+
+    /// Overwrites a ticket and its lock, as a restore or a manual repair does.
+    pub fn put_ticket(&self, replica: TicketReplica) {
+        self.tables().tickets.insert(replica.ticket.id.clone(), replica);
+    }
+
+    /// Overwrites an order, as a restore or a manual repair does.
+    pub fn put_order(&self, order: Order) {
+        self.tables().orders.insert(order.id, order);
+    }
+
+    /// Overwrites a booked payment.
+    pub fn put_payment(&self, booked: BookedPayment) {
+        self.tables().payments.insert(booked.payment.id.clone(), booked);
+    }
+
+    /// Removes an order, as a restore to a time before its placing does.
+    pub fn remove_order(&self, id: OrderId) {
+        self.tables().orders.remove(&id);
+    }
+
+    /// The booked payments, in no order.
+    #[must_use]
+    pub fn payments(&self) -> Vec<BookedPayment> {
+        self.tables().payments.values().cloned().collect()
     }
 
     /// A panic while the mutex is held has failed its test already; the tables are still consistent.
@@ -42,34 +69,76 @@ impl MemoryStore {
 }
 
 impl Tables {
-    fn may_commit(&self, transition: &Transition) -> bool {
+    fn has_version(&self, transition: &Transition) -> bool {
+        let stored = self.orders.get(&transition.order().id).map(|stored| stored.version);
+        stored == Some(transition.expected_version())
+    }
+
+    fn lock_allows(&self, transition: &Transition) -> bool {
         let order = transition.order();
-        let stored = self.orders.get(&order.id).map(|stored| stored.version);
-        let lock = self.tickets.get(&order.ticket.id).map(|replica| replica.lock);
-        let lock_allows = match transition.lock() {
+        let replica = self.tickets.get(&order.ticket.id);
+        let is_own = replica.is_some_and(|replica| replica.lock.holder() == Some(order.id));
+        match transition.lock() {
             LockChange::Unchanged => true,
-            LockChange::Release | LockChange::Sell => {
-                matches!(lock, Some(Lock::Held { by, .. }) if by == order.id)
-            }
-            LockChange::Relock => lock == Some(Lock::Free),
+            LockChange::Release | LockChange::Sell => is_own,
+            LockChange::NotOwn => !is_own,
+            LockChange::BuyBack { takeover, now } => replica.is_some_and(|replica| {
+                let available = match takeover {
+                    None => is_own || replica.lock == Lock::Free,
+                    Some(takeover) => self.can_take_over(replica, takeover, *now),
+                };
+                available && replica.ticket.price == order.ticket.price
+            }),
+        }
+    }
+
+    /// Whether the lock has lapsed, and the order that it names is as the takeover found it.
+    fn can_take_over(&self, replica: &TicketReplica, takeover: &Takeover, now: Timestamp) -> bool {
+        let Lock::Held { by, until } = replica.lock else { return false };
+        let is_as_found = match takeover {
+            Takeover::Expire(expiry) => self.has_version(expiry),
+            Takeover::Ended(id) => self.orders.get(id).is_none_or(|order| {
+                !order.status.is_live() || order.ticket.id != replica.ticket.id
+            }),
         };
-        stored == Some(transition.expected_version()) && lock_allows
+        by == takeover.order_id() && until <= now && is_as_found
+    }
+
+    /// The order for which the payment of the transition has been booked, if it is another order.
+    fn other_order_of_payment(&self, transition: &Transition) -> Option<OrderId> {
+        let earlier = self.payments.get(&transition.booked()?.payment.id)?;
+        let order_id = earlier.payment.order_id;
+        (order_id != transition.order().id).then_some(order_id)
     }
 
     fn commit(&mut self, transition: &Transition) {
         let order = transition.order();
         match transition.lock() {
-            LockChange::Unchanged => {}
-            LockChange::Release => self.set_lock(&order.ticket.id, Lock::Free),
-            LockChange::Sell | LockChange::Relock => {
-                self.set_lock(&order.ticket.id, Lock::Sold { to: order.id });
+            LockChange::Unchanged | LockChange::NotOwn => {}
+            LockChange::Release => self.set_lock(order, Lock::Free),
+            LockChange::Sell => self.set_lock(order, Lock::Sold { to: order.id }),
+            LockChange::BuyBack { takeover, .. } => {
+                self.evict(takeover.as_ref());
+                self.set_lock(order, Lock::Sold { to: order.id });
             }
+        }
+        if let Some(booked) = transition.booked() {
+            self.payments.insert(booked.payment.id.clone(), booked.clone());
         }
         self.orders.insert(order.id, order.clone());
     }
 
-    fn set_lock(&mut self, id: &TicketId, lock: Lock) {
-        if let Some(replica) = self.tickets.get_mut(id) {
+    /// Expires the order of a takeover. Its lock goes to another order in the same transaction.
+    fn evict(&mut self, takeover: Option<&Takeover>) {
+        if let Some(Takeover::Expire(expiry)) = takeover {
+            self.orders.insert(expiry.order().id, expiry.order().clone());
+        }
+    }
+
+    /// Sets the lock of the order's ticket.
+    fn set_lock(&mut self, order: &Order, lock: Lock) {
+        if let Some(replica) = self.tickets.get_mut(&order.ticket.id) {
+            replica.locked_for = lock.holder().map(|_| order.user_id.clone());
             replica.lock = lock;
         }
     }
@@ -111,6 +180,10 @@ impl OrderStore for MemoryStore {
         Ok(Page { orders, next })
     }
 
+    async fn find_payment(&self, id: &PaymentId) -> Result<Option<BookedPayment>, StoreError> {
+        Ok(self.tables().payments.get(id).cloned())
+    }
+
     async fn place(&self, placement: &Placement) -> Result<PlaceOutcome, StoreError> {
         let Placement { order, takeover } = placement;
         let mut tables = self.tables();
@@ -122,28 +195,37 @@ impl OrderStore for MemoryStore {
         };
         let lock_allows = match takeover {
             None => replica.lock == Lock::Free,
-            Some(expiry) => {
-                matches!(replica.lock.availability(order.created_at), Availability::Lapsed(_))
-                    && tables.may_commit(expiry)
-            }
+            Some(takeover) => tables.can_take_over(replica, takeover, order.created_at),
         };
         if replica.ticket.version != order.ticket.version || !lock_allows {
             return Ok(PlaceOutcome::Conflict);
         }
-        if let Some(expiry) = takeover {
-            tables.commit(expiry);
-        }
-        tables.set_lock(&order.ticket.id, Lock::Held { by: order.id, until: order.expires_at });
+        tables.evict(takeover.as_ref());
+        tables.set_lock(order, Lock::Held { by: order.id, until: order.expires_at });
         tables.orders.insert(order.id, order.clone());
         Ok(PlaceOutcome::Placed)
     }
 
     async fn commit(&self, transition: &Transition) -> Result<CommitOutcome, StoreError> {
         let mut tables = self.tables();
-        if !tables.may_commit(transition) {
+        if let Some(order_id) = tables.other_order_of_payment(transition) {
+            return Ok(CommitOutcome::PaymentOfAnotherOrder(order_id));
+        }
+        if !(tables.has_version(transition) && tables.lock_allows(transition)) {
             return Ok(CommitOutcome::Conflict);
         }
         tables.commit(transition);
+        Ok(CommitOutcome::Committed)
+    }
+
+    async fn make_permanent(&self, order: &Order) -> Result<CommitOutcome, StoreError> {
+        let mut tables = self.tables();
+        let stored = tables.orders.get(&order.id).map(|stored| stored.version);
+        let lock = tables.tickets.get(&order.ticket.id).and_then(|replica| replica.lock.holder());
+        if stored != Some(order.version) || lock != Some(order.id) {
+            return Ok(CommitOutcome::Conflict);
+        }
+        tables.set_lock(order, Lock::Sold { to: order.id });
         Ok(CommitOutcome::Committed)
     }
 
@@ -153,16 +235,26 @@ impl OrderStore for MemoryStore {
         rule: TicketRule,
     ) -> Result<TicketOutcome, StoreError> {
         let mut tables = self.tables();
-        let stored = tables.tickets.get(&ticket.id);
-        let stored_version = stored.map(|replica| replica.ticket.version);
-        let lock = stored.map_or(Lock::Free, |replica| replica.lock);
-        match rule.judge(stored_version, ticket.version) {
+        let Some(stored) = tables.tickets.get_mut(&ticket.id) else {
+            return Ok(match rule.judge(None, ticket.version) {
+                Verdict::Stale | Verdict::Gap => TicketOutcome::Refused { stored: None },
+                Verdict::Apply => {
+                    let lock = Lock::Free;
+                    let replica = TicketReplica { ticket: ticket.clone(), lock, locked_for: None };
+                    tables.tickets.insert(ticket.id.clone(), replica);
+                    TicketOutcome::Applied { replaced: None }
+                }
+            });
+        };
+        let replaced = stored.ticket.version;
+        Ok(match rule.judge(Some(replaced), ticket.version) {
             Verdict::Stale | Verdict::Gap => {
-                return Ok(TicketOutcome::Refused { stored: stored_version });
+                TicketOutcome::Refused { stored: Some(stored.ticket.clone()) }
             }
-            Verdict::Apply => {}
-        }
-        tables.tickets.insert(ticket.id.clone(), TicketReplica { ticket: ticket.clone(), lock });
-        Ok(TicketOutcome::Applied { replaced: stored_version })
+            Verdict::Apply => {
+                stored.ticket = ticket.clone();
+                TicketOutcome::Applied { replaced: Some(replaced) }
+            }
+        })
     }
 }

@@ -1,9 +1,9 @@
 //! Store, clock and runtime of the fuzz targets, the same for every input.
 
 use lambda_http::Context;
-use orders_domain::{Command, NewOrder, Order, OrderStore, TicketRule, Timestamp};
+use orders_domain::{NewOrder, Order, OrderStore, TicketRule, Timestamp};
 use orders_testing::{
-    MemoryStore, START_MS as NOW_MS, at, commit, new_order, order_id, place as put, ticket,
+    MemoryStore, START_MS as NOW_MS, at, commit, new_order, order_id, pay, place as put, ticket,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -43,9 +43,7 @@ pub(crate) async fn store() -> MemoryStore {
     let sold = place(&store, 2, "alice", "sold", 2).await;
     place(&store, 3, "alice", "lapsed", 31).await;
     place(&store, 4, "bob", "bobs", 1).await;
-    let payment_id = "payment-1".parse().expect("a payment id");
-    let pay = Command::Pay { payment_id, ticket_is_free: false };
-    commit(&store, &sold, &pay).await;
+    commit(&store, &sold, &pay("payment-1", &sold, 0)).await;
     store
 }
 

@@ -4,10 +4,10 @@ use std::{str, time::Duration};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_http::Context;
-use orders_contracts::{ExpiryMessage, PaymentEvent, TicketEvent};
-use orders_domain::{BoxError, OrderStore, UpdateKind};
+use orders_contracts::{ExpiryMessage, TicketEvent, parse_payment_event};
+use orders_domain::{BoxError, OrderStore, Payment, UpdateKind};
 use orders_lambda::queue::{Failure, Message, Outcome, Visibility, process};
-use orders_testing::MemoryStore;
+use orders_testing::{LATE_LIMIT, MemoryStore};
 use serde_json::json;
 
 use crate::fixture;
@@ -33,10 +33,11 @@ pub fn sqs_batch(input: &[u8]) {
         let response = process(&batch, &context, now, &NoVisibility, &tickets).await;
         check(&batch, response.ok(), |body| TicketEvent::parse(body).is_ok());
 
-        let payments =
-            async |message: Message<'_>| payment_events::handle(&store, now, message).await;
+        let payments = async |message: Message<'_>| {
+            payment_events::handle(&store, LATE_LIMIT, now, message).await
+        };
         let response = process(&batch, &context, now, &NoVisibility, &payments).await;
-        check(&batch, response.ok(), |body| PaymentEvent::parse(body).is_ok());
+        check(&batch, response.ok(), |body| parse_payment_event(body).is_ok());
 
         let expiries =
             async |message: Message<'_>| expire_orders::handle(&store, now, message).await;
@@ -95,23 +96,30 @@ fn write_ticket_event(event: &TicketEvent) -> String {
 /// booked, or retried if its order does not exist.
 pub fn payment_event(input: &[u8]) {
     let Ok(body) = str::from_utf8(input) else { return };
-    let event = PaymentEvent::parse(body);
+    let event = parse_payment_event(body);
     fixture::run(async {
         let store = store_for(&event).await;
         let message = Message { body, receive_count: 1 };
-        let outcome = payment_events::handle(&store, fixture::now(), message).await;
+        let outcome = payment_events::handle(&store, LATE_LIMIT, fixture::now(), message).await;
         let Ok(event) = event else { return assert_poison(&outcome) };
         let order = store.find(event.order_id).await.expect("a working store");
         let is_booked = order.is_some();
         assert!(matches!(outcome, Ok(Outcome::Done)) == is_booked, "{outcome:?}");
         assert!(matches!(outcome, Ok(Outcome::RetryAfter(_))) != is_booked, "{outcome:?}");
-        let detail =
-            json!({"id": event.payment_id.as_str(), "orderId": event.order_id.to_string()});
-        let serialised =
-            json!({"source": "payments", "detail-type": "PaymentCreated", "detail": detail})
-                .to_string();
-        assert_eq!(PaymentEvent::parse(&serialised).expect("an event"), event);
+        assert_eq!(parse_payment_event(&write_payment_event(&event)).expect("an event"), event);
     });
+}
+
+fn write_payment_event(payment: &Payment) -> String {
+    let amount = payment.amount.map(|amount| format!(r#","amount":{amount}"#)).unwrap_or_default();
+    let ms = i64::try_from(payment.sent_at.epoch_ms()).expect("before the year 9999");
+    let time = chrono::DateTime::from_timestamp_millis(ms).expect("before the year 9999");
+    format!(
+        r#"{{"source":"payments","detail-type":"PaymentCreated","time":"{}","detail":{{"id":{},"orderId":"{}"{amount}}}}}"#,
+        time.to_rfc3339(),
+        json!(payment.id.as_str()),
+        payment.order_id,
+    )
 }
 
 /// Any text as a message for `expire-orders`. A valid message is equal after serialisation, and is

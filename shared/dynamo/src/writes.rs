@@ -1,0 +1,278 @@
+//! The writes of the transactions: expressions, conditions and values.
+//!
+//! Every write of a ticket has the condition that this release can read the item, because not every write
+//! follows a read. A change of an order updates the changed attributes only, so that attributes of a newer
+//! release survive.
+
+use aws_sdk_dynamodb::{
+    error::BuildError,
+    types::{
+        AttributeValue, ConditionCheck, Put, ReturnValuesOnConditionCheckFailure, Update,
+        builders::{ConditionCheckBuilder, UpdateBuilder},
+    },
+};
+use orders_domain::{
+    BookedPayment, LockChange, Order, OrderId, Placement, RefundDue, Status, StoreError, Takeover,
+    Ticket, TicketId, Transition,
+};
+
+use crate::{
+    TableNames,
+    error::invalid_request,
+    items::{OrderItem, PaymentItem, RefundItem, SCHEMA},
+    transaction::Write,
+};
+
+/// Condition: this release can read the item. Needs [`Readable::can_be_read`].
+pub(crate) const READABLE: &str = "(attribute_not_exists(#schema) OR #schema <= :schema)";
+
+/// Puts a new order.
+pub(crate) fn insert_order(tables: &TableNames, order: &Order) -> Result<Write, StoreError> {
+    let put = Put::builder()
+        .table_name(&tables.orders)
+        .set_item(Some(OrderItem::from(order).into_item()?))
+        .condition_expression("attribute_not_exists(id)")
+        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+    built(put.build().map(Write::Put))
+}
+
+/// Updates the changed attributes of an order at the expected version.
+pub(crate) fn change_order(
+    tables: &TableNames,
+    transition: &Transition,
+) -> Result<Write, StoreError> {
+    let order = transition.order();
+    let mut expression = "SET #status = :status, #version = :version".to_owned();
+    let mut update = Update::builder()
+        .table_name(&tables.orders)
+        .key("id", text(&order.id))
+        .condition_expression("#version = :expected")
+        .expression_attribute_names("#status", "status")
+        .expression_attribute_names("#version", "version")
+        .expression_attribute_values(":status", text(&order.status.name()))
+        .expression_attribute_values(":version", number(order.version.number()))
+        .expression_attribute_values(":expected", number(transition.expected_version().number()));
+    if let Status::Paid { payment_id } = &order.status {
+        expression.push_str(", #payment_id = :payment_id");
+        update = update
+            .expression_attribute_names("#payment_id", "payment_id")
+            .expression_attribute_values(":payment_id", text(payment_id));
+    }
+    if let Some(refund) = transition.refund() {
+        expression
+            .push_str(", #refunds_due = list_append(if_not_exists(#refunds_due, :none), :refund)");
+        update = update
+            .expression_attribute_names("#refunds_due", "refunds_due")
+            .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
+            .expression_attribute_values(":refund", list_of(refund)?);
+    }
+    built(update.update_expression(expression).build().map(Write::Update))
+}
+
+/// A list with one refund.
+fn list_of(refund: &RefundDue) -> Result<AttributeValue, StoreError> {
+    Ok(AttributeValue::L(vec![AttributeValue::M(RefundItem::from(refund).into_item()?)]))
+}
+
+/// Locks the ticket for a new order, at the version of the order's copy.
+pub(crate) fn lock_ticket(tables: &TableNames, placement: &Placement) -> Result<Write, StoreError> {
+    let Placement { order, takeover } = placement;
+    let available = if takeover.is_some() { LAPSED } else { "attribute_not_exists(#locked_by)" };
+    let mut update = lock_update(tables, &order.ticket.id)
+        .update_expression("SET #locked_by = :order, #locked_until = :until, #locked_for = :user")
+        // The version in the condition keeps the price: a changed ticket must be read again.
+        .condition_expression(format!("#version = :ticket AND {available} AND {READABLE}"))
+        .expression_attribute_names("#version", "version")
+        .expression_attribute_names("#locked_for", "locked_for")
+        .expression_attribute_values(":order", text(&order.id))
+        .expression_attribute_values(":until", number(order.expires_at.epoch_ms()))
+        .expression_attribute_values(":user", text(&order.user_id))
+        .expression_attribute_values(":ticket", number(order.ticket.version.number()));
+    if let Some(takeover) = takeover {
+        update = update
+            .expression_attribute_values(":lapsed", text(&takeover.order_id()))
+            .expression_attribute_values(":now", number(order.created_at.epoch_ms()));
+    }
+    built(update.build().map(Write::Update))
+}
+
+/// Condition: the lapsed lock of this order.
+const LAPSED: &str = "#locked_by = :lapsed AND #locked_until <= :now";
+
+/// The write of a lock change; `None` for [`LockChange::Unchanged`].
+pub(crate) fn change_lock(
+    tables: &TableNames,
+    transition: &Transition,
+) -> Result<Option<Write>, StoreError> {
+    let order = transition.order();
+    // The condition on the order keeps a stale cancellation off the next order's lock.
+    let own = format!("#locked_by = :order AND {READABLE}");
+    let write = match transition.lock() {
+        LockChange::Unchanged => return Ok(None),
+        LockChange::NotOwn => return not_own(tables, order).map(Some),
+        LockChange::Release => lock_update(tables, &order.ticket.id)
+            .update_expression("REMOVE #locked_by, #locked_until, #locked_for")
+            .condition_expression(own)
+            .expression_attribute_names("#locked_for", "locked_for"),
+        // A lock without an end is permanent.
+        LockChange::Sell => lock_update(tables, &order.ticket.id)
+            .update_expression("REMOVE #locked_until")
+            .condition_expression(own),
+        LockChange::BuyBack { takeover, now } => {
+            let available = match takeover {
+                None => "(attribute_not_exists(#locked_by) OR #locked_by = :order)",
+                Some(_) => LAPSED,
+            };
+            let mut update = lock_update(tables, &order.ticket.id)
+                .update_expression(
+                    "SET #locked_by = :order, #locked_for = :user REMOVE #locked_until",
+                )
+                .condition_expression(format!("#price = :price AND {available} AND {READABLE}"))
+                .expression_attribute_names("#price", "price")
+                .expression_attribute_names("#locked_for", "locked_for")
+                .expression_attribute_values(":user", text(&order.user_id))
+                .expression_attribute_values(":price", number(order.ticket.price.minor()));
+            if let Some(takeover) = takeover {
+                update = update
+                    .expression_attribute_values(":lapsed", text(&takeover.order_id()))
+                    .expression_attribute_values(":now", number(now.epoch_ms()));
+            }
+            update
+        }
+    };
+    let write = write.expression_attribute_values(":order", text(&order.id));
+    built(write.build().map(Write::Update)).map(Some)
+}
+
+/// Makes the lock of this order permanent.
+pub(crate) fn make_permanent(tables: &TableNames, order: &Order) -> Result<Write, StoreError> {
+    let update = lock_update(tables, &order.ticket.id)
+        .update_expression("REMOVE #locked_until")
+        .condition_expression(format!("#locked_by = :order AND {READABLE}"))
+        .expression_attribute_values(":order", text(&order.id));
+    built(update.build().map(Write::Update))
+}
+
+/// Checks that the order has this version.
+pub(crate) fn unchanged(tables: &TableNames, order: &Order) -> Result<Write, StoreError> {
+    let check = ConditionCheck::builder()
+        .table_name(&tables.orders)
+        .key("id", text(&order.id))
+        .condition_expression("#version = :version")
+        .expression_attribute_names("#version", "version")
+        .expression_attribute_values(":version", number(order.version.number()));
+    built(check.build().map(Write::Check))
+}
+
+/// Checks that the lock of the order's ticket does not name the order.
+fn not_own(tables: &TableNames, order: &Order) -> Result<Write, StoreError> {
+    let check = ConditionCheck::builder()
+        .table_name(&tables.tickets)
+        .key("id", text(&order.ticket.id))
+        .condition_expression(format!(
+            "(attribute_not_exists(#locked_by) OR #locked_by <> :order) AND {READABLE}"
+        ))
+        .expression_attribute_names("#locked_by", "locked_by")
+        .expression_attribute_values(":order", text(&order.id))
+        .can_be_read();
+    built(check.build().map(Write::Check))
+}
+
+/// Expires the order of a lapsed lock, or checks that it is missing, has ended or has another ticket.
+/// `None` if it is the order that the transaction places: the put has the condition already.
+pub(crate) fn evict(
+    tables: &TableNames,
+    takeover: &Takeover,
+    order: &Order,
+) -> Result<Option<Write>, StoreError> {
+    match takeover {
+        Takeover::Expire(expiry) => change_order(tables, expiry).map(Some),
+        Takeover::Ended(id) if *id == order.id => Ok(None),
+        Takeover::Ended(id) => ended(tables, *id, &order.ticket).map(Some),
+    }
+}
+
+fn ended(tables: &TableNames, id: OrderId, ticket: &Ticket) -> Result<Write, StoreError> {
+    let check = ConditionCheck::builder()
+        .table_name(&tables.orders)
+        .key("id", text(&id))
+        .condition_expression(
+            "attribute_not_exists(id) OR #ticket.#id <> :ticket OR #status IN (:cancelled, :expired)",
+        )
+        .expression_attribute_names("#ticket", "ticket")
+        .expression_attribute_names("#id", "id")
+        .expression_attribute_names("#status", "status")
+        .expression_attribute_values(":ticket", text(&ticket.id))
+        .expression_attribute_values(":cancelled", text(&Status::Cancelled.name()))
+        .expression_attribute_values(":expired", text(&Status::Expired.name()));
+    built(check.build().map(Write::Check))
+}
+
+/// Books a payment, unless it has been booked for another order.
+pub(crate) fn book_payment(
+    tables: &TableNames,
+    booked: &BookedPayment,
+) -> Result<Write, StoreError> {
+    let mut update = Update::builder()
+        .table_name(&tables.payments)
+        .key("id", text(&booked.payment.id))
+        .condition_expression(format!(
+            "(attribute_not_exists(id) OR #order_id = :order_id) AND {READABLE}"
+        ))
+        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+        .can_be_read();
+    let mut assignments = Vec::new();
+    for (name, value) in PaymentItem::from(booked).into_item()? {
+        if name != "id" {
+            assignments.push(format!("#{name} = :{name}"));
+            update = update
+                .expression_attribute_names(format!("#{name}"), &name)
+                .expression_attribute_values(format!(":{name}"), value);
+        }
+    }
+    // A fixed order: a retry must be the same request.
+    assignments.sort_unstable();
+    let update = update.update_expression(format!("SET {}", assignments.join(", ")));
+    built(update.build().map(Write::Update))
+}
+
+/// An update of a ticket's lock.
+fn lock_update(tables: &TableNames, ticket: &TicketId) -> UpdateBuilder {
+    Update::builder()
+        .table_name(&tables.tickets)
+        .key("id", text(ticket))
+        .expression_attribute_names("#locked_by", "locked_by")
+        .expression_attribute_names("#locked_until", "locked_until")
+        .can_be_read()
+}
+
+/// Name and value of [`READABLE`].
+trait Readable {
+    fn can_be_read(self) -> Self;
+}
+
+impl Readable for UpdateBuilder {
+    fn can_be_read(self) -> Self {
+        self.expression_attribute_names("#schema", "schema")
+            .expression_attribute_values(":schema", number(SCHEMA))
+    }
+}
+
+impl Readable for ConditionCheckBuilder {
+    fn can_be_read(self) -> Self {
+        self.expression_attribute_names("#schema", "schema")
+            .expression_attribute_values(":schema", number(SCHEMA))
+    }
+}
+
+fn built(write: Result<Write, BuildError>) -> Result<Write, StoreError> {
+    write.map_err(invalid_request)
+}
+
+pub(crate) fn text(value: &impl ToString) -> AttributeValue {
+    AttributeValue::S(value.to_string())
+}
+
+pub(crate) fn number(value: impl Into<i128>) -> AttributeValue {
+    AttributeValue::N(value.into().to_string())
+}
