@@ -54,7 +54,6 @@ class ProcessGroups(unittest.TestCase):
             self.assertIn("Stopped sh -c.", program.stderr.read())
         eventually(lambda: not processes.is_running(descendant))
 
-
     def test_run_interrupted_while_it_starts_stops_its_program(self):
         # The signal arrives after the start of the program and before the end of Popen.
         interrupted_start = f"""
