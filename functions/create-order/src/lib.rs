@@ -5,8 +5,9 @@ use std::time::Duration;
 use http::{Response, StatusCode};
 use orders_contracts::{CreateOrderBody, FieldError, OrderBody, parse_create_order};
 use orders_domain::{
-    Availability, CommitOutcome, FoundTicket, IdempotencyKey, NewOrder, Order, OrderId, OrderStore,
-    PlaceOutcome, Placement, StoreError, Takeover, TicketId, TicketReplica, Timestamp,
+    Availability, CommitOutcome, FoundTicket, IdempotencyKey, NewOrder, NoSlot, Order, OrderId,
+    OrderStore, PlaceOutcome, Placement, Sale, Slot, SlotCount, StoreError, Takeover, Ticket,
+    TicketId, TicketReplica, TicketVersion, Timestamp,
 };
 use orders_lambda::{
     BoxError,
@@ -16,17 +17,26 @@ use orders_lambda::{
     retry::{MAX_ATTEMPTS, backoff},
 };
 
+/// Limits of a buyer's orders.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Duration of a hold.
+    pub hold: Duration,
+    /// Number of unpaid tickets that one buyer can hold at once.
+    pub holds_per_buyer: SlotCount,
+}
+
 /// Handles `POST /api/orders`. An order without an idempotency key gets its id from `new_id`.
 ///
 /// # Errors
 /// A [`Problem`], the error response.
 pub async fn handle(
     store: &impl OrderStore,
-    hold: Duration,
+    limits: Limits,
     new_id: impl FnOnce(Timestamp) -> Result<OrderId, BoxError>,
     request: ApiRequest,
 ) -> Result<Response<String>, Problem> {
-    let CreateOrderBody { ticket_id } = parse_create_order(request.json_body()?)?;
+    let CreateOrderBody { ticket_id, ticket_version } = parse_create_order(request.json_body()?)?;
     let key = idempotency_key(&request)?;
     let now = request.now;
     // The id of a keyed order is a function of buyer and key, so the put itself detects a repeat.
@@ -36,12 +46,14 @@ pub async fn handle(
     };
     let create = CreateOrder {
         ticket_id,
+        ticket_version,
         has_key: key.is_some(),
+        holds_per_buyer: limits.holds_per_buyer,
         order: NewOrder {
             id,
             user_id: request.user_id.clone(),
             now,
-            hold,
+            hold: limits.hold,
             correlation_id: request.correlation_id.clone(),
         },
     };
@@ -72,6 +84,14 @@ fn problem(error: CreateError, now: Timestamp) -> Problem {
             Problem::Reserved { free_in: now.until(until) }
         }
         CreateError::Sold => Problem::Sold,
+        CreateError::Withdrawn => Problem::Withdrawn,
+        CreateError::TicketChanged { ticket, is_behind } => {
+            Problem::TicketChanged { ticket, is_behind }
+        }
+        CreateError::TooManyHolds { until } => {
+            metrics::counter!("HoldLimitConflicts").increment(1);
+            Problem::TooManyHolds { free_in: now.until(until) }
+        }
         CreateError::KeyReused => Problem::KeyReused,
         CreateError::Contended => Problem::Unavailable("the ticket changed after each read".into()),
         CreateError::Store(error) => error.into(),
@@ -83,6 +103,10 @@ fn problem(error: CreateError, now: Timestamp) -> Problem {
 pub struct CreateOrder {
     /// The ticket to lock.
     pub ticket_id: TicketId,
+    /// Version of the ticket that the buyer has seen, if the buyer wants no other version.
+    pub ticket_version: Option<TicketVersion>,
+    /// Number of unpaid tickets that the buyer can hold at once.
+    pub holds_per_buyer: SlotCount,
     /// Whether the request has an idempotency key, so that an earlier request may have placed the order.
     pub has_key: bool,
     /// The order to place.
@@ -110,6 +134,20 @@ pub enum CreateError {
     },
     /// The ticket has been sold.
     Sold,
+    /// The seller has withdrawn the ticket.
+    Withdrawn,
+    /// The ticket is not at the version that the buyer has seen.
+    TicketChanged {
+        /// The current ticket.
+        ticket: Ticket,
+        /// Whether the buyer has seen a newer version.
+        is_behind: bool,
+    },
+    /// The buyer holds as many unpaid tickets as allowed.
+    TooManyHolds {
+        /// End of the hold that ends first.
+        until: Timestamp,
+    },
     /// The idempotency key belongs to an order for another ticket.
     KeyReused,
     /// The ticket changed after each read.
@@ -127,7 +165,8 @@ impl From<StoreError> for CreateError {
 /// Places the order, or returns the order of an earlier request with the same key, or the buyer's own live
 /// order for the ticket.
 ///
-/// A ticket that another buyer holds or owns is refused from the read alone: a refusal costs one read.
+/// A ticket that another buyer holds or owns is refused from the read alone: a refusal costs one read. The
+/// buyer's slots are read only if the ticket can be had.
 ///
 /// # Errors
 /// [`CreateError`] if the buyer gets no order.
@@ -141,19 +180,25 @@ pub async fn create_order(
             return refuse(store, request, None, CreateError::NoSuchTicket).await;
         };
         let FoundTicket { replica, availability } = found;
+        if availability == Availability::Own
+            && let Some(earlier) = store.find(id).await?
+        {
+            return earlier_order(earlier, request);
+        }
+        let ticket = match wanted_ticket(&replica.sale, request) {
+            Ok(ticket) => ticket.clone(),
+            Err(refusal) => return refuse(store, request, Some(&replica), refusal).await,
+        };
         let takeover = match availability {
             Availability::Free => None,
             Availability::Lapsed(takeover) => Some(takeover),
-            Availability::Own => match store.find(id).await? {
-                Some(earlier) => return earlier_order(earlier, request),
-                // The lock names an order that is gone: a table was restored. The lapsed lock is free.
-                None if replica.lock.has_lapsed(now) => Some(Takeover::Ended(id)),
-                // The lock of an earlier request may be visible before its order.
-                None => {
-                    backoff().await;
-                    continue;
-                }
-            },
+            // The lock names an order that is gone: a table was restored. The lapsed lock is free.
+            Availability::Own if replica.lock.has_lapsed(now) => Some(Takeover::Ended(id)),
+            // The lock of an earlier request may be visible before its order.
+            Availability::Own => {
+                backoff().await;
+                continue;
+            }
             Availability::Reserved { until } => {
                 let refusal = CreateError::Reserved { until };
                 return refuse(store, request, Some(&replica), refusal).await;
@@ -165,16 +210,47 @@ pub async fn create_order(
                 return refuse(store, request, Some(&replica), CreateError::Sold).await;
             }
         };
-        let order = Order::new(request.order.clone(), replica.ticket);
+        let slot = match free_slot(store, request).await? {
+            Ok(slot) => slot,
+            Err(NoSlot { until }) => {
+                return refuse(store, request, None, CreateError::TooManyHolds { until }).await;
+            }
+        };
+        let order = Order { slot, ..Order::new(request.order.clone(), ticket) };
         let placement = Placement { order, takeover };
         match store.place(&placement).await? {
             PlaceOutcome::Placed => return Ok(Created::New(placement.order)),
             PlaceOutcome::AlreadyPlaced(earlier) => return earlier_order(earlier, request),
-            // The ticket changed after the read: the next attempt reads the new state.
+            // Ticket or slot changed after the read: the next attempt reads the new state.
             PlaceOutcome::Conflict => {}
         }
     }
     Err(CreateError::Contended)
+}
+
+/// The ticket on sale, at the version that the buyer has seen.
+fn wanted_ticket<'a>(sale: &'a Sale, request: &CreateOrder) -> Result<&'a Ticket, CreateError> {
+    let ticket = sale.ticket().ok_or(CreateError::Withdrawn)?;
+    match request.ticket_version {
+        Some(seen) if seen != ticket.version => Err(CreateError::TicketChanged {
+            ticket: ticket.clone(),
+            is_behind: seen > ticket.version,
+        }),
+        Some(_) | None => Ok(ticket),
+    }
+}
+
+/// A free slot of the buyer, at random so that simultaneous orders seldom meet; `None` without a limit.
+async fn free_slot(
+    store: &impl OrderStore,
+    request: &CreateOrder,
+) -> Result<Result<Option<Slot>, NoSlot>, StoreError> {
+    if request.holds_per_buyer.is_unlimited() {
+        return Ok(Ok(None));
+    }
+    let slots = store.find_slots(&request.order.user_id).await?;
+    let free = slots.free_slots(request.holds_per_buyer, request.order.now);
+    Ok(free.map(|free| fastrand::choice(free)))
 }
 
 /// Makes the lock of a paid order permanent: a restored table had lost the sale.

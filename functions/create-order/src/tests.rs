@@ -1,6 +1,6 @@
 use orders_domain::{
-    BookedPayment, Command, CommitOutcome, ListQuery, Lock, Page, PaymentId, Price, Status, Ticket,
-    TicketOutcome, TicketReplica, TicketRule, Transition, UserId,
+    BookedPayment, Command, CommitOutcome, ListQuery, Lock, Page, PaymentId, Price, Slots, Status,
+    TicketOutcome, TicketRule, Transition, UserId,
 };
 use orders_testing::{MemoryStore, at, commit, new_order, order_id as id, pay, ticket};
 
@@ -19,8 +19,8 @@ async fn store_with_a_ticket(id: &str) -> MemoryStore {
 
 async fn put_ticket(store: &MemoryStore, id: &str, version: u64) {
     let price = Price::from_minor(2_000 + version).unwrap();
-    let ticket = Ticket { price, ..ticket(id, version) };
-    store.apply_ticket(&ticket, TicketRule::AnyNewer).await.unwrap();
+    let sale = Sale::Open(Ticket { price, ..ticket(id, version) });
+    store.apply_ticket(&sale, TicketRule::AnyNewer).await.unwrap();
 }
 
 async fn lock(store: &MemoryStore, ticket: &str) -> Lock {
@@ -35,6 +35,8 @@ fn by_key(name: &str, key: &str, ticket: &str, seconds: u64) -> CreateOrder {
 fn once(name: &str, id: OrderId, ticket: &str, seconds: u64) -> CreateOrder {
     CreateOrder {
         ticket_id: ticket.parse().unwrap(),
+        ticket_version: None,
+        holds_per_buyer: SlotCount::try_from(10).unwrap(),
         has_key: false,
         order: NewOrder { user_id: user(name), ..new_order(id, at(seconds)) },
     }
@@ -235,8 +237,7 @@ async fn lapsed_lock_of_a_paid_order_is_made_permanent() {
 #[tokio::test]
 async fn lapsed_lock_of_an_order_that_is_not_due_is_reserved_until_its_end() {
     let store = store_with_a_lapsed_lock(None).await;
-    let order = Order::new(new_order(id(1), at(120)), ticket("t1", 0));
-    store.put_order(order);
+    store.put_order(Order::new(new_order(id(1), at(120)), ticket("t1", 0)));
     let refused = create_order(&store, &once("bob", id(2), "t1", 130)).await.unwrap_err();
     assert!(matches!(refused, CreateError::Reserved { until } if until == at(150)));
     place(&store, &once("bob", id(2), "t1", 150)).await;
@@ -250,6 +251,134 @@ async fn repeated_key_whose_order_is_gone_takes_its_lapsed_lock_over() {
     let early = create_order(&store, &by_key("alice", "k", "t1", 129)).await;
     assert!(matches!(early, Err(CreateError::Contended)));
     place(&store, &by_key("alice", "k", "t1", 130)).await;
+}
+
+#[tokio::test]
+async fn free_ticket_is_owned_at_once() {
+    let store = MemoryStore::default();
+    let free = Ticket { price: Price::from_minor(0).unwrap(), ..ticket("gift", 0) };
+    store.apply_ticket(&Sale::Open(free), TicketRule::AnyNewer).await.unwrap();
+    let order = place(&store, &once("alice", id(1), "gift", 100)).await;
+    assert_eq!((&order.status, order.version.number()), (&Status::Free, 0));
+    assert_eq!(lock(&store, "gift").await, Lock::Sold { to: id(1) });
+    assert_eq!(existing(&store, &once("alice", id(2), "gift", 500)).await, order);
+    let refused = create_order(&store, &once("bob", id(2), "gift", 500)).await.unwrap_err();
+    assert!(matches!(refused, CreateError::Sold));
+    // Given back.
+    commit(&store, &order, &Command::Cancel).await;
+    place(&store, &once("bob", id(2), "gift", 501)).await;
+}
+
+#[tokio::test]
+async fn withdrawn_ticket_is_refused_but_its_holder_keeps_it() {
+    let store = store_with_a_ticket("t1").await;
+    let order = place(&store, &by_key("alice", "k", "t1", 100)).await;
+    let withdrawn = Sale::Withdrawn { id: "t1".parse().unwrap(), version: TicketVersion::new(1) };
+    store.apply_ticket(&withdrawn, TicketRule::AnyNewer).await.unwrap();
+    for request in [by_key("alice", "k", "t1", 101), once("alice", id(2), "t1", 101)] {
+        assert_eq!(existing(&store, &request).await, order);
+    }
+    for seconds in [101, 130] {
+        let refused = create_order(&store, &once("bob", id(2), "t1", seconds)).await.unwrap_err();
+        assert!(matches!(refused, CreateError::Withdrawn));
+    }
+    put_ticket(&store, "t1", 2).await;
+    place(&store, &once("bob", id(2), "t1", 130)).await;
+}
+
+#[tokio::test]
+async fn ticket_is_placed_only_at_the_version_that_the_buyer_has_seen() {
+    let store = store_with_a_ticket("t1").await;
+    put_ticket(&store, "t1", 3).await;
+    let request = |version| CreateOrder {
+        ticket_version: Some(TicketVersion::new(version)),
+        ..once("alice", id(1), "t1", 100)
+    };
+    for (version, behind) in [(2, false), (4, true)] {
+        let refused = create_order(&store, &request(version)).await.unwrap_err();
+        let CreateError::TicketChanged { ticket, is_behind } = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!((ticket.version.number(), is_behind), (3, behind));
+    }
+    let order = place(&store, &request(3)).await;
+    // The buyer's own order is returned whatever the version says.
+    let again = CreateOrder { order: once("alice", id(2), "t1", 101).order, ..request(2) };
+    assert_eq!(existing(&store, &again).await, order);
+    // The version comes before the lock.
+    let bob = CreateOrder { order: once("bob", id(3), "t1", 101).order, ..request(2) };
+    let refused = create_order(&store, &bob).await.unwrap_err();
+    assert!(matches!(refused, CreateError::TicketChanged { .. }));
+}
+
+/// Places an order of alice for a new ticket with this number.
+async fn hold_one(store: &MemoryStore, number: u8, seconds: u64) -> Result<Created, CreateError> {
+    let ticket = format!("limited-{number}");
+    put_ticket(store, &ticket, 0).await;
+    create_order(store, &once("alice", id(number), &ticket, seconds)).await
+}
+
+#[tokio::test]
+async fn buyer_holds_at_most_ten_unpaid_tickets() {
+    let store = MemoryStore::default();
+    for number in 0..10 {
+        hold_one(&store, number, 100 + u64::from(number)).await.unwrap();
+    }
+    let refused = hold_one(&store, 10, 110).await.unwrap_err();
+    assert!(matches!(refused, CreateError::TooManyHolds { until } if until == at(130)));
+    // Another buyer is not concerned.
+    create_order(&store, &once("bob", id(99), "limited-10", 110)).await.unwrap();
+    // The first hold ends.
+    hold_one(&store, 11, 130).await.unwrap();
+    assert!(hold_one(&store, 12, 130).await.is_err());
+}
+
+#[tokio::test]
+async fn paid_or_cancelled_order_frees_its_slot() {
+    for command in ["cancel", "pay"] {
+        let store = MemoryStore::default();
+        for number in 0..10 {
+            hold_one(&store, number, 100).await.unwrap();
+        }
+        let order = store.find(id(3)).await.unwrap().unwrap();
+        let command = if command == "pay" { pay("p1", &order, 101) } else { Command::Cancel };
+        commit(&store, &order, &command).await;
+        hold_one(&store, 10, 101).await.unwrap();
+        assert!(hold_one(&store, 11, 101).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn slot_of_a_lapsed_order_belongs_to_the_next_order() {
+    let store = MemoryStore::default();
+    let one = SlotCount::try_from(1).unwrap();
+    put_ticket(&store, "t1", 0).await;
+    put_ticket(&store, "t2", 0).await;
+    put_ticket(&store, "t3", 0).await;
+    let request = |number, ticket, seconds| CreateOrder {
+        holds_per_buyer: one,
+        ..once("alice", id(number), ticket, seconds)
+    };
+    let lapsed = place(&store, &request(1, "t1", 100)).await;
+    place(&store, &request(2, "t2", 130)).await;
+    // The late end of the first order leaves the slot of the second.
+    commit(&store, &lapsed, &Command::Cancel).await;
+    let refused = create_order(&store, &request(3, "t3", 131)).await.unwrap_err();
+    assert!(matches!(refused, CreateError::TooManyHolds { until } if until == at(160)));
+}
+
+#[tokio::test]
+async fn buyer_without_a_limit_has_no_slots() {
+    let store = MemoryStore::default();
+    let unlimited = SlotCount::try_from(0).unwrap();
+    for number in 0..60 {
+        let ticket = format!("t{number}");
+        put_ticket(&store, &ticket, 0).await;
+        let request =
+            CreateOrder { holds_per_buyer: unlimited, ..once("alice", id(number), &ticket, 100) };
+        assert_eq!(place(&store, &request).await.slot, None);
+    }
+    assert_eq!(store.find_slots(&user("alice")).await.unwrap(), Slots::default());
 }
 
 /// A store that updates the ticket between the read and the write of the first `changes` requests.
@@ -285,6 +414,10 @@ impl OrderStore for ConcurrentUpdateStore<'_> {
         self.store.find_payment(id).await
     }
 
+    async fn find_slots(&self, user_id: &UserId) -> Result<Slots, StoreError> {
+        self.store.find_slots(user_id).await
+    }
+
     async fn make_permanent(&self, order: &Order) -> Result<CommitOutcome, StoreError> {
         self.store.make_permanent(order).await
     }
@@ -295,10 +428,10 @@ impl OrderStore for ConcurrentUpdateStore<'_> {
 
     async fn apply_ticket(
         &self,
-        ticket: &Ticket,
+        sale: &Sale,
         rule: TicketRule,
     ) -> Result<TicketOutcome, StoreError> {
-        self.store.apply_ticket(ticket, rule).await
+        self.store.apply_ticket(sale, rule).await
     }
 }
 

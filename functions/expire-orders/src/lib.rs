@@ -15,8 +15,9 @@ use tokio::time::{Instant, sleep};
 /// second early.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
 
-/// Expires the order of the message if it is due. A message for an order that is not due waits in the
-/// queue; a message for an unknown or final order is a no-op.
+/// Expires the order of the message if it is due. An early message is replaced by a delayed message. A
+/// message for an unknown or final order, or for another time than the order's, is a no-op: the hold has
+/// become longer since, and has a timer of its own.
 ///
 /// # Errors
 /// [`Failure::Poison`] if the message has no order id, [`Failure::Transient`] if the store fails.
@@ -25,7 +26,7 @@ pub async fn handle(
     mut now: Timestamp,
     message: Message<'_>,
 ) -> Result<Outcome, Failure> {
-    let ExpiryMessage { order_id } =
+    let ExpiryMessage { order_id, expires_at: timer } =
         ExpiryMessage::parse(message.body).map_err(|error| Failure::Poison(error.into()))?;
     log_ids(Some(order_id), None, None);
     let (received, started) = (now, Instant::now());
@@ -33,6 +34,9 @@ pub async fn handle(
         let Some(order) = store.find(order_id).await? else { return Ok(Outcome::Done) };
         log_order(&order);
         let expires_at = order.expires_at;
+        if timer.is_some_and(|timer| timer != expires_at) {
+            return Ok(Outcome::Done);
+        }
         match execute(store, order, &Command::Expire { now }, now).await? {
             CommandOutcome::Committed(_) => {
                 let committed = received.plus(started.elapsed());
@@ -47,7 +51,9 @@ pub async fn handle(
                 now = until;
             }
             CommandOutcome::Refused(Refusal::NotDue { until }) => {
-                return Ok(Outcome::RetryAfter(now.until(until)));
+                let message = ExpiryMessage { order_id, expires_at: Some(until) };
+                let body = message.to_text().map_err(|error| Failure::Transient(error.into()))?;
+                return Ok(Outcome::Replace { body, delay: now.until(until) });
             }
             // Paid, cancelled or expired since: the timer is obsolete.
             CommandOutcome::AlreadyDone
@@ -60,14 +66,18 @@ pub async fn handle(
 
 #[cfg(test)]
 mod tests {
-    use orders_domain::{Lock, Order, Status};
+    use orders_domain::{Command, Lock, Order, Status};
     use orders_testing::{MemoryStore, at, commit, order, order_at, order_id, place};
 
     use super::*;
 
     async fn expire(store: &MemoryStore, order: &Order, now: Timestamp) -> Outcome {
-        let body = ExpiryMessage { order_id: order.id }.to_text().unwrap();
+        let body = timer(order).to_text().unwrap();
         handle(store, now, Message { body: &body, receive_count: 1 }).await.unwrap()
+    }
+
+    fn timer(order: &Order) -> ExpiryMessage {
+        ExpiryMessage { order_id: order.id, expires_at: Some(order.expires_at) }
     }
 
     async fn lock(store: &MemoryStore, order: &Order) -> Lock {
@@ -75,12 +85,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn expiry_waits_until_the_order_is_due() {
+    async fn early_expiry_is_replaced_until_the_order_is_due() {
         let store = MemoryStore::default();
         let order = order(1);
         place(&store, &order).await;
         for seconds in [2, 1] {
-            let early = Outcome::RetryAfter(Duration::from_secs(seconds));
+            let body = timer(&order).to_text().unwrap();
+            let early = Outcome::Replace { body, delay: Duration::from_secs(seconds) };
             assert_eq!(expire(&store, &order, at(30 - seconds)).await, early);
         }
         assert_eq!(expire(&store, &order, at(30)).await, Outcome::Done);
@@ -113,9 +124,48 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn timer_of_another_time_is_obsolete() {
+        let store = MemoryStore::default();
+        let order = order(1);
+        place(&store, &order).await;
+        let start = Command::StartPayment {
+            sent_at: at(10),
+            time_to_pay: Duration::from_secs(300),
+            now: at(10),
+        };
+        commit(&store, &order, &start).await;
+        // The first timer fires after its time, and even after the new time.
+        for seconds in [30, 311] {
+            assert_eq!(expire(&store, &order, at(seconds)).await, Outcome::Done);
+            let stored = store.find(order.id).await.unwrap().unwrap();
+            assert_eq!((stored.status, stored.expires_at), (Status::AwaitingPayment, at(310)));
+        }
+        let extended = store.find(order.id).await.unwrap().unwrap();
+        assert_eq!(expire(&store, &extended, at(310)).await, Outcome::Done);
+        assert_eq!(store.find(order.id).await.unwrap().unwrap().status, Status::Expired);
+    }
+
+    #[tokio::test]
+    async fn timer_without_a_time_is_for_any_time() {
+        let store = MemoryStore::default();
+        let order = order(1);
+        place(&store, &order).await;
+        let message = ExpiryMessage { order_id: order.id, expires_at: None }.to_text().unwrap();
+        let receive = async |now| {
+            handle(&store, now, Message { body: &message, receive_count: 1 }).await.unwrap()
+        };
+        let body = timer(&order).to_text().unwrap();
+        let early = Outcome::Replace { body, delay: Duration::from_secs(20) };
+        assert_eq!(receive(at(10)).await, early);
+        assert_eq!(receive(at(30)).await, Outcome::Done);
+        assert_eq!(store.find(order.id).await.unwrap().unwrap().status, Status::Expired);
+    }
+
+    #[tokio::test]
     async fn expiry_of_an_unknown_order_is_done() {
         let store = MemoryStore::default();
-        let body = ExpiryMessage { order_id: order_id(9) }.to_text().unwrap();
+        let message = ExpiryMessage { order_id: order_id(9), expires_at: None };
+        let body = message.to_text().unwrap();
         let outcome = handle(&store, at(0), Message { body: &body, receive_count: 1 }).await;
         assert_eq!(outcome.unwrap(), Outcome::Done);
     }

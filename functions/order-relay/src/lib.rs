@@ -184,7 +184,10 @@ impl<S: RelaySink> Relay<'_, S> {
             OrderEvent::Paid { .. } => "OrdersPaid",
             OrderEvent::Cancelled => "OrdersCancelled",
             OrderEvent::Expired => "OrdersExpired",
+            OrderEvent::Extended => "OrdersExtended",
             OrderEvent::RefundDue(_) => "RefundsDue",
+            OrderEvent::RefundSettled(_) => "RefundsSettled",
+            OrderEvent::Refunded { .. } => "OrdersRefunded",
         };
         metrics::counter!(name).increment(1);
         // The buyer was asked for another price than the order's: the payment service has a defect.
@@ -197,17 +200,17 @@ impl<S: RelaySink> Relay<'_, S> {
         metrics::histogram!("RelayLag").record(u32::try_from(lag_ms).unwrap_or(u32::MAX));
     }
 
-    /// Creates the schedule of a new order, or deletes the schedule of a final order. An expiry without a
-    /// schedule goes to the queue instead, where an early message waits: a failing scheduler does not
-    /// delay the stream.
+    /// Creates the schedule of a new or longer hold, or deletes the schedule of a final order. An expiry
+    /// without a schedule goes to the queue instead, which delays it: a failing scheduler does not delay
+    /// the stream. The earlier timer of a longer hold fires, is obsolete and deletes itself.
     async fn update_schedule(&self, event: &PendingEvent) -> Result<(), Unscheduled> {
         let order = &event.order;
-        if event.event == OrderEvent::Created {
+        if event.event.sets_timer() {
             return self.schedule(order).await;
         }
         if event.event.settles_expiry()
             && may_be_scheduled(order)
-            && let Err(error) = self.in_time(self.sink.unschedule_expiry(order.id)).await
+            && let Err(error) = self.in_time(self.sink.unschedule_expiry(expiry_of(order))).await
         {
             // The schedule fires at its time, finds a final order and deletes itself.
             let (order_id, error) = (order.id.to_string(), error_chain(error.as_ref()));
@@ -222,7 +225,7 @@ impl<S: RelaySink> Relay<'_, S> {
             return Err(Unscheduled);
         }
         let fires_at = self.now.plus(left.saturating_sub(SCHEDULE_LEAD));
-        let scheduled = self.in_time(self.sink.schedule_expiry(order.id, fires_at)).await;
+        let scheduled = self.in_time(self.sink.schedule_expiry(expiry_of(order), fires_at)).await;
         scheduled.map_err(|error| {
             let (order_id, error) = (order.id.to_string(), error_chain(error.as_ref()));
             tracing::warn!(order_id, error, "Creating the schedule failed");
@@ -247,9 +250,14 @@ impl<S: RelaySink> Relay<'_, S> {
 
     /// Sends expiries to the queue. Returns whether the queue accepted each expiry.
     async fn send(&self, orders: impl Iterator<Item = &Order>) -> Vec<bool> {
-        let expiries: Vec<Expiry> = orders.map(|order| (order.id, order.expires_at)).collect();
+        let expiries: Vec<Expiry> = orders.map(expiry_of).collect();
         if expiries.is_empty() { Vec::new() } else { self.sink.send_expiries(&expiries).await }
     }
+}
+
+/// The timer of the order's current hold.
+fn expiry_of(order: &Order) -> Expiry {
+    (order.id, order.expires_at)
 }
 
 /// Whether the order's hold was long enough for a schedule.

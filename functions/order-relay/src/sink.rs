@@ -1,8 +1,6 @@
 //! Outputs of the relay: events on the bus, expiries in the scheduler or the expiry queue, invalid records
 //! in the dead-letter queue.
 
-use std::time::Duration;
-
 use aws_sdk_eventbridge::{self as eventbridge, types::PutEventsRequestEntry};
 use aws_sdk_scheduler::{
     self as scheduler,
@@ -24,6 +22,7 @@ use orders_domain::{OrderId, Timestamp};
 use orders_lambda::{
     BoxError, clock,
     config::{ConfigError, required},
+    queue::MAX_DELAY,
     telemetry::error_chain,
 };
 
@@ -40,12 +39,12 @@ pub trait RelaySink {
     /// Fails if the scheduler fails.
     fn schedule_expiry(
         &self,
-        order_id: OrderId,
+        expiry: Expiry,
         at: Timestamp,
     ) -> impl Future<Output = Result<(), BoxError>>;
 
-    /// Deletes the schedule of an order, if present.
-    fn unschedule_expiry(&self, order_id: OrderId) -> impl Future<Output = Result<(), BoxError>>;
+    /// Deletes the schedule of an expiry, if present.
+    fn unschedule_expiry(&self, expiry: Expiry) -> impl Future<Output = Result<(), BoxError>>;
 
     /// Sends the expiry messages of up to [`MAX_ENTRIES`] orders to the queue, each delayed until the end
     /// of the hold, rounded down to a second, at most [`MAX_DELAY`]. Returns whether the queue accepted
@@ -59,9 +58,6 @@ pub trait RelaySink {
 /// Maximum number of entries of one call (EventBridge API reference, `PutEvents`; SQS API reference,
 /// `SendMessageBatch`).
 pub const MAX_ENTRIES: usize = 10;
-
-/// Maximum delay of an SQS message (SQS API reference, `SendMessage`).
-pub const MAX_DELAY: Duration = Duration::from_mins(15);
 
 /// Outputs of the relay in AWS.
 #[derive(Clone, Debug)]
@@ -153,7 +149,7 @@ impl AwsRelaySink {
             let delay = now.until(at).min(MAX_DELAY);
             let entry = SendMessageBatchRequestEntry::builder()
                 .id(order_id.to_string())
-                .message_body(ExpiryMessage { order_id }.to_text()?)
+                .message_body(message((order_id, at))?)
                 .delay_seconds(i32::try_from(delay.as_secs())?);
             Ok::<_, BoxError>(entry.build()?)
         };
@@ -161,6 +157,16 @@ impl AwsRelaySink {
         let batch = self.sqs.send_message_batch().queue_url(&self.names.expiry_queue_url);
         Ok(batch.set_entries(Some(entries)).send().await?)
     }
+}
+
+fn message((order_id, expires_at): Expiry) -> Result<String, BoxError> {
+    Ok(ExpiryMessage { order_id, expires_at: Some(expires_at) }.to_text()?)
+}
+
+/// Name of the schedule of one hold: a longer hold gets a schedule of its own. At most 64 characters
+/// (EventBridge Scheduler API reference, `CreateSchedule`).
+fn schedule_name((order_id, expires_at): Expiry) -> String {
+    format!("{order_id}-{}", expires_at.epoch_ms())
 }
 
 impl RelaySink for AwsRelaySink {
@@ -193,14 +199,14 @@ impl RelaySink for AwsRelaySink {
         }
     }
 
-    async fn schedule_expiry(&self, order_id: OrderId, at: Timestamp) -> Result<(), BoxError> {
-        let target = self.target(ExpiryMessage { order_id }.to_text()?)?;
+    async fn schedule_expiry(&self, expiry: Expiry, at: Timestamp) -> Result<(), BoxError> {
+        let target = self.target(message(expiry)?)?;
         let window = FlexibleTimeWindow::builder().mode(FlexibleTimeWindowMode::Off).build()?;
         let created = self
             .scheduler
             .create_schedule()
             .group_name(&self.names.schedule_group_name)
-            .name(order_id.to_string())
+            .name(schedule_name(expiry))
             .schedule_expression(at_expression(at)?)
             .flexible_time_window(window)
             .target(target)
@@ -220,12 +226,12 @@ impl RelaySink for AwsRelaySink {
         }
     }
 
-    async fn unschedule_expiry(&self, order_id: OrderId) -> Result<(), BoxError> {
+    async fn unschedule_expiry(&self, expiry: Expiry) -> Result<(), BoxError> {
         let deleted = self
             .scheduler
             .delete_schedule()
             .group_name(&self.names.schedule_group_name)
-            .name(order_id.to_string())
+            .name(schedule_name(expiry))
             .send()
             .await;
         match deleted {

@@ -109,13 +109,13 @@ impl RelaySink for FakeSink {
         events.iter().map(take).collect()
     }
 
-    async fn schedule_expiry(&self, order_id: OrderId, at: Timestamp) -> Result<(), BoxError> {
+    async fn schedule_expiry(&self, (order_id, _): Expiry, at: Timestamp) -> Result<(), BoxError> {
         self.scheduler_responds().await;
         let second = (at.epoch_ms() - START_MS) / 1_000;
         self.note("schedule", format!("schedule {order_id} at {second}"))
     }
 
-    async fn unschedule_expiry(&self, order_id: OrderId) -> Result<(), BoxError> {
+    async fn unschedule_expiry(&self, (order_id, _): Expiry) -> Result<(), BoxError> {
         self.scheduler_responds().await;
         self.note("unschedule", format!("unschedule {order_id}"))
     }

@@ -1,54 +1,88 @@
-//! Books payments. Each payment has exactly one result: the order is paid, or a refund is due.
+//! Books payments and refunds, and extends the hold of an order whose payment has started. Each payment has
+//! exactly one result: the order is paid, or a refund is due.
 
 use std::time::Duration;
 
-use orders_contracts::parse_payment_event;
-use orders_domain::{Command, OrderId, OrderStore, Payment, Timestamp};
+use orders_contracts::PaymentEvent;
+use orders_domain::{Command, OrderId, OrderStore, PaymentId, Refusal, Timestamp};
 use orders_lambda::{
     command::{CommandOutcome, execute},
     queue::{Failure, Message, Outcome, log_ids, log_order},
 };
 
-/// Wait of a payment for an unknown order.
-const WAIT_FOR_ORDER: Duration = Duration::from_secs(5);
+/// Wait of an event for an unknown order or payment, whose own event is on the way.
+const WAIT_FOR_CAUSE: Duration = Duration::from_secs(5);
 
-/// Books a payment. `late_limit` is the time after the end of a hold in which a payment can still be sent.
+/// Time limits of payments.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Time after the end of a hold in which a payment can still be sent.
+    pub late_payment: Duration,
+    /// Time to pay from the start of a payment on; zero for no longer hold.
+    pub time_to_pay: Duration,
+}
+
+/// Applies an event of the payment service.
 ///
 /// # Errors
 /// [`Failure::Poison`] if the message is not a payment event, if the payment has been booked for another
-/// order, or if the order has no room for a refund; [`Failure::Transient`] if the store fails.
+/// order, if the order has no room for a refund, or if only a part of a payment was refunded;
+/// [`Failure::Transient`] if the store fails.
 pub async fn handle(
     store: &impl OrderStore,
-    late_limit: Duration,
+    limits: Limits,
     now: Timestamp,
     message: Message<'_>,
 ) -> Result<Outcome, Failure> {
-    let payment =
-        parse_payment_event(message.body).map_err(|error| Failure::Poison(error.into()))?;
-    log_ids(Some(payment.order_id), Some(&payment.id), None);
-    let Some(order) = store.find(payment.order_id).await? else {
-        return without_order(store, &payment).await;
+    let event = PaymentEvent::parse(message.body).map_err(|error| Failure::Poison(error.into()))?;
+    let (order_id, payment_id) = (event.order_id(), event.payment_id().cloned());
+    log_ids(Some(order_id), payment_id.as_ref(), None);
+    let Some(order) = store.find(order_id).await? else {
+        return without_order(store, order_id, payment_id.as_ref()).await;
     };
     log_order(&order);
-    let command = Command::Pay { payment, late_limit, now };
-    match execute(store, order, &command, now).await? {
+    match execute(store, order, &command(event, limits, now), now).await? {
         CommandOutcome::Committed(_) | CommandOutcome::AlreadyDone => Ok(Outcome::Done),
+        CommandOutcome::Refused(Refusal::UnknownPayment) => {
+            tracing::warn!("Refund of an unknown payment; it will be retried");
+            Ok(Outcome::RetryAfter(WAIT_FOR_CAUSE))
+        }
         CommandOutcome::PaymentOfAnotherOrder(order_id) => Err(booked_for(order_id)),
         CommandOutcome::Refused(refusal) => {
-            Err(Failure::Poison(format!("the order refused the payment: {refusal:?}").into()))
+            Err(Failure::Poison(format!("the order refused the event: {refusal:?}").into()))
         }
     }
 }
 
-/// A payment whose order is unknown: its order is on the way, or has been removed after the payment was
-/// booked.
-async fn without_order(store: &impl OrderStore, payment: &Payment) -> Result<Outcome, Failure> {
-    match store.find_payment(&payment.id).await? {
-        None => {
-            tracing::warn!("Payment for an unknown order; it will be retried");
-            Ok(Outcome::RetryAfter(WAIT_FOR_ORDER))
+fn command(event: PaymentEvent, limits: Limits, now: Timestamp) -> Command {
+    match event {
+        PaymentEvent::Created(payment) => {
+            Command::Pay { payment, late_limit: limits.late_payment, now }
         }
-        Some(booked) if booked.payment.order_id == payment.order_id => Ok(Outcome::Done),
+        PaymentEvent::Started { sent_at, .. } => {
+            Command::StartPayment { sent_at, time_to_pay: limits.time_to_pay, now }
+        }
+        PaymentEvent::Refunded { payment_id, amount, .. } => Command::Refund { payment_id, amount },
+    }
+}
+
+/// An event whose order is unknown: its order is on the way, or has been removed after the payment was
+/// booked.
+async fn without_order(
+    store: &impl OrderStore,
+    order_id: OrderId,
+    payment_id: Option<&PaymentId>,
+) -> Result<Outcome, Failure> {
+    let booked = match payment_id {
+        Some(payment_id) => store.find_payment(payment_id).await?,
+        None => None,
+    };
+    match booked {
+        None => {
+            tracing::warn!("Event for an unknown order; it will be retried");
+            Ok(Outcome::RetryAfter(WAIT_FOR_CAUSE))
+        }
+        Some(booked) if booked.payment.order_id == order_id => Ok(Outcome::Done),
         Some(booked) => Err(booked_for(booked.payment.order_id)),
     }
 }

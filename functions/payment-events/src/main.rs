@@ -8,9 +8,12 @@ async fn main() -> Result<(), BoxError> {
     let sdk = aws::sdk_config()?;
     let store = aws::store(&sdk)?;
     let queue = aws::queue(&sdk)?;
-    let late_limit = config::late_payment_limit()?;
+    let limits = payment_events::Limits {
+        late_payment: config::late_payment_limit()?,
+        time_to_pay: config::time_to_pay()?,
+    };
     queue::run(&queue, async |message| {
-        payment_events::handle(&store, late_limit, clock::now(), message).await
+        payment_events::handle(&store, limits, clock::now(), message).await
     })
     .await
 }

@@ -1,6 +1,6 @@
 use orders_domain::{
-    BookedPayment, Lock, Order, PaymentResult, Price, RefundReason, Status, TicketReplica,
-    TicketRule,
+    BookedPayment, Lock, Order, PaymentResult, Price, RefundReason, RefundState, Sale, Status,
+    TicketReplica, TicketRule,
 };
 use orders_testing::{
     LATE_LIMIT, MemoryStore, at, commit, order, order_at, order_id, payment, place, ticket,
@@ -8,6 +8,8 @@ use orders_testing::{
 use serde_json::{Value, json};
 
 use super::*;
+
+const LIMITS: Limits = Limits { late_payment: LATE_LIMIT, time_to_pay: Duration::from_secs(300) };
 
 /// A payment event, sent at this second.
 fn event(order: OrderId, payment: &str, amount: Value, sent_at: u64) -> String {
@@ -22,7 +24,7 @@ fn event(order: OrderId, payment: &str, amount: Value, sent_at: u64) -> String {
 }
 
 async fn receive(store: &MemoryStore, body: &str, now: u64) -> Result<Outcome, Failure> {
-    handle(store, LATE_LIMIT, at(now), Message { body, receive_count: 1 }).await
+    handle(store, LIMITS, at(now), Message { body, receive_count: 1 }).await
 }
 
 /// Sends and handles a payment without an amount at this second.
@@ -147,7 +149,7 @@ async fn late_payment_never_buys_at_a_price_that_is_no_longer_asked() {
     for (store, order) in [expired().await, placed().await] {
         let mut dearer = ticket("ticket-1", 1);
         dearer.price = Price::from_minor(50_000).unwrap();
-        store.apply_ticket(&dearer, TicketRule::AnyNewer).await.unwrap();
+        store.apply_ticket(&Sale::Open(dearer), TicketRule::AnyNewer).await.unwrap();
         assert_eq!(pay(&store, order.id, "p1", 31).await, Outcome::Done);
         let after = stored(&store, &order).await;
         assert_eq!(
@@ -207,7 +209,7 @@ async fn payment_beyond_20_refunds_is_poison() {
 #[tokio::test]
 async fn payment_waits_for_an_unknown_order() {
     let outcome = pay(&MemoryStore::default(), order_id(9), "p1", 0).await;
-    assert_eq!(outcome, Outcome::RetryAfter(WAIT_FOR_ORDER));
+    assert_eq!(outcome, Outcome::RetryAfter(WAIT_FOR_CAUSE));
 }
 
 #[tokio::test]
@@ -226,7 +228,8 @@ async fn payment_of_an_order_without_its_lock_follows_the_buy_back_rule() {
     let unlocked = || async {
         let (store, order) = placed().await;
         let lock = Lock::Free;
-        store.put_ticket(TicketReplica { ticket: order.ticket.clone(), lock, locked_for: None });
+        let sale = Sale::Open(order.ticket.clone());
+        store.put_ticket(TicketReplica { sale, lock, locked_for: None });
         (store, order)
     };
     let (store, order) = unlocked().await;
@@ -249,4 +252,89 @@ async fn payment_of_an_order_without_its_lock_follows_the_buy_back_rule() {
 async fn message_without_a_payment_is_poison() {
     let outcome = receive(&MemoryStore::default(), "{}", 0).await;
     assert!(matches!(outcome, Err(Failure::Poison(_))));
+}
+
+/// An event of this type for the order, sent at this second.
+fn other_event(kind: &str, mut detail: Value, order: OrderId, sent_at: u64) -> String {
+    let mut event: Value =
+        serde_json::from_str(&event(order, "unused", Value::Null, sent_at)).unwrap();
+    detail["orderId"] = json!(order.to_string());
+    (event["detail-type"], event["detail"]) = (json!(kind), detail);
+    event.to_string()
+}
+
+#[tokio::test]
+async fn start_of_a_payment_extends_the_hold_and_its_lock_once() {
+    let (store, order) = placed().await;
+    for (sent_at, now) in [(10, 12), (10, 12), (20, 20)] {
+        let body = other_event("PaymentStarted", json!({}), order.id, sent_at);
+        assert_eq!(receive(&store, &body, now).await.unwrap(), Outcome::Done);
+        let stored = stored(&store, &order).await;
+        assert_eq!((stored.expires_at, stored.version.number()), (at(310), 1));
+        assert_eq!(lock(&store, &order).await, Lock::Held { by: order.id, until: at(310) });
+    }
+    assert_eq!(pay(&store, order.id, "p1", 309).await, Outcome::Done);
+    assert_eq!(stored(&store, &order).await.status.name(), "paid");
+}
+
+#[tokio::test]
+async fn start_of_a_payment_of_a_due_order_has_no_effect() {
+    let (store, order) = placed().await;
+    // Sent in time and handled too late.
+    let body = other_event("PaymentStarted", json!({}), order.id, 29);
+    assert_eq!(receive(&store, &body, 30).await.unwrap(), Outcome::Done);
+    assert_eq!(stored(&store, &order).await, order);
+}
+
+#[tokio::test]
+async fn refunded_order_frees_its_ticket() {
+    let (store, order) = placed().await;
+    let refund = |amount: Value| {
+        other_event("PaymentRefunded", json!({"id": "p1", "amount": amount}), order.id, 20)
+    };
+    // Before the payment.
+    let early = receive(&store, &refund(Value::Null), 20).await.unwrap();
+    assert_eq!(early, Outcome::RetryAfter(WAIT_FOR_CAUSE));
+    assert_eq!(pay(&store, order.id, "p1", 10).await, Outcome::Done);
+    // A part of the price is no refund of the order.
+    let partial = receive(&store, &refund(json!(19.89)), 20).await;
+    assert!(matches!(partial, Err(Failure::Poison(_))));
+    for _ in 0..2 {
+        assert_eq!(receive(&store, &refund(json!(19.9)), 20).await.unwrap(), Outcome::Done);
+        assert_eq!(stored(&store, &order).await.status.name(), "refunded");
+        assert_eq!(lock(&store, &order).await, Lock::Free);
+    }
+    // The payment arrives again.
+    assert_eq!(pay(&store, order.id, "p1", 10).await, Outcome::Done);
+    let after = stored(&store, &order).await;
+    assert_eq!((after.version.number(), after.refunds_due.len()), (2, 0));
+}
+
+#[tokio::test]
+async fn refund_never_frees_the_lock_of_another_order() {
+    let (store, order) = placed().await;
+    assert_eq!(pay(&store, order.id, "p1", 10).await, Outcome::Done);
+    // The lock of the paid order was lost, and another order has the ticket.
+    let (sale, lock_of) = (Sale::Open(order.ticket.clone()), Lock::Free);
+    store.put_ticket(TicketReplica { sale, lock: lock_of, locked_for: None });
+    let other = order_at(2, 20);
+    place(&store, &other).await;
+    let body = other_event("PaymentRefunded", json!({"id": "p1"}), order.id, 21);
+    assert_eq!(receive(&store, &body, 21).await.unwrap(), Outcome::Done);
+    assert_eq!(stored(&store, &order).await.status.name(), "refunded");
+    assert_eq!(lock(&store, &order).await, Lock::Held { by: other.id, until: at(50) });
+}
+
+#[tokio::test]
+async fn refund_that_is_due_is_settled() {
+    let (store, order) = placed().await;
+    let body = event(order.id, "p1", json!(5), 10);
+    assert_eq!(receive(&store, &body, 10).await.unwrap(), Outcome::Done);
+    let body = other_event("PaymentRefunded", json!({"id": "p1", "amount": 5}), order.id, 20);
+    for _ in 0..2 {
+        assert_eq!(receive(&store, &body, 20).await.unwrap(), Outcome::Done);
+        let after = stored(&store, &order).await;
+        assert_eq!((after.version.number(), after.status), (2, Status::AwaitingPayment));
+        assert_eq!(after.refunds_due[0].state, RefundState::Settled);
+    }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use orders_contracts::TicketEvent;
-use orders_domain::{OrderStore, Ticket, TicketOutcome, TicketVersion, Verdict, rule_for};
+use orders_domain::{OrderStore, Sale, TicketOutcome, Verdict, rule_for};
 use orders_lambda::queue::{Failure, Message, Outcome, log_ids};
 
 /// Wait of an event for the missing versions before it.
@@ -15,43 +15,41 @@ const WAIT_FOR_GAP: Duration = Duration::from_secs(2);
 /// # Errors
 /// [`Failure::Poison`] if the message is not a ticket event, [`Failure::Transient`] if the store fails.
 pub async fn handle(store: &impl OrderStore, message: Message<'_>) -> Result<Outcome, Failure> {
-    let TicketEvent { kind, ticket } =
+    let TicketEvent { kind, sale } =
         TicketEvent::parse(message.body).map_err(|error| Failure::Poison(error.into()))?;
-    log_ids(None, None, Some(&ticket.id));
+    log_ids(None, None, Some(sale.id()));
     let rule = rule_for(kind, message.receive_count);
-    let verdict_on_first_receive = |stored| rule_for(kind, 1).judge(stored, ticket.version);
-    match store.apply_ticket(&ticket, rule).await? {
+    let verdict_on_first_receive = |stored| rule_for(kind, 1).judge(stored, sale.version());
+    match store.apply_ticket(&sale, rule).await? {
         TicketOutcome::Applied { replaced } => {
             // Applied only because of the number of receives: earlier versions have not arrived.
             if verdict_on_first_receive(replaced) == Verdict::Gap {
-                let version = ticket.version.number();
+                let version = sale.version().number();
                 metrics::counter!("TicketVersionGaps").increment(1);
-                tracing::warn!(ticket_id = %ticket.id, version, "TicketVersionGap");
+                tracing::warn!(ticket_id = %sale.id(), version, "TicketVersionGap");
             }
             Ok(Outcome::Done)
         }
         // Versions are counted by the ticket service: one version cannot have two contents.
-        TicketOutcome::Refused { stored: Some(stored) } if contradicts(&stored, &ticket) => {
+        TicketOutcome::Refused { stored: Some(stored) } if contradicts(&stored, &sale) => {
             metrics::counter!("TicketContradictions").increment(1);
-            let version = ticket.version.number();
+            let version = sale.version().number();
             Err(Failure::Poison(format!("version {version} has other content already").into()))
         }
-        TicketOutcome::Refused { stored } => match verdict_on_first_receive(version_of(&stored)) {
-            // Repeated or late: the replica is newer.
-            Verdict::Stale => Ok(Outcome::Done),
-            // `Apply`: another event changed the replica between condition and response.
-            Verdict::Gap | Verdict::Apply => Ok(Outcome::RetryAfter(WAIT_FOR_GAP)),
-        },
+        TicketOutcome::Refused { stored } => {
+            match verdict_on_first_receive(stored.as_ref().map(Sale::version)) {
+                // Repeated or late: the replica is newer.
+                Verdict::Stale => Ok(Outcome::Done),
+                // `Apply`: another event changed the replica between condition and response.
+                Verdict::Gap | Verdict::Apply => Ok(Outcome::RetryAfter(WAIT_FOR_GAP)),
+            }
+        }
     }
 }
 
-fn version_of(stored: &Option<Ticket>) -> Option<TicketVersion> {
-    stored.as_ref().map(|stored| stored.version)
-}
-
 /// Whether both have one version, but not one content.
-fn contradicts(stored: &Ticket, incoming: &Ticket) -> bool {
-    stored.version == incoming.version && stored != incoming
+fn contradicts(stored: &Sale, incoming: &Sale) -> bool {
+    stored.version() == incoming.version() && stored != incoming
 }
 
 #[cfg(test)]
@@ -76,7 +74,7 @@ mod tests {
     async fn stored_version(store: &MemoryStore) -> Option<u64> {
         let id: TicketId = "t1".parse().unwrap();
         let replica = store.find_ticket(&id).await.unwrap();
-        replica.map(|replica| replica.ticket.version.number())
+        replica.map(|replica| replica.sale.version().number())
     }
 
     #[tokio::test]
@@ -102,6 +100,39 @@ mod tests {
         assert_eq!(stored_version(&store).await, Some(5));
         assert_eq!(receive(&store, "TicketUpdated", 4, 1).await, Outcome::Done);
         assert_eq!(stored_version(&store).await, Some(5));
+    }
+
+    #[tokio::test]
+    async fn withdrawal_ends_the_sale_until_a_newer_event() {
+        let store = MemoryStore::default();
+        let is_on_sale = async || {
+            let replica = store.find_ticket(&"t1".parse().unwrap()).await.unwrap();
+            replica.map(|replica| replica.sale.ticket().is_some())
+        };
+        assert_eq!(receive(&store, "TicketCreated", 0, 1).await, Outcome::Done);
+        assert_eq!(receive(&store, "TicketWithdrawn", 1, 1).await, Outcome::Done);
+        assert_eq!(is_on_sale().await, Some(false));
+        assert_eq!(receive(&store, "TicketWithdrawn", 1, 1).await, Outcome::Done);
+        assert_eq!(receive(&store, "TicketUpdated", 2, 1).await, Outcome::Done);
+        assert_eq!(is_on_sale().await, Some(true));
+        assert_eq!(receive(&store, "TicketWithdrawn", 1, 1).await, Outcome::Done);
+        assert_eq!(is_on_sale().await, Some(true));
+        // One version is either a withdrawal or not.
+        let body = event("TicketWithdrawn", 2);
+        let handled = handle(&store, Message { body: &body, receive_count: 1 }).await;
+        assert!(matches!(handled, Err(Failure::Poison(_))));
+    }
+
+    #[tokio::test]
+    async fn withdrawal_of_an_unknown_ticket_waits_for_its_earlier_events() {
+        let store = MemoryStore::default();
+        for receive_count in [1, 2] {
+            let outcome = receive(&store, "TicketWithdrawn", 3, receive_count).await;
+            assert_eq!(outcome, Outcome::RetryAfter(WAIT_FOR_GAP));
+        }
+        assert_eq!(receive(&store, "TicketWithdrawn", 3, 3).await, Outcome::Done);
+        assert_eq!(receive(&store, "TicketCreated", 0, 1).await, Outcome::Done);
+        assert_eq!(stored_version(&store).await, Some(3));
     }
 
     #[tokio::test]

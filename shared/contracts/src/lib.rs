@@ -21,7 +21,7 @@ pub use json::JsonError;
 pub use list::{ListParameters, sort_name};
 pub use order::{OrderBody, RefundBody, TicketBody, etag};
 pub use order_event::{OutgoingEvent, SOURCE};
-pub use payment_event::{PaymentEventError, parse_payment_event};
+pub use payment_event::{PaymentEvent, PaymentEventError};
 pub use price::{PriceError, parse_price};
 pub use problem::{FieldError, ProblemBody};
 pub use ticket_event::{TicketEvent, TicketEventError};

@@ -1,7 +1,7 @@
 //! An order in the HTTP API.
 
 use chrono::{DateTime, SecondsFormat};
-use orders_domain::{Order, Price, RefundDue, Status, Ticket, Timestamp};
+use orders_domain::{Order, PaymentId, Price, RefundDue, Status, Ticket, Timestamp};
 use serde::Serialize;
 
 use crate::price::serialize_price;
@@ -42,7 +42,7 @@ pub struct RefundBody {
     pub payment_id: String,
     /// Reason for the refund.
     pub reason: &'static str,
-    /// State of the refund: `due`.
+    /// State of the refund: `due` or `settled`.
     pub state: &'static str,
 }
 
@@ -65,10 +65,13 @@ impl OrderBody {
     #[must_use]
     pub fn new(order: &Order, now: Timestamp) -> Self {
         let status = order.effective_status(now);
-        let (expires_in, paid_by) = match status {
-            Status::AwaitingPayment => (now.until(order.expires_at).as_secs(), None),
-            Status::Paid { payment_id } => (0, Some(payment_id.to_string())),
-            Status::Cancelled | Status::Expired => (0, None),
+        let expires_in = match status {
+            Status::AwaitingPayment => now.until(order.expires_at).as_secs(),
+            Status::Paid { .. }
+            | Status::Free
+            | Status::Cancelled
+            | Status::Expired
+            | Status::Refunded { .. } => 0,
         };
         Self {
             id: order.id.to_string(),
@@ -79,7 +82,7 @@ impl OrderBody {
             expires_at: rfc3339(order.expires_at),
             expires_in,
             ticket: TicketBody::from(&order.ticket),
-            paid_by,
+            paid_by: paid_by(order).map(ToString::to_string),
             refunds: order.refunds_due.iter().map(RefundBody::from).collect(),
         }
     }
@@ -88,7 +91,7 @@ impl OrderBody {
 impl From<&RefundDue> for RefundBody {
     fn from(refund: &RefundDue) -> Self {
         let payment_id = refund.payment_id.to_string();
-        Self { payment_id, reason: refund.reason.name(), state: "due" }
+        Self { payment_id, reason: refund.reason.name(), state: refund.state.name() }
     }
 }
 
@@ -103,11 +106,25 @@ impl From<&Ticket> for TicketBody {
     }
 }
 
+/// The payment that bought the order, also after its refund.
+pub(crate) fn paid_by(order: &Order) -> Option<&PaymentId> {
+    match &order.status {
+        Status::Paid { payment_id } | Status::Refunded { payment_id } => Some(payment_id),
+        Status::AwaitingPayment | Status::Free | Status::Cancelled | Status::Expired => None,
+    }
+}
+
 /// Entity tag of an order (RFC 9110, section 8.8.3), from version and effective status. The tag is weak:
 /// `expiresIn` changes under the same tag.
 #[must_use]
 pub fn etag(order: &Order, now: Timestamp) -> String {
     format!("W/\"{}-{}\"", order.version.number(), order.effective_status(now).name())
+}
+
+/// The time of an RFC 3339 text; `None` for other texts, and for times before 1970.
+pub(crate) fn parse_rfc3339(text: &str) -> Option<Timestamp> {
+    let ms = DateTime::parse_from_rfc3339(text).ok()?.timestamp_millis();
+    u64::try_from(ms).ok().and_then(Timestamp::from_epoch_ms)
 }
 
 pub(crate) fn rfc3339(time: Timestamp) -> String {
@@ -123,7 +140,7 @@ mod tests {
     use std::time::Duration;
 
     use orders_domain::RefundReason;
-    use orders_testing::{new_order, order_id, ticket};
+    use orders_testing::{new_order, order_id, payment, ticket};
     use serde_json::json;
 
     use super::*;
@@ -175,12 +192,10 @@ mod tests {
 
     #[test]
     fn order_body_has_its_payments() {
-        let refund = |id: &str, reason| RefundDue { payment_id: id.parse().unwrap(), reason };
-        let paid = Order {
-            status: Status::Paid { payment_id: "p1".parse().unwrap() },
-            refunds_due: vec![refund("p2", RefundReason::AlreadyPaid)],
-            ..order("20")
-        };
+        let mut paid = order("20");
+        paid.status = Status::Paid { payment_id: "p1".parse().unwrap() };
+        let second = payment("p2", &paid, 0);
+        paid.refunds_due = vec![RefundDue::new(&second, RefundReason::AlreadyPaid)];
         let body = serde_json::to_value(OrderBody::new(&paid, paid.created_at)).unwrap();
         assert_eq!(body["paidBy"], "p1");
         let expected = json!([{"paymentId": "p2", "reason": "already_paid", "state": "due"}]);

@@ -1,9 +1,12 @@
 //! Events published by this service.
 
-use orders_domain::{Order, OrderEvent, Status, Timestamp};
+use orders_domain::{Order, OrderEvent, PaymentId, Timestamp};
 use serde::Serialize;
 
-use crate::{RefundBody, TicketBody, order::rfc3339};
+use crate::{
+    RefundBody, TicketBody,
+    order::{paid_by, rfc3339},
+};
 
 /// `source` of every event of this service.
 pub const SOURCE: &str = "orders";
@@ -62,7 +65,12 @@ impl OutgoingEvent {
     ) -> Result<Self, serde_json::Error> {
         let (detail_type, payment_id, reason) = match event {
             OrderEvent::Created => ("OrderCreated", None, None),
-            OrderEvent::Paid { payment_id } => ("OrderPaid", Some(payment_id), None),
+            OrderEvent::Paid { payment_id } => ("OrderPaid", payment_id.as_ref(), None),
+            OrderEvent::Extended => ("OrderExtended", None, None),
+            OrderEvent::Refunded { payment_id } => ("OrderRefunded", Some(payment_id), None),
+            OrderEvent::RefundSettled(refund) => {
+                ("OrderRefundSettled", Some(&refund.payment_id), Some(refund.reason.name()))
+            }
             OrderEvent::Cancelled => ("OrderCancelled", None, None),
             OrderEvent::Expired => ("OrderExpired", None, None),
             OrderEvent::RefundDue(refund) => {
@@ -74,13 +82,12 @@ impl OutgoingEvent {
             OrderEvent::Created => order.created_at,
             // The stream's time is rounded down to a second, which could precede the cause.
             OrderEvent::Expired => written_at.max(order.expires_at),
-            OrderEvent::Paid { .. } | OrderEvent::Cancelled | OrderEvent::RefundDue(_) => {
-                written_at.max(order.created_at)
-            }
-        };
-        let paid_by = match &order.status {
-            Status::Paid { payment_id } => Some(payment_id.as_str()),
-            Status::AwaitingPayment | Status::Cancelled | Status::Expired => None,
+            OrderEvent::Paid { .. }
+            | OrderEvent::Extended
+            | OrderEvent::Cancelled
+            | OrderEvent::RefundDue(_)
+            | OrderEvent::RefundSettled(_)
+            | OrderEvent::Refunded { .. } => written_at.max(order.created_at),
         };
         let version = order.version.number();
         let event_id = format!("{}:{version}", order.id);
@@ -92,9 +99,9 @@ impl OutgoingEvent {
             created_at: rfc3339(order.created_at),
             expires_at: rfc3339(order.expires_at),
             ticket: TicketBody::from(&order.ticket),
-            paid_by,
+            paid_by: paid_by(order).map(PaymentId::as_str),
             refunds: order.refunds_due.iter().map(RefundBody::from).collect(),
-            payment_id: payment_id.map(orders_domain::PaymentId::as_str),
+            payment_id: payment_id.map(PaymentId::as_str),
             reason,
             metadata: Metadata {
                 event_id: &event_id,
@@ -111,10 +118,16 @@ impl OutgoingEvent {
 /// Cause of the event: the request that placed the order, the payment, or the order's preceding event.
 fn causation_id(event: &OrderEvent, order: &Order) -> String {
     match event {
-        OrderEvent::Created => order.correlation_id.to_string(),
-        OrderEvent::Paid { payment_id } => payment_id.to_string(),
-        OrderEvent::RefundDue(refund) => refund.payment_id.to_string(),
-        OrderEvent::Cancelled | OrderEvent::Expired => {
+        OrderEvent::Created | OrderEvent::Paid { payment_id: None } => {
+            order.correlation_id.to_string()
+        }
+        OrderEvent::Paid { payment_id: Some(payment_id) } | OrderEvent::Refunded { payment_id } => {
+            payment_id.to_string()
+        }
+        OrderEvent::RefundDue(refund) | OrderEvent::RefundSettled(refund) => {
+            refund.payment_id.to_string()
+        }
+        OrderEvent::Cancelled | OrderEvent::Expired | OrderEvent::Extended => {
             format!("{}:{}", order.id, order.version.number().saturating_sub(1))
         }
     }
@@ -122,7 +135,7 @@ fn causation_id(event: &OrderEvent, order: &Order) -> String {
 
 #[cfg(test)]
 mod tests {
-    use orders_domain::{OrderVersion, RefundDue, RefundReason, Status};
+    use orders_domain::{OrderVersion, RefundDue, RefundReason, RefundState, Status};
     use orders_testing::{new_order, order_id, ticket};
     use serde_json::{Value, json};
 
@@ -140,6 +153,10 @@ mod tests {
     fn published(event: &OrderEvent, order: &Order, written_at: u64) -> (&'static str, Value) {
         let event = OutgoingEvent::new(event, order, at(written_at)).unwrap();
         (event.detail_type, serde_json::from_str(&event.detail).unwrap())
+    }
+
+    fn refund(id: &str, reason: RefundReason) -> RefundDue {
+        RefundDue { payment_id: id.parse().unwrap(), reason, amount: None, state: RefundState::Due }
     }
 
     #[test]
@@ -173,12 +190,12 @@ mod tests {
     fn payment_events_name_their_payment() {
         let payment_id: orders_domain::PaymentId = "p1".parse().unwrap();
         let paid = order(Status::Paid { payment_id: payment_id.clone() }, 1);
-        let event = OrderEvent::Paid { payment_id: payment_id.clone() };
+        let event = OrderEvent::Paid { payment_id: Some(payment_id.clone()) };
         let (detail_type, detail) = published(&event, &paid, 5_000);
         assert_eq!((detail_type, &detail["paymentId"]), ("OrderPaid", &json!("p1")));
         assert_eq!(detail["metadata"]["causationId"], "p1");
 
-        let refund = RefundDue { payment_id, reason: RefundReason::OrderCancelled };
+        let refund = refund("p1", RefundReason::OrderCancelled);
         let event = OrderEvent::RefundDue(refund);
         let (detail_type, detail) = published(&event, &order(Status::Cancelled, 2), 5_000);
         assert_eq!((detail_type, &detail["paymentId"]), ("OrderRefundDue", &json!("p1")));
@@ -188,7 +205,6 @@ mod tests {
 
     #[test]
     fn event_carries_the_whole_order() {
-        let refund = |id: &str, reason| RefundDue { payment_id: id.parse().unwrap(), reason };
         let refunds_due =
             vec![refund("p2", RefundReason::AlreadyPaid), refund("p3", RefundReason::AlreadyPaid)];
         let status = Status::Paid { payment_id: "p1".parse().unwrap() };
@@ -207,6 +223,32 @@ mod tests {
             (&detail["paymentId"], &detail["reason"]),
             (&json!("p3"), &json!("already_paid"))
         );
+    }
+
+    #[test]
+    fn refunds_made_are_published_with_their_payment() {
+        let payment_id: PaymentId = "p1".parse().unwrap();
+        let refunded = order(Status::Refunded { payment_id: payment_id.clone() }, 2);
+        let event = OrderEvent::Refunded { payment_id };
+        let (detail_type, detail) = published(&event, &refunded, 5_000);
+        assert_eq!((detail_type, &detail["status"]), ("OrderRefunded", &json!("refunded")));
+        assert_eq!((&detail["paymentId"], &detail["paidBy"]), (&json!("p1"), &json!("p1")));
+
+        let settled =
+            RefundDue { state: RefundState::Settled, ..refund("p2", RefundReason::OrderCancelled) };
+        let order = Order { refunds_due: vec![settled.clone()], ..order(Status::Cancelled, 3) };
+        let (detail_type, detail) = published(&OrderEvent::RefundSettled(settled), &order, 5_000);
+        assert_eq!((detail_type, &detail["paymentId"]), ("OrderRefundSettled", &json!("p2")));
+        assert_eq!(detail["refunds"][0]["state"], "settled");
+    }
+
+    #[test]
+    fn free_ticket_is_paid_without_a_payment() {
+        let event = OrderEvent::Paid { payment_id: None };
+        let (detail_type, detail) = published(&event, &order(Status::Free, 0), 5_000);
+        assert_eq!((detail_type, &detail["status"]), ("OrderPaid", &json!("paid")));
+        assert!(detail["paymentId"].is_null() && detail["paidBy"].is_null(), "{detail}");
+        assert_eq!(detail["metadata"]["causationId"], "request-1");
     }
 
     #[test]

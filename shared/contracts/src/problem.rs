@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::TicketBody;
+
 /// Problem details (RFC 9457), `application/problem+json`, with the `errors` list of older clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProblemBody {
@@ -16,6 +18,9 @@ pub struct ProblemBody {
     pub detail: String,
     /// At least one error, with its field if any.
     pub errors: Vec<FieldError>,
+    /// The current ticket, if the ticket of the request has changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<TicketBody>,
 }
 
 /// One error of a request.

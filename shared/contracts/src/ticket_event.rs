@@ -1,6 +1,6 @@
-//! `TicketCreated` and `TicketUpdated` in EventBridge's envelope.
+//! `TicketCreated`, `TicketUpdated` and `TicketWithdrawn` in EventBridge's envelope.
 
-use orders_domain::{IdError, Ticket, TicketVersion, TitleError, UpdateKind};
+use orders_domain::{IdError, Sale, Ticket, TicketVersion, TitleError, UpdateKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -11,8 +11,8 @@ use crate::{JsonError, PriceError, parse_price};
 pub struct TicketEvent {
     /// Type of the event.
     pub kind: UpdateKind,
-    /// The whole ticket after the change.
-    pub ticket: Ticket,
+    /// The whole sale after the change.
+    pub sale: Sale,
 }
 
 /// Reason why a message is not a ticket event. Retries cannot help.
@@ -22,7 +22,7 @@ pub enum TicketEventError {
     #[error("not an event with a ticket")]
     Malformed(#[source] JsonError),
     /// The event has another type.
-    #[error("the detail-type is neither TicketCreated nor TicketUpdated")]
+    #[error("the detail-type is none of TicketCreated, TicketUpdated and TicketWithdrawn")]
     OtherType,
     /// The event comes from another service.
     #[error("the source is not tickets")]
@@ -48,16 +48,22 @@ struct Envelope<'a> {
     #[serde(rename = "detail-type")]
     detail_type: String,
     #[serde(borrow)]
-    detail: Detail<'a>,
+    detail: &'a RawValue,
 }
 
 #[derive(Deserialize)]
-struct Detail<'a> {
+struct TicketDetail<'a> {
     id: String,
     title: String,
     /// Raw text of the number, to be parsed to the cent.
     #[serde(borrow)]
     price: &'a RawValue,
+    version: u64,
+}
+
+#[derive(Deserialize)]
+struct WithdrawalDetail {
+    id: String,
     version: u64,
 }
 
@@ -67,8 +73,7 @@ impl TicketEvent {
     /// # Errors
     /// [`TicketEventError`] for any other message.
     pub fn parse(envelope: &str) -> Result<Self, TicketEventError> {
-        let Envelope { source, detail_type, detail } = serde_json::from_str(envelope)
-            .map_err(|error| TicketEventError::Malformed(error.into()))?;
+        let Envelope { source, detail_type, detail } = parse_json(envelope)?;
         // The rule of the bus filters by source too, but a queue can hold messages of another origin.
         if source != "tickets" {
             return Err(TicketEventError::OtherSource);
@@ -76,21 +81,39 @@ impl TicketEvent {
         let kind = match detail_type.as_str() {
             "TicketCreated" => UpdateKind::Created,
             "TicketUpdated" => UpdateKind::Updated,
+            "TicketWithdrawn" => UpdateKind::Withdrawn,
             _ => return Err(TicketEventError::OtherType),
         };
-        let version = TicketVersion::new(detail.version);
-        // A version beyond this could be rounded by a sender, and then compare wrongly.
-        if version > TicketVersion::MAX {
-            return Err(TicketEventError::Version);
-        }
-        let ticket = Ticket {
-            id: detail.id.parse().map_err(TicketEventError::Id)?,
-            title: detail.title.parse().map_err(TicketEventError::Title)?,
-            price: parse_price(detail.price.get()).map_err(TicketEventError::Price)?,
-            version,
+        let sale = match kind {
+            UpdateKind::Created | UpdateKind::Updated => Sale::Open(parse_ticket(detail.get())?),
+            UpdateKind::Withdrawn => {
+                let WithdrawalDetail { id, version } = parse_json(detail.get())?;
+                let id = id.parse().map_err(TicketEventError::Id)?;
+                Sale::Withdrawn { id, version: parse_version(version)? }
+            }
         };
-        Ok(Self { kind, ticket })
+        Ok(Self { kind, sale })
     }
+}
+
+fn parse_ticket(detail: &str) -> Result<Ticket, TicketEventError> {
+    let TicketDetail { id, title, price, version } = parse_json(detail)?;
+    Ok(Ticket {
+        version: parse_version(version)?,
+        id: id.parse().map_err(TicketEventError::Id)?,
+        title: title.parse().map_err(TicketEventError::Title)?,
+        price: parse_price(price.get()).map_err(TicketEventError::Price)?,
+    })
+}
+
+/// A version beyond the maximum could be rounded by a sender, and then compare wrongly.
+fn parse_version(version: u64) -> Result<TicketVersion, TicketEventError> {
+    let version = TicketVersion::new(version);
+    if version > TicketVersion::MAX { Err(TicketEventError::Version) } else { Ok(version) }
+}
+
+fn parse_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, TicketEventError> {
+    serde_json::from_str(text).map_err(|error| TicketEventError::Malformed(error.into()))
 }
 
 #[cfg(test)]
@@ -125,12 +148,39 @@ mod tests {
     fn ticket_event_ignores_unknown_fields() {
         let event = TicketEvent::parse(&event().to_string()).unwrap();
         assert_eq!(event.kind, UpdateKind::Created);
-        assert_eq!(event.ticket.id.as_str(), "ticket-1");
-        assert_eq!(event.ticket.title.as_str(), "Concert");
-        assert_eq!(event.ticket.price.minor(), 1_990);
-        assert_eq!(event.ticket.version.number(), 0);
+        let ticket = event.sale.ticket().unwrap();
+        assert_eq!(ticket.id.as_str(), "ticket-1");
+        assert_eq!(ticket.title.as_str(), "Concert");
+        assert_eq!(ticket.price.minor(), 1_990);
+        assert_eq!(ticket.version.number(), 0);
         let updated = TicketEvent::parse(&with("/detail-type", json!("TicketUpdated"))).unwrap();
         assert_eq!(updated.kind, UpdateKind::Updated);
+    }
+
+    #[test]
+    fn withdrawal_has_an_id_and_a_version_only() {
+        let withdrawal = |detail: Value| {
+            let mut event = event();
+            event["detail-type"] = json!("TicketWithdrawn");
+            event["detail"] = detail;
+            TicketEvent::parse(&event.to_string())
+        };
+        let event = withdrawal(json!({"id": "ticket-1", "version": 3, "by": "seller"})).unwrap();
+        let (id, version) = ("ticket-1".parse().unwrap(), TicketVersion::new(3));
+        let sale = Sale::Withdrawn { id, version };
+        assert_eq!(event, TicketEvent { kind: UpdateKind::Withdrawn, sale });
+        for invalid in [
+            json!({}),
+            json!({"id": "ticket-1"}),
+            json!({"id": "", "version": 3}),
+            json!({"id": "ticket-1", "version": "3"}),
+            json!({"id": "ticket-1", "version": -1}),
+            json!({"id": "ticket-1", "version": 9_007_199_254_740_992_u64}),
+            json!([]),
+            json!(null),
+        ] {
+            assert!(withdrawal(invalid.clone()).is_err(), "{invalid}");
+        }
     }
 
     #[test]
@@ -142,7 +192,7 @@ mod tests {
         for (pointer, value, expected) in [
             ("/source", json!("payments"), "the source is not tickets"),
             ("/source", json!(null), "not an event"),
-            ("/detail-type", json!("TicketDeleted"), "the detail-type is neither"),
+            ("/detail-type", json!("TicketDeleted"), "the detail-type is none"),
             ("/detail/id", json!(""), "detail.id"),
             ("/detail/id", json!(7), "not an event"),
             ("/detail/title", json!(" "), "detail.title"),

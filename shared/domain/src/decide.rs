@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    Availability, BookedPayment, FoundTicket, Order, OrderVersion, Payment, PaymentResult,
-    RefundDue, RefundReason, Status, Takeover, Timestamp,
+    Availability, BookedPayment, FoundTicket, Order, OrderVersion, Payment, PaymentId,
+    PaymentResult, Price, RefundDue, RefundReason, RefundState, Slot, Status, Takeover, Timestamp,
 };
 
 /// Command to an order.
@@ -25,6 +25,22 @@ pub enum Command {
         late_limit: Duration,
         /// Time of the command.
         now: Timestamp,
+    },
+    /// The buyer has started to pay: the hold becomes longer, once.
+    StartPayment {
+        /// Time at which the payment service sent the event, in whole seconds.
+        sent_at: Timestamp,
+        /// Time to pay from `sent_at` on; zero for no longer hold.
+        time_to_pay: Duration,
+        /// Time of the command.
+        now: Timestamp,
+    },
+    /// A payment has been refunded.
+    Refund {
+        /// Payment id.
+        payment_id: PaymentId,
+        /// Refunded amount; `None` if the payment service does not report it: the whole charge.
+        amount: Option<Price>,
     },
 }
 
@@ -64,8 +80,12 @@ pub enum Refusal {
         /// Earliest time of a retry: the order's `expires_at`.
         until: Timestamp,
     },
-    /// The order has [`Order::MAX_REFUNDS`] refunds due.
+    /// The order has [`Order::MAX_REFUNDS`] refunds.
     TooManyRefunds,
+    /// The order does not know the refunded payment: its event is on the way.
+    UnknownPayment,
+    /// Only a part of the payment has been refunded: the order keeps its ticket.
+    PartialRefund,
 }
 
 /// A change of an order to its next version. Only [`decide`] creates transitions.
@@ -73,8 +93,34 @@ pub enum Refusal {
 pub struct Transition {
     expected_version: OrderVersion,
     order: Order,
+    change: Change,
     lock: LockChange,
-    booked: Option<BookedPayment>,
+    slot: Option<SlotChange>,
+}
+
+/// Change of an order's own attributes. Its version changes too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The status changes, without a payment.
+    Status,
+    /// A payment is booked: it buys the order, or its refund is due.
+    Booked(BookedPayment),
+    /// The hold becomes longer.
+    Extended,
+    /// The refund at this index of `refunds_due` is settled.
+    Settled(usize),
+}
+
+/// Effect of a transition on the order's slot, in the same transaction, if the slot still holds the order's
+/// old `expires_at`. Otherwise the slot stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotChange {
+    /// The slot.
+    pub slot: Slot,
+    /// The order's old `expires_at`.
+    pub expected: Timestamp,
+    /// The new end; `None` frees the slot.
+    pub until: Option<Timestamp>,
 }
 
 /// Effect of a transition on the ticket's lock, in the same transaction.
@@ -88,6 +134,8 @@ pub enum LockChange {
     NotOwn,
     /// The order's lock becomes permanent, if the lock names this order.
     Sell,
+    /// The order's lock lasts until the order's new `expires_at`, if the lock names this order.
+    Extend,
     /// The ticket is locked permanently for this order, if it is still sold at the order's price, and is
     /// free, has this order's lock, or has the lapsed lock of the takeover.
     BuyBack {
@@ -123,10 +171,22 @@ impl Transition {
         &self.lock
     }
 
+    /// Change of the order's own attributes.
+    #[must_use]
+    pub fn change(&self) -> &Change {
+        &self.change
+    }
+
+    /// Effect on the buyer's slot, if any.
+    #[must_use]
+    pub fn slot(&self) -> Option<SlotChange> {
+        self.slot
+    }
+
     /// The refund due that the transition appends, if any.
     #[must_use]
     pub fn refund(&self) -> Option<&RefundDue> {
-        match self.booked.as_ref()?.result {
+        match self.booked()?.result {
             PaymentResult::Bought => None,
             PaymentResult::RefundDue(_) => self.order.refunds_due.last(),
         }
@@ -135,7 +195,10 @@ impl Transition {
     /// The payment that the transition books, if any.
     #[must_use]
     pub fn booked(&self) -> Option<&BookedPayment> {
-        self.booked.as_ref()
+        match &self.change {
+            Change::Booked(booked) => Some(booked),
+            Change::Status | Change::Extended | Change::Settled(_) => None,
+        }
     }
 }
 
@@ -180,17 +243,9 @@ impl Transition {
 /// ```
 #[must_use]
 pub fn decide(order: &Order, command: &Command, ticket: &TicketState) -> Decision {
-    use Status::{AwaitingPayment, Cancelled, Expired, Paid};
+    use Status::{AwaitingPayment, Cancelled, Expired, Free, Paid, Refunded};
 
     match (&order.status, command) {
-        // Events repeat. A payment with a refund due never buys, even if it could now: the refund may
-        // have been made already.
-        (AwaitingPayment | Paid { .. } | Cancelled | Expired, Command::Pay { payment, .. })
-            if order.owes_refund_of(&payment.id) =>
-        {
-            Decision::AlreadyDone
-        }
-
         (AwaitingPayment, Command::Cancel) => end(order, Cancelled, ticket).into(),
         (AwaitingPayment, Command::Expire { now }) if order.is_due(*now) => {
             end(order, Expired, ticket).into()
@@ -198,41 +253,126 @@ pub fn decide(order: &Order, command: &Command, ticket: &TicketState) -> Decisio
         (AwaitingPayment, Command::Expire { .. }) => {
             Decision::Refuse(Refusal::NotDue { until: order.expires_at })
         }
-        (AwaitingPayment, Command::Pay { payment, late_limit, now }) if order.is_due(*now) => {
-            match buy_back(order, payment, Some(*late_limit), *now, ticket) {
-                // The refund is decided on the expired order.
-                Err(Unbought::Refund(_)) => Decision::ApplyFirst(end(order, Expired, ticket)),
-                lock @ (Ok(_) | Err(Unbought::ReadTicket)) => book(order, payment, lock),
-            }
-        }
-        (AwaitingPayment, Command::Pay { payment, now, .. }) => {
-            book(order, payment, sell(order, payment, *now, ticket))
+        (AwaitingPayment, Command::StartPayment { sent_at, time_to_pay, now }) => {
+            extend(order, sent_at.plus(*time_to_pay), *now, ticket)
         }
 
         (Paid { .. }, Command::Cancel) => Decision::Refuse(Refusal::Paid),
-        (Paid { .. }, Command::Expire { .. }) => Decision::AlreadyDone,
-        // The payment that bought the order is not a second payment.
-        (Paid { payment_id }, Command::Pay { payment, .. }) if *payment_id == payment.id => {
-            Decision::AlreadyDone
-        }
-        (Paid { .. }, Command::Pay { payment, .. }) => {
-            refund(order, payment, RefundReason::AlreadyPaid)
-        }
+        // A ticket that costs nothing can be given back.
+        (Free, Command::Cancel) => end(order, Cancelled, ticket).into(),
 
-        (Cancelled, Command::Cancel) | (Cancelled | Expired, Command::Expire { .. }) => {
-            Decision::AlreadyDone
-        }
-        (Cancelled, Command::Pay { payment, .. }) => {
-            refund(order, payment, RefundReason::OrderCancelled)
-        }
+        (Cancelled | Refunded { .. }, Command::Cancel) => Decision::AlreadyDone,
         // A cancellation has the same effect before and after the expiry: no payment can buy the order.
         (Expired, Command::Cancel) => {
-            transition(order, Cancelled, LockChange::Unchanged, None).into()
+            change(order, Change::Status, Cancelled, LockChange::Unchanged).into()
         }
-        (Expired, Command::Pay { payment, late_limit, now }) => {
-            book(order, payment, buy_back(order, payment, Some(*late_limit), *now, ticket))
-        }
+
+        (
+            Paid { .. } | Free | Cancelled | Expired | Refunded { .. },
+            Command::Expire { .. } | Command::StartPayment { .. },
+        ) => Decision::AlreadyDone,
+
+        (
+            AwaitingPayment | Paid { .. } | Free | Cancelled | Expired | Refunded { .. },
+            Command::Pay { payment, late_limit, now },
+        ) => pay(order, payment, *late_limit, *now, ticket),
+        (
+            AwaitingPayment | Paid { .. } | Free | Cancelled | Expired | Refunded { .. },
+            Command::Refund { payment_id, amount },
+        ) => give_back(order, payment_id, *amount, ticket),
     }
+}
+
+/// Decides the effect of a payment.
+fn pay(
+    order: &Order,
+    payment: &Payment,
+    late_limit: Duration,
+    now: Timestamp,
+    ticket: &TicketState,
+) -> Decision {
+    // Events repeat. A payment with a refund never buys, even if it could now.
+    if order.refund_of(&payment.id).is_some() {
+        return Decision::AlreadyDone;
+    }
+    let late_limit = Some(late_limit);
+    match &order.status {
+        Status::AwaitingPayment if order.is_due(now) => {
+            match buy_back(order, payment, late_limit, now, ticket) {
+                // The refund is decided on the expired order.
+                Err(Unbought::Refund(_)) => {
+                    Decision::ApplyFirst(end(order, Status::Expired, ticket))
+                }
+                lock @ (Ok(_) | Err(Unbought::ReadTicket)) => book(order, payment, lock),
+            }
+        }
+        Status::AwaitingPayment => book(order, payment, sell(order, payment, now, ticket)),
+        Status::Expired => book(order, payment, buy_back(order, payment, late_limit, now, ticket)),
+        // The payment that bought the order is not a second payment.
+        Status::Paid { payment_id } | Status::Refunded { payment_id }
+            if *payment_id == payment.id =>
+        {
+            Decision::AlreadyDone
+        }
+        Status::Free if payment.amount.is_some_and(Price::is_free) => Decision::AlreadyDone,
+        Status::Paid { .. } | Status::Free => refund(order, payment, RefundReason::AlreadyPaid),
+        Status::Cancelled => refund(order, payment, RefundReason::OrderCancelled),
+        Status::Refunded { .. } => refund(order, payment, RefundReason::OrderRefunded),
+    }
+}
+
+/// Decides the effect of a refund that has been made.
+fn give_back(
+    order: &Order,
+    payment_id: &PaymentId,
+    amount: Option<Price>,
+    ticket: &TicketState,
+) -> Decision {
+    let is_partial = |charge: Price| amount.is_some_and(|amount| amount < charge);
+    let refunds = order.refunds_due.iter().enumerate();
+    let known = refunds.into_iter().find(|(_, refund)| refund.payment_id == *payment_id);
+    match (&order.status, known) {
+        (_, Some((_, refund))) if refund.state == RefundState::Settled => Decision::AlreadyDone,
+        (_, Some((_, refund))) if is_partial(refund.amount.unwrap_or(order.ticket.price)) => {
+            Decision::Refuse(Refusal::PartialRefund)
+        }
+        (status, Some((index, _))) => {
+            let status = status.clone();
+            change(order, Change::Settled(index), status, LockChange::Unchanged).into()
+        }
+        (Status::Refunded { payment_id: bought_by }, None) if bought_by == payment_id => {
+            Decision::AlreadyDone
+        }
+        (Status::Paid { payment_id: bought_by }, None) if bought_by == payment_id => {
+            if is_partial(order.ticket.price) {
+                return Decision::Refuse(Refusal::PartialRefund);
+            }
+            end(order, Status::Refunded { payment_id: payment_id.clone() }, ticket).into()
+        }
+        (
+            Status::AwaitingPayment
+            | Status::Paid { .. }
+            | Status::Free
+            | Status::Cancelled
+            | Status::Expired
+            | Status::Refunded { .. },
+            None,
+        ) => Decision::Refuse(Refusal::UnknownPayment),
+    }
+}
+
+/// Extends a hold that has not lapsed, once. A hold without its lock is not extended.
+fn extend(order: &Order, until: Timestamp, now: Timestamp, ticket: &TicketState) -> Decision {
+    let is_own = match ticket {
+        TicketState::Unread => true,
+        TicketState::Found(found) => found.availability == Availability::Own,
+        TicketState::Missing => false,
+    };
+    if order.is_due(now) || order.extended || until <= order.expires_at || !is_own {
+        return Decision::AlreadyDone;
+    }
+    let longer = Order { expires_at: until, extended: true, ..order.clone() };
+    transition(order, longer, Change::Extended, LockChange::Extend).into()
 }
 
 /// Why a payment does not buy, or not yet.
@@ -283,7 +423,7 @@ fn buy_back(
         TicketState::Missing => return Err(Unbought::Refund(RefundReason::TicketChanged)),
         TicketState::Found(found) => found,
     };
-    if found.replica.ticket.price != order.ticket.price {
+    if found.replica.sale.ticket().map(|ticket| ticket.price) != Some(order.ticket.price) {
         return Err(Unbought::Refund(RefundReason::TicketChanged));
     }
     match &found.availability {
@@ -314,7 +454,7 @@ fn book(order: &Order, payment: &Payment, lock: Result<LockChange, Unbought>) ->
 fn buy(order: &Order, payment: &Payment, lock: LockChange) -> Decision {
     let status = Status::Paid { payment_id: payment.id.clone() };
     let booked = BookedPayment { payment: payment.clone(), result: PaymentResult::Bought };
-    transition(order, status, lock, Some(booked)).into()
+    change(order, Change::Booked(booked), status, lock).into()
 }
 
 /// Ends a live order. The ticket becomes free unless another order has its lock.
@@ -324,7 +464,7 @@ fn end(order: &Order, status: Status, ticket: &TicketState) -> Transition {
         TicketState::Found(found) if found.availability == Availability::Own => LockChange::Release,
         TicketState::Found(_) | TicketState::Missing => LockChange::NotOwn,
     };
-    transition(order, status, lock, None)
+    change(order, Change::Status, status, lock)
 }
 
 /// Records a refund due and keeps status and lock.
@@ -334,21 +474,42 @@ fn refund(order: &Order, payment: &Payment, reason: RefundReason) -> Decision {
     }
     let result = PaymentResult::RefundDue(reason);
     let booked = BookedPayment { payment: payment.clone(), result };
-    transition(order, order.status.clone(), LockChange::Unchanged, Some(booked)).into()
+    change(order, Change::Booked(booked), order.status.clone(), LockChange::Unchanged).into()
 }
 
-/// The order's next version. A refund due of the booked payment is appended.
-fn transition(
-    before: &Order,
-    status: Status,
-    lock: LockChange,
-    booked: Option<BookedPayment>,
-) -> Transition {
-    let mut order = Order { status, version: before.version.next(), ..before.clone() };
-    if let Some(BookedPayment { payment, result: PaymentResult::RefundDue(reason) }) = &booked {
-        order.refunds_due.push(RefundDue { payment_id: payment.id.clone(), reason: *reason });
+/// A transition to this status, with the refunds that the change appends or settles.
+fn change(before: &Order, change: Change, status: Status, lock: LockChange) -> Transition {
+    let mut after = Order { status, ..before.clone() };
+    match &change {
+        Change::Booked(BookedPayment { payment, result: PaymentResult::RefundDue(reason) }) => {
+            after.refunds_due.push(RefundDue::new(payment, *reason));
+        }
+        Change::Settled(index) => {
+            if let Some(refund) = after.refunds_due.get_mut(*index) {
+                refund.state = RefundState::Settled;
+            }
+        }
+        Change::Status | Change::Booked(_) | Change::Extended => {}
     }
-    Transition { expected_version: before.version, order, lock, booked }
+    transition(before, after, change, lock)
+}
+
+/// The order's next version. Its slot follows the hold: an unpaid order occupies it until `expires_at`. A
+/// lapsed hold has freed its slot already.
+fn transition(before: &Order, after: Order, change: Change, lock: LockChange) -> Transition {
+    let (expected_version, version) = (before.version, before.version.next());
+    let held = |order: &Order| match order.status {
+        Status::AwaitingPayment | Status::Free => Some(order.expires_at),
+        Status::Paid { .. } | Status::Cancelled | Status::Expired | Status::Refunded { .. } => None,
+    };
+    let has_lapsed = after.status == Status::Expired || matches!(lock, LockChange::BuyBack { .. });
+    let slot = match (before.slot, held(before), held(&after)) {
+        (Some(slot), Some(expected), until) if until != Some(expected) && !has_lapsed => {
+            Some(SlotChange { slot, expected, until })
+        }
+        (Some(_) | None, _, _) => None,
+    };
+    Transition { expected_version, order: Order { version, ..after }, change, lock, slot }
 }
 
 impl From<Transition> for Decision {

@@ -9,24 +9,28 @@ mod ids;
 mod order;
 mod payment;
 mod price;
+mod slot;
 mod store;
 mod takeover;
 mod ticket;
 mod time;
 
-pub use decide::{Command, Decision, LockChange, Refusal, TicketState, Transition, decide};
+pub use decide::{
+    Change, Command, Decision, LockChange, Refusal, SlotChange, TicketState, Transition, decide,
+};
 pub use event::OrderEvent;
 pub use ids::{CorrelationId, IdError, IdempotencyKey, OrderId, PaymentId, TicketId, UserId};
 pub use order::{NewOrder, Order, OrderVersion, Status};
-pub use payment::{BookedPayment, Payment, PaymentResult, RefundDue, RefundReason};
+pub use payment::{BookedPayment, Payment, PaymentResult, RefundDue, RefundReason, RefundState};
 pub use price::{Price, PriceTooLarge};
+pub use slot::{NoSlot, Slot, SlotCount, SlotCountError, Slots};
 pub use store::{
     BoxError, CommitOutcome, Direction, ListQuery, OrderStore, Page, PageSize, PageSizeError,
     PlaceOutcome, Placement, Position, StoreError, TicketOutcome,
 };
 pub use takeover::{Availability, FoundTicket, Takeover};
 pub use ticket::{
-    Lock, Ticket, TicketReplica, TicketRule, TicketVersion, Title, TitleError, UpdateKind, Verdict,
-    rule_for,
+    Lock, Sale, Ticket, TicketReplica, TicketRule, TicketVersion, Title, TitleError, UpdateKind,
+    Verdict, rule_for,
 };
 pub use time::Timestamp;

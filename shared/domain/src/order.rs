@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{CorrelationId, OrderId, PaymentId, RefundDue, Ticket, Timestamp, UserId};
+use crate::{CorrelationId, Lock, OrderId, PaymentId, RefundDue, Slot, Ticket, Timestamp, UserId};
 
 /// Version of an order: the number of its changes. A new order has version 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,7 +31,7 @@ impl OrderVersion {
     }
 }
 
-/// Status of an order. An order in the first two is live: its ticket's lock names the order. The last two
+/// Status of an order. An order in the first three is live: its ticket's lock names the order. The others
 /// are final, except that a late payment can buy an expired order, and its owner can cancel it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -42,10 +42,17 @@ pub enum Status {
         /// Payment that bought the order.
         payment_id: PaymentId,
     },
+    /// The buyer has a ticket that costs nothing. Clients see the status `paid`.
+    Free,
     /// The buyer cancelled the order: no payment can buy it.
     Cancelled,
     /// The hold lapsed without a payment.
     Expired,
+    /// The payment that bought the order went back to the buyer: the ticket is void.
+    Refunded {
+        /// Payment that had bought the order.
+        payment_id: PaymentId,
+    },
 }
 
 impl Status {
@@ -54,9 +61,10 @@ impl Status {
     pub fn name(&self) -> &'static str {
         match self {
             Self::AwaitingPayment => "awaiting_payment",
-            Self::Paid { .. } => "paid",
+            Self::Paid { .. } | Self::Free => "paid",
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
+            Self::Refunded { .. } => "refunded",
         }
     }
 
@@ -64,8 +72,8 @@ impl Status {
     #[must_use]
     pub fn is_live(&self) -> bool {
         match self {
-            Self::AwaitingPayment | Self::Paid { .. } => true,
-            Self::Cancelled | Self::Expired => false,
+            Self::AwaitingPayment | Self::Paid { .. } | Self::Free => true,
+            Self::Cancelled | Self::Expired | Self::Refunded { .. } => false,
         }
     }
 }
@@ -87,7 +95,11 @@ pub struct Order {
     pub created_at: Timestamp,
     /// End of the hold.
     pub expires_at: Timestamp,
-    /// Refunds due, in the order of their payments.
+    /// Whether the start of a payment has extended the hold. A hold is extended once.
+    pub extended: bool,
+    /// Slot of the buyer that the order occupies until `expires_at` while it is not paid.
+    pub slot: Option<Slot>,
+    /// Refunds, due and settled, in the order of their payments.
     pub refunds_due: Vec<RefundDue>,
     /// Correlation id of the request that placed the order.
     pub correlation_id: CorrelationId,
@@ -112,17 +124,20 @@ impl Order {
     /// Maximum number of refunds due. An order is one item, and an item has a maximum size.
     pub const MAX_REFUNDS: usize = 20;
 
-    /// The new order for this ticket, at version 0.
+    /// The new order for this ticket, at version 0. A ticket that costs nothing needs no payment.
     #[must_use]
     pub fn new(request: NewOrder, ticket: Ticket) -> Self {
+        let status = if ticket.price.is_free() { Status::Free } else { Status::AwaitingPayment };
         Self {
             id: request.id,
             user_id: request.user_id,
             ticket,
-            status: Status::AwaitingPayment,
+            status,
             version: OrderVersion::FIRST,
             created_at: request.now,
             expires_at: request.now.plus(request.hold),
+            extended: false,
+            slot: None,
             refunds_due: Vec::new(),
             correlation_id: request.correlation_id,
         }
@@ -139,14 +154,30 @@ impl Order {
     pub fn effective_status(&self, now: Timestamp) -> &Status {
         match self.status {
             Status::AwaitingPayment if self.is_due(now) => &Status::Expired,
-            Status::AwaitingPayment | Status::Paid { .. } | Status::Cancelled | Status::Expired => {
-                &self.status
-            }
+            Status::AwaitingPayment
+            | Status::Paid { .. }
+            | Status::Free
+            | Status::Cancelled
+            | Status::Expired
+            | Status::Refunded { .. } => &self.status,
         }
     }
 
-    /// Whether a refund of this payment is due.
-    pub(crate) fn owes_refund_of(&self, payment: &PaymentId) -> bool {
-        self.refunds_due.iter().any(|refund| refund.payment_id == *payment)
+    /// The lock that the order's ticket has after the placing.
+    #[must_use]
+    pub fn lock(&self) -> Lock {
+        match self.status {
+            Status::Free => Lock::Sold { to: self.id },
+            Status::AwaitingPayment
+            | Status::Paid { .. }
+            | Status::Cancelled
+            | Status::Expired
+            | Status::Refunded { .. } => Lock::Held { by: self.id, until: self.expires_at },
+        }
+    }
+
+    /// The refund of this payment, due or settled.
+    pub(crate) fn refund_of(&self, payment: &PaymentId) -> Option<&RefundDue> {
+        self.refunds_due.iter().find(|refund| refund.payment_id == *payment)
     }
 }

@@ -48,6 +48,8 @@ pub enum RefundReason {
     TooLate,
     /// The amount is not the order's price.
     WrongAmount,
+    /// The payment that bought the order had been refunded.
+    OrderRefunded,
 }
 
 impl RefundReason {
@@ -61,17 +63,51 @@ impl RefundReason {
             Self::TicketChanged => "ticket_changed",
             Self::TooLate => "too_late",
             Self::WrongAmount => "wrong_amount",
+            Self::OrderRefunded => "order_refunded",
         }
     }
 }
 
-/// A payment that did not buy the order and must be refunded.
+/// A payment that did not buy the order, with its refund.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundDue {
     /// Payment to refund.
     pub payment_id: PaymentId,
     /// Reason for the refund.
     pub reason: RefundReason,
+    /// Amount paid, if known.
+    pub amount: Option<Price>,
+    /// State of the refund.
+    pub state: RefundState,
+}
+
+/// State of a refund.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefundState {
+    /// The payment service must refund the payment.
+    Due,
+    /// The payment service has refunded the payment.
+    Settled,
+}
+
+impl RefundState {
+    /// Name of the state in the API and in events.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Due => "due",
+            Self::Settled => "settled",
+        }
+    }
+}
+
+impl RefundDue {
+    /// The refund that a payment makes due.
+    #[must_use]
+    pub fn new(payment: &Payment, reason: RefundReason) -> Self {
+        let Payment { id, amount, .. } = payment.clone();
+        Self { payment_id: id, reason, amount, state: RefundState::Due }
+    }
 }
 
 #[cfg(test)]
@@ -87,6 +123,7 @@ mod tests {
             (RefundReason::TicketChanged, "ticket_changed"),
             (RefundReason::TooLate, "too_late"),
             (RefundReason::WrongAmount, "wrong_amount"),
+            (RefundReason::OrderRefunded, "order_refunded"),
         ] {
             assert_eq!(reason.name(), name);
         }

@@ -35,6 +35,12 @@ impl Price {
         if minor <= Self::MAX.0 { Ok(Self(minor)) } else { Err(PriceTooLarge) }
     }
 
+    /// Whether the ticket costs nothing.
+    #[must_use]
+    pub fn is_free(self) -> bool {
+        self.0 == 0
+    }
+
     /// The price in minor units.
     #[must_use]
     pub fn minor(self) -> u64 {

@@ -3,7 +3,7 @@
 use std::{error::Error, future::Future};
 
 use crate::{
-    BookedPayment, Order, OrderId, PaymentId, Takeover, Ticket, TicketId, TicketReplica,
+    BookedPayment, Order, OrderId, PaymentId, Sale, Slots, Takeover, TicketId, TicketReplica,
     TicketRule, TicketVersion, Timestamp, Transition, UserId,
 };
 
@@ -31,9 +31,15 @@ pub trait OrderStore: Send + Sync {
         id: &PaymentId,
     ) -> impl Future<Output = Result<Option<BookedPayment>, StoreError>> + Send;
 
+    /// The buyer's slots, as of the last committed write.
+    fn find_slots(
+        &self,
+        user_id: &UserId,
+    ) -> impl Future<Output = Result<Slots, StoreError>> + Send;
+
     /// Locks the ticket for a new order. Conditions: no order has the id; the ticket has the version of
     /// the order's copy; the ticket is free, or its lapsed lock names the order taken over, and that
-    /// order is as the [`Takeover`] found it.
+    /// order is as the [`Takeover`] found it; the order's slot is free.
     fn place(
         &self,
         placement: &Placement,
@@ -41,7 +47,8 @@ pub trait OrderStore: Send + Sync {
 
     /// Commits a change of an order, with its effect on the ticket's lock and the payment that it books.
     /// Conditions: the order has the expected version; the lock allows the
-    /// [`LockChange`](crate::LockChange); the payment names no other order.
+    /// [`LockChange`](crate::LockChange); the payment names no other order. The slot changes only if it
+    /// still holds the order's old `expires_at`.
     fn commit(
         &self,
         transition: &Transition,
@@ -54,10 +61,10 @@ pub trait OrderStore: Send + Sync {
         order: &Order,
     ) -> impl Future<Output = Result<CommitOutcome, StoreError>> + Send;
 
-    /// Writes the data of a ticket event if the rule allows. The lock is never changed.
+    /// Writes the sale of a ticket event if the rule allows. The lock is never changed.
     fn apply_ticket(
         &self,
-        ticket: &Ticket,
+        sale: &Sale,
         rule: TicketRule,
     ) -> impl Future<Output = Result<TicketOutcome, StoreError>> + Send;
 }
@@ -103,8 +110,8 @@ pub enum TicketOutcome {
     },
     /// Refused by the rule.
     Refused {
-        /// Stored ticket; `None` if the ticket is unknown.
-        stored: Option<Ticket>,
+        /// Stored sale; `None` if the ticket is unknown.
+        stored: Option<Sale>,
     },
 }
 

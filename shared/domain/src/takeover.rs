@@ -78,8 +78,10 @@ impl Takeover {
             return Availability::Lapsed(Self::Ended(id));
         };
         match order.status {
-            Status::Paid { .. } => Availability::Sold,
-            Status::Cancelled | Status::Expired => Availability::Lapsed(Self::Ended(id)),
+            Status::Paid { .. } | Status::Free => Availability::Sold,
+            Status::Cancelled | Status::Expired | Status::Refunded { .. } => {
+                Availability::Lapsed(Self::Ended(id))
+            }
             Status::AwaitingPayment => {
                 match decide(order, &Command::Expire { now }, &TicketState::Unread) {
                     Decision::Apply(expiry) => Availability::Lapsed(Self::Expire(expiry.into())),

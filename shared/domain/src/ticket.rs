@@ -90,11 +90,52 @@ pub struct Ticket {
     pub version: TicketVersion,
 }
 
-/// The ticket at its newest known version, with its lock.
+/// Sale of a ticket at one version, as in the ticket service's events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sale {
+    /// The ticket is on sale.
+    Open(Ticket),
+    /// The sale has ended, until a newer version. Holds continue and can be paid.
+    Withdrawn {
+        /// Ticket id.
+        id: TicketId,
+        /// Version of the withdrawal.
+        version: TicketVersion,
+    },
+}
+
+impl Sale {
+    /// Ticket id.
+    #[must_use]
+    pub fn id(&self) -> &TicketId {
+        match self {
+            Self::Open(Ticket { id, .. }) | Self::Withdrawn { id, .. } => id,
+        }
+    }
+
+    /// Version of the ticket.
+    #[must_use]
+    pub fn version(&self) -> TicketVersion {
+        match self {
+            Self::Open(Ticket { version, .. }) | Self::Withdrawn { version, .. } => *version,
+        }
+    }
+
+    /// The ticket, if it is on sale.
+    #[must_use]
+    pub fn ticket(&self) -> Option<&Ticket> {
+        match self {
+            Self::Open(ticket) => Some(ticket),
+            Self::Withdrawn { .. } => None,
+        }
+    }
+}
+
+/// The sale at its newest known version, with the ticket's lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TicketReplica {
-    /// Data of the newest known version.
-    pub ticket: Ticket,
+    /// Sale at the newest known version.
+    pub sale: Sale,
     /// Lock of this service. Ticket events never change it.
     pub lock: Lock,
     /// Buyer whose order the lock names: a hint that saves a read of the order. `None` if unknown.
@@ -138,6 +179,8 @@ pub enum UpdateKind {
     Created,
     /// `TicketUpdated`.
     Updated,
+    /// `TicketWithdrawn`.
+    Withdrawn,
 }
 
 /// Stored versions that an incoming ticket may replace.
@@ -204,9 +247,11 @@ impl TicketRule {
 #[must_use]
 pub fn rule_for(kind: UpdateKind, receive_count: u32) -> TicketRule {
     match kind {
-        UpdateKind::Created | UpdateKind::Updated if receive_count >= 3 => TicketRule::AnyNewer,
+        UpdateKind::Created | UpdateKind::Updated | UpdateKind::Withdrawn if receive_count >= 3 => {
+            TicketRule::AnyNewer
+        }
         UpdateKind::Created => TicketRule::FirstOrNext,
-        UpdateKind::Updated => TicketRule::Next,
+        UpdateKind::Updated | UpdateKind::Withdrawn => TicketRule::Next,
     }
 }
 
@@ -257,7 +302,7 @@ mod tests {
 
     #[test]
     fn next_version_applies_older_is_stale_later_is_a_gap() {
-        for kind in [UpdateKind::Created, UpdateKind::Updated] {
+        for kind in [UpdateKind::Created, UpdateKind::Updated, UpdateKind::Withdrawn] {
             for receive_count in [0, 1, 2] {
                 let rule = rule_for(kind, receive_count);
                 assert_eq!(rule.judge(Some(version(4)), version(3)), Verdict::Stale);
@@ -270,7 +315,7 @@ mod tests {
 
     #[test]
     fn third_receive_applies_over_a_gap() {
-        for kind in [UpdateKind::Created, UpdateKind::Updated] {
+        for kind in [UpdateKind::Created, UpdateKind::Updated, UpdateKind::Withdrawn] {
             for receive_count in [3, 4, u32::MAX] {
                 let rule = rule_for(kind, receive_count);
                 assert_eq!(rule.judge(None, version(9)), Verdict::Apply);
@@ -287,7 +332,7 @@ mod tests {
             incoming: u64,
             receive_count: u32,
         ) {
-            for kind in [UpdateKind::Created, UpdateKind::Updated] {
+            for kind in [UpdateKind::Created, UpdateKind::Updated, UpdateKind::Withdrawn] {
                 let verdict = rule_for(kind, receive_count).judge(stored.map(version), version(incoming));
                 if let Some(stored) = stored {
                     prop_assert_eq!(verdict == Verdict::Stale, incoming <= stored);

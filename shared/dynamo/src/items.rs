@@ -1,4 +1,4 @@
-//! Items of the three tables, converted to and from the domain.
+//! Items of the four tables, converted to and from the domain.
 //!
 //! Unknown attributes are ignored: a newer release may have added them. An item is unreadable if its
 //! `schema` is newer than [`SCHEMA`], or if a known attribute is invalid.
@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use orders_domain::{
     BookedPayment, BoxError, Lock, Order, OrderVersion, Payment, PaymentResult, Position, Price,
-    RefundDue, RefundReason, Status, StoreError, Ticket, TicketReplica, TicketVersion, Timestamp,
+    RefundDue, RefundReason, RefundState, Sale, Slot, Slots, Status, StoreError, Ticket,
+    TicketReplica, TicketVersion, Timestamp,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_dynamo::aws_sdk_dynamodb_1::{from_item, to_item};
@@ -28,8 +29,12 @@ pub(crate) const SCHEMA: u64 = 1;
 enum ItemError {
     #[error("the item has schema {0}; this release reads schemas up to {SCHEMA}")]
     Schema(u64),
-    #[error("the status is paid without a payment id, or has a payment id without being paid")]
+    #[error("the payment id does not fit the status and the price")]
     PaymentId,
+    #[error("the ticket has no title or no price, and is not withdrawn")]
+    Sale,
+    #[error("there is no slot with this number")]
+    Slot,
     #[error("the time is beyond the year 9999")]
     Time,
 }
@@ -50,6 +55,10 @@ pub(crate) struct OrderItem {
     payment_id: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     refunds_due: Vec<RefundItem>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    extended: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    slot: Option<u8>,
     correlation_id: String,
 }
 
@@ -69,12 +78,34 @@ enum StatusField {
     Paid,
     Cancelled,
     Expired,
+    Refunded,
 }
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct RefundItem {
     payment_id: String,
     reason: RefundReasonField,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    amount: Option<u64>,
+    /// Absent: due.
+    #[serde(default, skip_serializing_if = "RefundStateField::is_due")]
+    state: RefundStateField,
+}
+
+/// Stored names of the states of a refund.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RefundStateField {
+    #[default]
+    Due,
+    Settled,
+}
+
+impl RefundStateField {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_due(&self) -> bool {
+        matches!(self, Self::Due)
+    }
 }
 
 /// Stored names of the refund reasons.
@@ -87,14 +118,19 @@ enum RefundReasonField {
     TicketChanged,
     TooLate,
     WrongAmount,
+    OrderRefunded,
 }
 
-/// An item of the tickets table.
+/// An item of the tickets table. A ticket withdrawn before its first event has neither title nor price.
 #[derive(Deserialize)]
 pub(crate) struct TicketItem {
     schema: Option<u64>,
-    #[serde(flatten)]
-    fields: TicketFields,
+    id: String,
+    title: Option<String>,
+    price: Option<u64>,
+    version: u64,
+    #[serde(default)]
+    withdrawn: bool,
     locked_by: Option<String>,
     locked_until: Option<u64>,
     locked_for: Option<String>,
@@ -173,6 +209,25 @@ pub(crate) fn ticket_version(attributes: Item) -> Result<Option<TicketVersion>, 
     Ok(version.map(TicketVersion::new))
 }
 
+/// Prefix of the attributes of a buyer's slots. The number of the slot follows.
+pub(crate) const SLOT: &str = "slot_";
+
+/// The slots of an item of the buyers table. Other attributes are ignored.
+pub(crate) fn slots(item: &Item) -> Result<Slots, StoreError> {
+    #[derive(Deserialize)]
+    struct Schema {
+        schema: Option<u64>,
+    }
+    let Schema { schema } = from_item(item.clone()).map_err(unreadable)?;
+    readable(schema).map_err(unreadable)?;
+    let slot = |(name, value): (&String, &AttributeValue)| {
+        let number = name.strip_prefix(SLOT)?.parse().ok().and_then(Slot::new)?;
+        let until = value.as_n().ok()?.parse().ok().and_then(Timestamp::from_epoch_ms)?;
+        Some((number, until))
+    };
+    Ok(item.iter().filter_map(slot).collect())
+}
+
 /// Position of an order in its buyer's list, from the keys of its item.
 pub(crate) fn position(item: &Item) -> Result<Position, StoreError> {
     #[derive(Deserialize)]
@@ -216,8 +271,12 @@ impl From<&Order> for OrderItem {
         let (status, payment_id) = match &order.status {
             Status::AwaitingPayment => (StatusField::AwaitingPayment, None),
             Status::Paid { payment_id } => (StatusField::Paid, Some(payment_id.to_string())),
+            Status::Free => (StatusField::Paid, None),
             Status::Cancelled => (StatusField::Cancelled, None),
             Status::Expired => (StatusField::Expired, None),
+            Status::Refunded { payment_id } => {
+                (StatusField::Refunded, Some(payment_id.to_string()))
+            }
         };
         Self {
             schema: None,
@@ -235,6 +294,8 @@ impl From<&Order> for OrderItem {
             expires_at: order.expires_at.epoch_ms(),
             payment_id,
             refunds_due: order.refunds_due.iter().map(RefundItem::from).collect(),
+            extended: order.extended,
+            slot: order.slot.map(Slot::number),
             correlation_id: order.correlation_id.to_string(),
         }
     }
@@ -245,21 +306,25 @@ impl TryFrom<OrderItem> for Order {
 
     fn try_from(item: OrderItem) -> Result<Self, BoxError> {
         readable(item.schema)?;
+        let ticket: Ticket = item.ticket.try_into()?;
         let status = match (item.status, item.payment_id) {
             (StatusField::AwaitingPayment, None) => Status::AwaitingPayment,
             (StatusField::Paid, Some(id)) => Status::Paid { payment_id: id.parse()? },
+            (StatusField::Paid, None) if ticket.price.is_free() => Status::Free,
             (StatusField::Cancelled, None) => Status::Cancelled,
             (StatusField::Expired, None) => Status::Expired,
-            (StatusField::Paid, None)
+            (StatusField::Refunded, Some(id)) => Status::Refunded { payment_id: id.parse()? },
+            (StatusField::Paid | StatusField::Refunded, None)
             | (
                 StatusField::AwaitingPayment | StatusField::Cancelled | StatusField::Expired,
                 Some(_),
             ) => return Err(ItemError::PaymentId.into()),
         };
+        let slot = item.slot.map(|number| Slot::new(number).ok_or(ItemError::Slot)).transpose()?;
         Ok(Self {
             id: item.id.parse()?,
             user_id: item.user_id.parse()?,
-            ticket: item.ticket.try_into()?,
+            ticket,
             status,
             version: OrderVersion::new(item.version),
             created_at: time(item.created_at)?,
@@ -269,6 +334,8 @@ impl TryFrom<OrderItem> for Order {
                 .into_iter()
                 .map(RefundDue::try_from)
                 .collect::<Result<_, _>>()?,
+            extended: item.extended,
+            slot,
             correlation_id: item.correlation_id.parse()?,
         })
     }
@@ -300,13 +367,33 @@ impl TryFrom<TicketItem> for TicketReplica {
         };
         // A hint only: without it the order is read.
         let locked_for = item.locked_for.and_then(|user_id| user_id.parse().ok());
-        Ok(Self { ticket: item.fields.try_into()?, lock, locked_for })
+        let (id, version) = (item.id.parse()?, TicketVersion::new(item.version));
+        let sale = match (item.withdrawn, item.title, item.price) {
+            (true, _, _) => Sale::Withdrawn { id, version },
+            (false, Some(title), Some(price)) => Sale::Open(Ticket {
+                id,
+                title: title.parse()?,
+                price: Price::from_minor(price)?,
+                version,
+            }),
+            (false, _, _) => return Err(ItemError::Sale.into()),
+        };
+        Ok(Self { sale, lock, locked_for })
     }
 }
 
 impl From<&RefundDue> for RefundItem {
     fn from(refund: &RefundDue) -> Self {
-        Self { payment_id: refund.payment_id.to_string(), reason: refund.reason.into() }
+        let state = match refund.state {
+            RefundState::Due => RefundStateField::Due,
+            RefundState::Settled => RefundStateField::Settled,
+        };
+        Self {
+            payment_id: refund.payment_id.to_string(),
+            reason: refund.reason.into(),
+            amount: refund.amount.map(Price::minor),
+            state,
+        }
     }
 }
 
@@ -314,7 +401,16 @@ impl TryFrom<RefundItem> for RefundDue {
     type Error = BoxError;
 
     fn try_from(item: RefundItem) -> Result<Self, BoxError> {
-        Ok(Self { payment_id: item.payment_id.parse()?, reason: item.reason.into() })
+        let state = match item.state {
+            RefundStateField::Due => RefundState::Due,
+            RefundStateField::Settled => RefundState::Settled,
+        };
+        Ok(Self {
+            payment_id: item.payment_id.parse()?,
+            reason: item.reason.into(),
+            amount: item.amount.map(Price::from_minor).transpose()?,
+            state,
+        })
     }
 }
 
@@ -327,6 +423,7 @@ impl From<RefundReason> for RefundReasonField {
             RefundReason::TicketChanged => Self::TicketChanged,
             RefundReason::TooLate => Self::TooLate,
             RefundReason::WrongAmount => Self::WrongAmount,
+            RefundReason::OrderRefunded => Self::OrderRefunded,
         }
     }
 }
@@ -340,6 +437,7 @@ impl From<RefundReasonField> for RefundReason {
             RefundReasonField::TicketChanged => Self::TicketChanged,
             RefundReasonField::TooLate => Self::TooLate,
             RefundReasonField::WrongAmount => Self::WrongAmount,
+            RefundReasonField::OrderRefunded => Self::OrderRefunded,
         }
     }
 }
@@ -395,26 +493,55 @@ mod tests {
         "p1".parse().unwrap()
     }
 
-    #[test]
-    fn stored_names_are_those_of_the_domain() {
-        for status in [
+    /// An order in every status. A ticket that costs nothing has a status of its own.
+    fn orders() -> Vec<Order> {
+        let mut free = order(1);
+        free.ticket.price = Price::from_minor(0).unwrap();
+        free.status = Status::Free;
+        let statuses = [
             Status::AwaitingPayment,
             Status::Paid { payment_id: payment() },
             Status::Cancelled,
             Status::Expired,
-        ] {
-            for reason in
-                [RefundReason::AlreadyPaid, RefundReason::OrderCancelled, RefundReason::TicketTaken]
-            {
-                let refunds_due = vec![RefundDue { payment_id: payment(), reason }];
-                let order = Order { status: status.clone(), refunds_due, ..order(1) };
-                let item = OrderItem::from(&order).into_item().unwrap();
-                let refund = item["refunds_due"].as_l().unwrap()[0].as_m().unwrap();
-                assert_eq!(item["status"].as_s().unwrap(), status.name());
-                assert_eq!(refund["reason"].as_s().unwrap(), reason.name());
-                assert_eq!(OrderItem::parse(item).unwrap(), order);
+            Status::Refunded { payment_id: payment() },
+        ];
+        let others = statuses.into_iter().map(|status| Order { status, ..order(1) });
+        std::iter::once(free).chain(others).collect()
+    }
+
+    #[test]
+    fn stored_names_are_those_of_the_domain() {
+        for order in orders() {
+            for reason in [
+                RefundReason::AlreadyPaid,
+                RefundReason::OrderCancelled,
+                RefundReason::TicketTaken,
+                RefundReason::TicketChanged,
+                RefundReason::TooLate,
+                RefundReason::WrongAmount,
+                RefundReason::OrderRefunded,
+            ] {
+                for state in [RefundState::Due, RefundState::Settled] {
+                    let amount = Price::from_minor(1_990).ok();
+                    let refund = RefundDue { payment_id: payment(), reason, amount, state };
+                    let order = Order { refunds_due: vec![refund], ..order.clone() };
+                    let item = OrderItem::from(&order).into_item().unwrap();
+                    let refund = item["refunds_due"].as_l().unwrap()[0].as_m().unwrap();
+                    assert_eq!(item["status"].as_s().unwrap(), order.status.name());
+                    assert_eq!(refund["reason"].as_s().unwrap(), reason.name());
+                    let stored = refund.get("state").map(|state| state.as_s().unwrap().as_str());
+                    assert_eq!(stored.unwrap_or("due"), state.name());
+                    assert_eq!(OrderItem::parse(item).unwrap(), order);
+                }
             }
         }
+    }
+
+    #[test]
+    fn extension_and_slot_read_back_as_written() {
+        let order = Order { extended: true, slot: Slot::new(7), ..order(1) };
+        let item = OrderItem::from(&order).into_item().unwrap();
+        assert_eq!(OrderItem::parse(item).unwrap(), order);
     }
 
     #[test]
@@ -428,6 +555,7 @@ mod tests {
         };
         assert!(item("paid", Some("p1")).is_ok());
         assert!(item("paid", None).is_err());
+        assert!(item("refunded", Some("p1")).is_ok());
         assert!(item("refunded", None).is_err());
         for status in ["awaiting_payment", "cancelled", "expired"] {
             assert!(item(status, None).is_ok());

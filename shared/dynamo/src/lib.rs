@@ -17,12 +17,12 @@ pub use items::order_of_image;
 use aws_sdk_dynamodb::{
     Client,
     operation::update_item::UpdateItemError,
-    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
+    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem},
 };
 use orders_domain::{
     BookedPayment, CommitOutcome, Direction, ListQuery, LockChange, Order, OrderId, OrderStore,
-    Page, PaymentId, PlaceOutcome, Placement, Position, StoreError, Ticket, TicketId,
-    TicketOutcome, TicketReplica, TicketRule, Transition,
+    Page, PaymentId, PlaceOutcome, Placement, Position, Sale, Slots, StoreError, TicketId,
+    TicketOutcome, TicketReplica, TicketRule, Transition, UserId,
 };
 
 use crate::{
@@ -33,7 +33,7 @@ use crate::{
     writes::{READABLE, number, text},
 };
 
-/// Names of the three tables, each with the key `id`.
+/// Names of the four tables, each with the key `id`.
 #[derive(Clone, Debug)]
 pub struct TableNames {
     /// Orders table.
@@ -42,6 +42,8 @@ pub struct TableNames {
     pub tickets: String,
     /// Payments table.
     pub payments: String,
+    /// Buyers table.
+    pub buyers: String,
 }
 
 /// Index of the orders table by (`user_id`, `created_at`).
@@ -62,25 +64,55 @@ impl DynamoStore {
         Self { client, tables, conflict_budget }
     }
 
-    async fn update_ticket(&self, ticket: &Ticket, rule: TicketRule) -> Attempt<TicketOutcome> {
+    /// Commits the writes with the slot's change, or without it if the slot no longer holds the order's
+    /// old end: another order has it, or the buyer's item is gone.
+    async fn transact_with_slot(
+        &self,
+        mut transaction: Vec<TransactWriteItem>,
+        transition: &Transition,
+    ) -> Result<Transacted, StoreError> {
+        let Some(change) = transition.slot() else {
+            return transact(&self.client, &transaction, self.conflict_budget).await;
+        };
+        let slot = transaction.len();
+        transaction.push(writes::change_slot(&self.tables, transition.order(), change)?);
+        match transact(&self.client, &transaction, self.conflict_budget).await? {
+            Transacted::Refused { failed, .. } if failed == [slot] => {
+                transaction.truncate(slot);
+                transact(&self.client, &transaction, self.conflict_budget).await
+            }
+            transacted @ (Transacted::Committed | Transacted::Refused { .. }) => Ok(transacted),
+        }
+    }
+
+    async fn update_ticket(&self, sale: &Sale, rule: TicketRule) -> Attempt<TicketOutcome> {
         // Signed: no ticket has the version before 0, which is -1.
-        let previous = i128::from(ticket.version.number()) - 1;
+        let previous = i128::from(sale.version().number()) - 1;
         let request = self
             .client
             .update_item()
             .table_name(&self.tables.tickets)
-            .key("id", text(&ticket.id))
-            .update_expression("SET #title = :title, #price = :price, #version = :version")
-            .expression_attribute_names("#title", "title")
-            .expression_attribute_names("#price", "price")
+            .key("id", text(sale.id()))
             .expression_attribute_names("#version", "version")
-            .expression_attribute_values(":title", text(&ticket.title))
-            .expression_attribute_values(":price", number(ticket.price.minor()))
-            .expression_attribute_values(":version", number(ticket.version.number()))
+            .expression_attribute_names("#withdrawn", "withdrawn")
+            .expression_attribute_values(":version", number(sale.version().number()))
             .expression_attribute_names("#schema", "schema")
             .expression_attribute_values(":schema", number(SCHEMA))
             .return_values(ReturnValue::UpdatedOld)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let request = match sale {
+            Sale::Open(ticket) => request
+                .update_expression(
+                    "SET #title = :title, #price = :price, #version = :version REMOVE #withdrawn",
+                )
+                .expression_attribute_names("#title", "title")
+                .expression_attribute_names("#price", "price")
+                .expression_attribute_values(":title", text(&ticket.title))
+                .expression_attribute_values(":price", number(ticket.price.minor())),
+            Sale::Withdrawn { .. } => request
+                .update_expression("SET #version = :version, #withdrawn = :withdrawn")
+                .expression_attribute_values(":withdrawn", AttributeValue::Bool(true)),
+        };
         let (condition, request) = match rule {
             TicketRule::Next => (
                 "#version = :previous",
@@ -107,7 +139,7 @@ impl DynamoStore {
             Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
                 let stored = failed.item.clone().map(TicketItem::parse).transpose();
                 stored.map_or_else(Attempt::Failed, |stored| {
-                    let stored = stored.map(|replica| replica.ticket);
+                    let stored = stored.map(|replica| replica.sale);
                     Attempt::Done(TicketOutcome::Refused { stored })
                 })
             }
@@ -179,17 +211,25 @@ impl OrderStore for DynamoStore {
         item.map(PaymentItem::parse).transpose()
     }
 
+    async fn find_slots(&self, user_id: &UserId) -> Result<Slots, StoreError> {
+        let item = self.get(&self.tables.buyers, text(user_id)).await?;
+        item.as_ref().map_or_else(|| Ok(Slots::default()), items::slots)
+    }
+
     async fn place(&self, placement: &Placement) -> Result<PlaceOutcome, StoreError> {
         let (tables, Placement { order, takeover }) = (&self.tables, placement);
         // The order first: its item is the first of `found` if an earlier request has placed it.
         let mut transaction =
             vec![writes::insert_order(tables, order)?, writes::lock_ticket(tables, placement)?];
+        if let Some(slot) = order.slot {
+            transaction.push(writes::occupy_slot(tables, order, slot)?);
+        }
         if let Some(takeover) = takeover {
             transaction.extend(writes::evict(tables, takeover, order)?);
         }
-        match transact(&self.client, transaction, self.conflict_budget).await? {
+        match transact(&self.client, &transaction, self.conflict_budget).await? {
             Transacted::Committed => Ok(PlaceOutcome::Placed),
-            Transacted::Refused { found } => match found.into_iter().next().flatten() {
+            Transacted::Refused { found, .. } => match found.into_iter().next().flatten() {
                 Some(earlier) => Ok(PlaceOutcome::AlreadyPlaced(OrderItem::parse(earlier)?)),
                 None => Ok(PlaceOutcome::Conflict),
             },
@@ -208,9 +248,9 @@ impl OrderStore for DynamoStore {
         if let LockChange::BuyBack { takeover: Some(takeover), .. } = transition.lock() {
             transaction.extend(writes::evict(tables, takeover, order)?);
         }
-        match transact(&self.client, transaction, self.conflict_budget).await? {
+        match self.transact_with_slot(transaction, transition).await? {
             Transacted::Committed => Ok(CommitOutcome::Committed),
-            Transacted::Refused { found } => match found.into_iter().next().flatten() {
+            Transacted::Refused { found, .. } => match found.into_iter().next().flatten() {
                 Some(earlier) => {
                     let order_id = PaymentItem::parse(earlier)?.payment.order_id;
                     Ok(CommitOutcome::PaymentOfAnotherOrder(order_id))
@@ -224,7 +264,7 @@ impl OrderStore for DynamoStore {
         let tables = &self.tables;
         let transaction =
             vec![writes::make_permanent(tables, order)?, writes::unchanged(tables, order)?];
-        match transact(&self.client, transaction, self.conflict_budget).await? {
+        match transact(&self.client, &transaction, self.conflict_budget).await? {
             Transacted::Committed => Ok(CommitOutcome::Committed),
             Transacted::Refused { .. } => Ok(CommitOutcome::Conflict),
         }
@@ -232,10 +272,10 @@ impl OrderStore for DynamoStore {
 
     async fn apply_ticket(
         &self,
-        ticket: &Ticket,
+        sale: &Sale,
         rule: TicketRule,
     ) -> Result<TicketOutcome, StoreError> {
-        retry_conflicts(self.conflict_budget, || self.update_ticket(ticket, rule)).await
+        retry_conflicts(self.conflict_budget, || self.update_ticket(sale, rule)).await
     }
 }
 

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::{
     Client,
     error::SdkError,
     operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput},
-    types::{CancellationReason, ConditionCheck, Put, TransactWriteItem, Update},
+    types::{CancellationReason, TransactWriteItem},
 };
 use orders_domain::StoreError;
 use uuid::Uuid;
@@ -17,17 +17,6 @@ use crate::{
     retry::{Attempt, retry_conflicts},
 };
 
-/// One write of a transaction.
-#[derive(Debug)]
-pub(crate) enum Write {
-    /// Puts a whole item.
-    Put(Put),
-    /// Updates some attributes of an item.
-    Update(Update),
-    /// Checks a condition of an item.
-    Check(ConditionCheck),
-}
-
 /// Outcome of a transaction.
 #[derive(Debug)]
 pub(crate) enum Transacted {
@@ -37,6 +26,8 @@ pub(crate) enum Transacted {
     Refused {
         /// For each write, the item found by its failed condition, if requested.
         found: Vec<Option<Item>>,
+        /// Indexes of the writes whose condition failed.
+        failed: Vec<usize>,
     },
 }
 
@@ -47,22 +38,14 @@ pub(crate) enum Transacted {
 /// `ClientRequestToken`).
 pub(crate) async fn transact(
     client: &Client,
-    writes: Vec<Write>,
+    writes: &[TransactWriteItem],
     conflict_budget: Duration,
 ) -> Result<Transacted, StoreError> {
-    let items: Vec<TransactWriteItem> = writes
-        .into_iter()
-        .map(|write| match write {
-            Write::Put(put) => TransactWriteItem::builder().put(put).build(),
-            Write::Update(update) => TransactWriteItem::builder().update(update).build(),
-            Write::Check(check) => TransactWriteItem::builder().condition_check(check).build(),
-        })
-        .collect();
     let token = Uuid::new_v4().to_string();
     retry_conflicts(conflict_budget, || async {
         let request = client
             .transact_write_items()
-            .set_transact_items(Some(items.clone()))
+            .set_transact_items(Some(writes.to_vec()))
             .client_request_token(&token);
         outcome(request.send().await)
     })
@@ -82,10 +65,14 @@ fn outcome(
     };
     let reasons = cancelled.cancellation_reasons();
     // A failed condition is final, whatever conflicts were found beside it.
-    if reasons.iter().any(|reason| reason.code() == Some("ConditionalCheckFailed")) {
-        return Attempt::Done(Transacted::Refused {
-            found: reasons.iter().map(|reason| reason.item.clone()).collect(),
-        });
+    let has_failed = |(_, reason): &(usize, &CancellationReason)| {
+        reason.code() == Some("ConditionalCheckFailed")
+    };
+    let failed: Vec<usize> =
+        reasons.iter().enumerate().filter(has_failed).map(|(index, _)| index).collect();
+    if !failed.is_empty() {
+        let found = reasons.iter().map(|reason| reason.item.clone()).collect();
+        return Attempt::Done(Transacted::Refused { found, failed });
     }
     if reasons.iter().any(is_transient) {
         return Attempt::Conflict(StoreError::Unavailable(error.into()));

@@ -4,23 +4,26 @@
 //! follows a read. A change of an order updates the changed attributes only, so that attributes of a newer
 //! release survive.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::{
     error::BuildError,
     types::{
-        AttributeValue, ConditionCheck, Put, ReturnValuesOnConditionCheckFailure, Update,
+        AttributeValue, ConditionCheck, Put, ReturnValuesOnConditionCheckFailure,
+        TransactWriteItem as Write, Update,
         builders::{ConditionCheckBuilder, UpdateBuilder},
     },
 };
 use orders_domain::{
-    BookedPayment, LockChange, Order, OrderId, Placement, RefundDue, Status, StoreError, Takeover,
-    Ticket, TicketId, Transition,
+    BookedPayment, Change, Lock, LockChange, Order, OrderId, PaymentResult, Placement, RefundDue,
+    RefundState, Slot, SlotChange, Status, StoreError, Takeover, Ticket, TicketId, Timestamp,
+    Transition, UserId,
 };
 
 use crate::{
     TableNames,
     error::invalid_request,
-    items::{OrderItem, PaymentItem, RefundItem, SCHEMA},
-    transaction::Write,
+    items::{OrderItem, PaymentItem, RefundItem, SCHEMA, SLOT},
 };
 
 /// Condition: this release can read the item. Needs [`Readable::can_be_read`].
@@ -33,7 +36,7 @@ pub(crate) fn insert_order(tables: &TableNames, order: &Order) -> Result<Write, 
         .set_item(Some(OrderItem::from(order).into_item()?))
         .condition_expression("attribute_not_exists(id)")
         .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-    built(put.build().map(Write::Put))
+    built(put.build().map(put_item))
 }
 
 /// Updates the changed attributes of an order at the expected version.
@@ -52,7 +55,9 @@ pub(crate) fn change_order(
         .expression_attribute_values(":status", text(&order.status.name()))
         .expression_attribute_values(":version", number(order.version.number()))
         .expression_attribute_values(":expected", number(transition.expected_version().number()));
-    if let Status::Paid { payment_id } = &order.status {
+    if let (Some(booked), Status::Paid { payment_id }) = (transition.booked(), &order.status)
+        && booked.result == PaymentResult::Bought
+    {
         expression.push_str(", #payment_id = :payment_id");
         update = update
             .expression_attribute_names("#payment_id", "payment_id")
@@ -66,7 +71,25 @@ pub(crate) fn change_order(
             .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
             .expression_attribute_values(":refund", list_of(refund)?);
     }
-    built(update.update_expression(expression).build().map(Write::Update))
+    match transition.change() {
+        Change::Status | Change::Booked(_) => {}
+        Change::Extended => {
+            expression.push_str(", #expires_at = :expires_at, #extended = :extended");
+            update = update
+                .expression_attribute_names("#expires_at", "expires_at")
+                .expression_attribute_names("#extended", "extended")
+                .expression_attribute_values(":expires_at", number(order.expires_at.epoch_ms()))
+                .expression_attribute_values(":extended", AttributeValue::Bool(true));
+        }
+        Change::Settled(index) => {
+            expression.push_str(&format!(", #refunds_due[{index}].#state = :state"));
+            update = update
+                .expression_attribute_names("#refunds_due", "refunds_due")
+                .expression_attribute_names("#state", "state")
+                .expression_attribute_values(":state", text(&RefundState::Settled.name()));
+        }
+    }
+    built(update.update_expression(expression).build().map(update_item))
 }
 
 /// A list with one refund.
@@ -78,22 +101,30 @@ fn list_of(refund: &RefundDue) -> Result<AttributeValue, StoreError> {
 pub(crate) fn lock_ticket(tables: &TableNames, placement: &Placement) -> Result<Write, StoreError> {
     let Placement { order, takeover } = placement;
     let available = if takeover.is_some() { LAPSED } else { "attribute_not_exists(#locked_by)" };
+    let lock = match order.lock() {
+        Lock::Free | Lock::Held { .. } => {
+            "SET #locked_by = :order, #locked_for = :user, #locked_until = :until"
+        }
+        Lock::Sold { .. } => "SET #locked_by = :order, #locked_for = :user REMOVE #locked_until",
+    };
     let mut update = lock_update(tables, &order.ticket.id)
-        .update_expression("SET #locked_by = :order, #locked_until = :until, #locked_for = :user")
+        .update_expression(lock)
         // The version in the condition keeps the price: a changed ticket must be read again.
         .condition_expression(format!("#version = :ticket AND {available} AND {READABLE}"))
         .expression_attribute_names("#version", "version")
         .expression_attribute_names("#locked_for", "locked_for")
         .expression_attribute_values(":order", text(&order.id))
-        .expression_attribute_values(":until", number(order.expires_at.epoch_ms()))
         .expression_attribute_values(":user", text(&order.user_id))
         .expression_attribute_values(":ticket", number(order.ticket.version.number()));
+    if let Lock::Held { until, .. } = order.lock() {
+        update = update.expression_attribute_values(":until", number(until.epoch_ms()));
+    }
     if let Some(takeover) = takeover {
         update = update
             .expression_attribute_values(":lapsed", text(&takeover.order_id()))
             .expression_attribute_values(":now", number(order.created_at.epoch_ms()));
     }
-    built(update.build().map(Write::Update))
+    built(update.build().map(update_item))
 }
 
 /// Condition: the lapsed lock of this order.
@@ -118,6 +149,10 @@ pub(crate) fn change_lock(
         LockChange::Sell => lock_update(tables, &order.ticket.id)
             .update_expression("REMOVE #locked_until")
             .condition_expression(own),
+        LockChange::Extend => lock_update(tables, &order.ticket.id)
+            .update_expression("SET #locked_until = :until")
+            .condition_expression(own)
+            .expression_attribute_values(":until", number(order.expires_at.epoch_ms())),
         LockChange::BuyBack { takeover, now } => {
             let available = match takeover {
                 None => "(attribute_not_exists(#locked_by) OR #locked_by = :order)",
@@ -127,8 +162,11 @@ pub(crate) fn change_lock(
                 .update_expression(
                     "SET #locked_by = :order, #locked_for = :user REMOVE #locked_until",
                 )
-                .condition_expression(format!("#price = :price AND {available} AND {READABLE}"))
+                .condition_expression(format!(
+                    "#price = :price AND attribute_not_exists(#withdrawn) AND {available} AND {READABLE}"
+                ))
                 .expression_attribute_names("#price", "price")
+                .expression_attribute_names("#withdrawn", "withdrawn")
                 .expression_attribute_names("#locked_for", "locked_for")
                 .expression_attribute_values(":user", text(&order.user_id))
                 .expression_attribute_values(":price", number(order.ticket.price.minor()));
@@ -141,7 +179,7 @@ pub(crate) fn change_lock(
         }
     };
     let write = write.expression_attribute_values(":order", text(&order.id));
-    built(write.build().map(Write::Update)).map(Some)
+    built(write.build().map(update_item)).map(Some)
 }
 
 /// Makes the lock of this order permanent.
@@ -150,7 +188,7 @@ pub(crate) fn make_permanent(tables: &TableNames, order: &Order) -> Result<Write
         .update_expression("REMOVE #locked_until")
         .condition_expression(format!("#locked_by = :order AND {READABLE}"))
         .expression_attribute_values(":order", text(&order.id));
-    built(update.build().map(Write::Update))
+    built(update.build().map(update_item))
 }
 
 /// Checks that the order has this version.
@@ -161,7 +199,7 @@ pub(crate) fn unchanged(tables: &TableNames, order: &Order) -> Result<Write, Sto
         .condition_expression("#version = :version")
         .expression_attribute_names("#version", "version")
         .expression_attribute_values(":version", number(order.version.number()));
-    built(check.build().map(Write::Check))
+    built(check.build().map(check_item))
 }
 
 /// Checks that the lock of the order's ticket does not name the order.
@@ -175,7 +213,7 @@ fn not_own(tables: &TableNames, order: &Order) -> Result<Write, StoreError> {
         .expression_attribute_names("#locked_by", "locked_by")
         .expression_attribute_values(":order", text(&order.id))
         .can_be_read();
-    built(check.build().map(Write::Check))
+    built(check.build().map(check_item))
 }
 
 /// Expires the order of a lapsed lock, or checks that it is missing, has ended or has another ticket.
@@ -199,7 +237,7 @@ fn ended(tables: &TableNames, id: OrderId, ticket: &Ticket) -> Result<Write, Sto
         // No version guards what was read: a newer release may have changed the order since.
         .condition_expression(format!(
             "(attribute_not_exists(id) OR #ticket.#id <> :ticket \
-             OR #status IN (:cancelled, :expired)) AND {READABLE}"
+             OR #status IN (:cancelled, :expired, :refunded)) AND {READABLE}"
         ))
         .expression_attribute_names("#ticket", "ticket")
         .expression_attribute_names("#id", "id")
@@ -207,8 +245,62 @@ fn ended(tables: &TableNames, id: OrderId, ticket: &Ticket) -> Result<Write, Sto
         .expression_attribute_values(":ticket", text(&ticket.id))
         .expression_attribute_values(":cancelled", text(&Status::Cancelled.name()))
         .expression_attribute_values(":expired", text(&Status::Expired.name()))
+        .expression_attribute_values(":refunded", text(&"refunded"))
         .can_be_read();
-    built(check.build().map(Write::Check))
+    built(check.build().map(check_item))
+}
+
+/// Occupies the slot of a new order, if it is free.
+pub(crate) fn occupy_slot(
+    tables: &TableNames,
+    order: &Order,
+    slot: Slot,
+) -> Result<Write, StoreError> {
+    let update = slot_update(tables, &order.user_id, slot)
+        .update_expression("SET #slot = :until, #forget_at = :forget_at")
+        .condition_expression(format!(
+            "(attribute_not_exists(#slot) OR #slot <= :now) AND {READABLE}"
+        ))
+        .expression_attribute_names("#forget_at", "forget_at")
+        .expression_attribute_values(":until", number(order.expires_at.epoch_ms()))
+        .expression_attribute_values(":forget_at", forget_at(order.expires_at))
+        .expression_attribute_values(":now", number(order.created_at.epoch_ms()));
+    built(update.build().map(update_item))
+}
+
+/// Changes the slot of an order, if it still holds the order's old end.
+pub(crate) fn change_slot(
+    tables: &TableNames,
+    order: &Order,
+    change: SlotChange,
+) -> Result<Write, StoreError> {
+    let update = slot_update(tables, &order.user_id, change.slot)
+        .condition_expression(format!("#slot = :expected AND {READABLE}"))
+        .expression_attribute_values(":expected", number(change.expected.epoch_ms()));
+    let update = match change.until {
+        None => update.update_expression("REMOVE #slot"),
+        Some(until) => update
+            .update_expression("SET #slot = :until, #forget_at = :forget_at")
+            .expression_attribute_names("#forget_at", "forget_at")
+            .expression_attribute_values(":until", number(until.epoch_ms()))
+            .expression_attribute_values(":forget_at", forget_at(until)),
+    };
+    built(update.build().map(update_item))
+}
+
+/// An update of a buyer's slot.
+fn slot_update(tables: &TableNames, buyer: &UserId, slot: Slot) -> UpdateBuilder {
+    Update::builder()
+        .table_name(&tables.buyers)
+        .key("id", text(buyer))
+        .expression_attribute_names("#slot", format!("{SLOT}{}", slot.number()))
+        .can_be_read()
+}
+
+/// Time at which DynamoDB may remove the buyer's item, in epoch seconds: a day after the slot becomes free
+/// (DynamoDB developer guide, "Using time to live").
+fn forget_at(until: Timestamp) -> AttributeValue {
+    number(until.plus(Duration::from_hours(24)).epoch_ms() / 1_000)
 }
 
 /// Books a payment, unless it has been booked for another order.
@@ -236,7 +328,7 @@ pub(crate) fn book_payment(
     // A fixed order: a retry must be the same request.
     assignments.sort_unstable();
     let update = update.update_expression(format!("SET {}", assignments.join(", ")));
-    built(update.build().map(Write::Update))
+    built(update.build().map(update_item))
 }
 
 /// An update of a ticket's lock.
@@ -266,6 +358,18 @@ impl Readable for ConditionCheckBuilder {
         self.expression_attribute_names("#schema", "schema")
             .expression_attribute_values(":schema", number(SCHEMA))
     }
+}
+
+fn put_item(put: Put) -> Write {
+    Write::builder().put(put).build()
+}
+
+fn update_item(update: Update) -> Write {
+    Write::builder().update(update).build()
+}
+
+fn check_item(check: ConditionCheck) -> Write {
+    Write::builder().condition_check(check).build()
 }
 
 fn built(write: Result<Write, BuildError>) -> Result<Write, StoreError> {

@@ -25,7 +25,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use crate::{BoxError, config, config::ConfigError, queue::SqsVisibility, telemetry::error_chain};
+use crate::{BoxError, config, config::ConfigError, queue::SqsQueue, telemetry::error_chain};
 
 /// Time limit of one attempt of a request. DynamoDB responds in milliseconds; an attempt that takes
 /// longer than this is lost.
@@ -134,12 +134,12 @@ pub fn store(sdk: &SdkConfig) -> Result<DynamoStore, ConfigError> {
     Ok(DynamoStore::new(client, config::table_names()?, CONFLICT_BUDGET))
 }
 
-/// Visibility control of the queue named by `QUEUE_URL`.
+/// Queue named by `QUEUE_URL`.
 ///
 /// # Errors
 /// [`ConfigError`] if the variable is missing.
-pub fn queue(sdk: &SdkConfig) -> Result<SqsVisibility, ConfigError> {
-    Ok(SqsVisibility::new(aws_sdk_sqs::Client::new(sdk), config::required("QUEUE_URL")?))
+pub fn queue(sdk: &SdkConfig) -> Result<SqsQueue, ConfigError> {
+    Ok(SqsQueue::new(aws_sdk_sqs::Client::new(sdk), config::required("QUEUE_URL")?))
 }
 
 #[cfg(test)]

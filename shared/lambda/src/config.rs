@@ -3,6 +3,7 @@
 
 use std::{env, ops::RangeInclusive, str::FromStr, time::Duration};
 
+use orders_domain::SlotCount;
 use orders_dynamo::TableNames;
 
 /// A missing or invalid environment variable.
@@ -35,7 +36,7 @@ pub fn required(name: &'static str) -> Result<String, ConfigError> {
     optional(name).ok_or(ConfigError::Missing(name))
 }
 
-/// Table names from `ORDERS_TABLE`, `TICKETS_TABLE` and `PAYMENTS_TABLE`.
+/// Table names from `ORDERS_TABLE`, `TICKETS_TABLE`, `PAYMENTS_TABLE` and `BUYERS_TABLE`.
 ///
 /// # Errors
 /// [`ConfigError::Missing`] if a variable is missing.
@@ -44,6 +45,7 @@ pub fn table_names() -> Result<TableNames, ConfigError> {
         orders: required("ORDERS_TABLE")?,
         tickets: required("TICKETS_TABLE")?,
         payments: required("PAYMENTS_TABLE")?,
+        buyers: required("BUYERS_TABLE")?,
     })
 }
 
@@ -62,6 +64,25 @@ pub fn hold() -> Result<Duration, ConfigError> {
 /// [`ConfigError`] if the variable is missing or out of range.
 pub fn late_payment_limit() -> Result<Duration, ConfigError> {
     seconds("LATE_PAYMENT_SECONDS", 0..=86_400, "a whole number from 0 to 86400")
+}
+
+/// Time to pay from the start of a payment on, from `PAYMENT_SECONDS`: 0 to a day; 0 for no longer hold.
+///
+/// # Errors
+/// [`ConfigError`] if the variable is missing or out of range.
+pub fn time_to_pay() -> Result<Duration, ConfigError> {
+    seconds("PAYMENT_SECONDS", 0..=86_400, "a whole number from 0 to 86400")
+}
+
+/// Number of unpaid tickets that one buyer can hold at once, from `HOLDS_PER_BUYER`: 0 to 50; 0 for no
+/// limit.
+///
+/// # Errors
+/// [`ConfigError`] if the variable is missing or out of range.
+pub fn holds_per_buyer() -> Result<SlotCount, ConfigError> {
+    const NAME: &str = "HOLDS_PER_BUYER";
+    let count = u8::from_str(&required(NAME)?).ok().and_then(|count| count.try_into().ok());
+    count.ok_or(ConfigError::Invalid { name: NAME, expected: "a whole number from 0 to 50" })
 }
 
 fn seconds(

@@ -6,8 +6,8 @@ use http::{
     HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use orders_contracts::{FieldError, ProblemBody};
-use orders_domain::{BoxError, StoreError};
+use orders_contracts::{FieldError, ProblemBody, TicketBody};
+use orders_domain::{BoxError, StoreError, Ticket};
 
 use crate::command::CommandError;
 
@@ -32,6 +32,20 @@ pub enum Problem {
     },
     /// The ticket has been bought.
     Sold,
+    /// The seller has withdrawn the ticket.
+    Withdrawn,
+    /// The ticket is not at the version that the buyer has seen.
+    TicketChanged {
+        /// The current ticket.
+        ticket: Ticket,
+        /// Whether the buyer has seen a newer version: its event is on the way.
+        is_behind: bool,
+    },
+    /// The buyer holds as many unpaid tickets as allowed.
+    TooManyHolds {
+        /// Time until the next hold ends.
+        free_in: Duration,
+    },
     /// The order has been paid, so it cannot be cancelled.
     Paid,
     /// The body is too large.
@@ -114,14 +128,21 @@ impl Problem {
         } else {
             vec![FieldError::general(detail.clone())]
         };
-        ProblemBody { kind, title, status: status.as_u16(), detail, errors }
+        let ticket = match self {
+            Self::TicketChanged { ticket, .. } => Some(TicketBody::from(ticket)),
+            _ => None,
+        };
+        ProblemBody { kind, title, status: status.as_u16(), detail, errors, ticket }
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        if let Self::Reserved { free_in } = self {
-            return Some(*free_in);
+        match self {
+            Self::Reserved { free_in } | Self::TooManyHolds { free_in } => Some(*free_in),
+            Self::Unavailable(_) | Self::TicketChanged { is_behind: true, .. } => {
+                Some(Duration::from_secs(1))
+            }
+            _ => None,
         }
-        matches!(self, Self::Unavailable(_)).then_some(Duration::from_secs(1))
     }
 
     fn kind(&self) -> Kind {
@@ -141,6 +162,21 @@ impl Problem {
             Self::Sold => {
                 (StatusCode::CONFLICT, "urn:problem-type:orders:ticket-sold", "The ticket is sold")
             }
+            Self::Withdrawn => (
+                StatusCode::GONE,
+                "urn:problem-type:orders:ticket-withdrawn",
+                "The ticket has been withdrawn",
+            ),
+            Self::TicketChanged { .. } => (
+                StatusCode::CONFLICT,
+                "urn:problem-type:orders:ticket-changed",
+                "The ticket has changed",
+            ),
+            Self::TooManyHolds { .. } => (
+                StatusCode::CONFLICT,
+                "urn:problem-type:orders:too-many-holds",
+                "Too many unpaid tickets",
+            ),
             Self::Paid => {
                 (StatusCode::CONFLICT, "urn:problem-type:orders:order-paid", "The order is paid")
             }
@@ -173,6 +209,19 @@ impl Problem {
                 whole_seconds(*free_in)
             ),
             Self::Sold => "the ticket has been sold".into(),
+            Self::Withdrawn => "the seller has withdrawn the ticket".into(),
+            Self::TicketChanged { ticket, is_behind: false } => format!(
+                "the ticket is at version {} now; check its price and order it again",
+                ticket.version.number()
+            ),
+            Self::TicketChanged { is_behind: true, .. } => {
+                "the version of the ticket is not known yet; send the same request again".into()
+            }
+            Self::TooManyHolds { free_in } => format!(
+                "you hold as many unpaid tickets as allowed; pay for one or cancel it, or try again \
+                 in {} s",
+                whole_seconds(*free_in)
+            ),
             Self::Paid => "the order has been paid and cannot be cancelled".into(),
             Self::TooLarge { max } => format!("the body must be at most {max} bytes long"),
             Self::NotJson => "the Content-Type must be application/json".into(),

@@ -25,13 +25,25 @@ pub struct Message<'a> {
 }
 
 /// Outcome of a valid message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The message is processed and can be deleted.
     Done,
-    /// The message is early: it is received again after this time, rounded down to a second.
+    /// The message stays in the queue: it is received again after this time, rounded down to a second.
     RetryAfter(Duration),
+    /// The message is early: it is replaced by a new message, delayed by this time, rounded down to a
+    /// second, at most [`MAX_DELAY`]. A message that waits invisibly would count as in flight, and SQS
+    /// delivers nothing above 120,000 messages in flight (SQS developer guide, "Quotas").
+    Replace {
+        /// Body of the new message.
+        body: String,
+        /// Delay of the new message.
+        delay: Duration,
+    },
 }
+
+/// Maximum delay of an SQS message (SQS API reference, `SendMessage`).
+pub const MAX_DELAY: Duration = Duration::from_mins(15);
 
 /// Failure of a message. The message stays in the queue. After too many receives SQS moves it to the
 /// dead-letter queue.
@@ -76,8 +88,8 @@ pub fn log_order(order: &Order) {
     span.record("correlation_id", field::display(&order.correlation_id));
 }
 
-/// Control of the time until a message is received again.
-pub trait Visibility {
+/// The queue of a batch.
+pub trait Queue {
     /// Sets the message's visibility timeout, rounded down to a second; at most 12 hours (SQS developer
     /// guide, "Amazon SQS visibility timeout").
     fn set_visibility_timeout(
@@ -85,16 +97,19 @@ pub trait Visibility {
         receipt_handle: &str,
         time: Duration,
     ) -> impl Future<Output = Result<(), BoxError>>;
+
+    /// Sends a message with a delay, rounded down to a second, at most [`MAX_DELAY`].
+    fn send(&self, body: &str, delay: Duration) -> impl Future<Output = Result<(), BoxError>>;
 }
 
 /// An SQS queue.
 #[derive(Clone, Debug)]
-pub struct SqsVisibility {
+pub struct SqsQueue {
     client: Client,
     queue_url: String,
 }
 
-impl SqsVisibility {
+impl SqsQueue {
     /// The queue with this URL.
     #[must_use]
     pub fn new(client: Client, queue_url: String) -> Self {
@@ -105,7 +120,7 @@ impl SqsVisibility {
 /// Maximum visibility timeout of SQS.
 const MAX_VISIBILITY_TIMEOUT: Duration = Duration::from_hours(12);
 
-impl Visibility for SqsVisibility {
+impl Queue for SqsQueue {
     async fn set_visibility_timeout(
         &self,
         receipt_handle: &str,
@@ -121,21 +136,32 @@ impl Visibility for SqsVisibility {
             .await?;
         Ok(())
     }
+
+    async fn send(&self, body: &str, delay: Duration) -> Result<(), BoxError> {
+        let seconds = delay.min(MAX_DELAY).as_secs();
+        self.client
+            .send_message()
+            .queue_url(&self.queue_url)
+            .message_body(body)
+            .delay_seconds(i32::try_from(seconds)?)
+            .send()
+            .await?;
+        Ok(())
+    }
 }
 
 /// Handles batches for the lifetime of the environment.
 ///
 /// # Errors
 /// If the Lambda Runtime API fails.
-pub async fn run<V, H>(visibility: &V, handler: H) -> Result<(), BoxError>
+pub async fn run<Q, H>(queue: &Q, handler: H) -> Result<(), BoxError>
 where
-    V: Visibility,
+    Q: Queue,
     H: AsyncFn(Message<'_>) -> Result<Outcome, Failure>,
 {
     let handler = &handler;
     lambda_runtime::run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
-        let response =
-            process(&event.payload, &event.context, clock::now(), visibility, handler).await;
+        let response = process(&event.payload, &event.context, clock::now(), queue, handler).await;
         telemetry::flush_metrics();
         response
     }))
@@ -148,15 +174,15 @@ where
 /// # Errors
 /// If a message has no id to report, which SQS never causes. The whole batch is received again then: an
 /// empty id in the response would mean the same.
-pub async fn process<V, H>(
+pub async fn process<Q, H>(
     event: &SqsEvent,
     context: &Context,
     now: Timestamp,
-    visibility: &V,
+    queue: &Q,
     handler: &H,
 ) -> Result<SqsBatchResponse, BoxError>
 where
-    V: Visibility,
+    Q: Queue,
     H: AsyncFn(Message<'_>) -> Result<Outcome, Failure>,
 {
     let deadline = clock::work_deadline(context, now);
@@ -177,7 +203,7 @@ where
             ticket_id = field::Empty,
         );
         // Boxed: the futures of SDK calls are large, and nested deeper than the compiler's limit.
-        let settling = Box::pin(settle(message, deadline, visibility, handler));
+        let settling = Box::pin(settle(message, deadline, queue, handler));
         let settled = settling.instrument(span).await;
         if settled == Settled::StaysInQueue {
             response.add_failure(id);
@@ -193,20 +219,25 @@ enum Settled {
     StaysInQueue,
 }
 
-async fn settle<V, H>(
-    message: &SqsMessage,
-    deadline: Instant,
-    visibility: &V,
-    handler: &H,
-) -> Settled
+async fn settle<Q, H>(message: &SqsMessage, deadline: Instant, queue: &Q, handler: &H) -> Settled
 where
-    V: Visibility,
+    Q: Queue,
     H: AsyncFn(Message<'_>) -> Result<Outcome, Failure>,
 {
     match handle(message, deadline, handler).await {
         Ok(Outcome::Done) => return Settled::Deleted,
         Ok(Outcome::RetryAfter(delay)) => {
-            set_visibility_timeout(message, delay, deadline, visibility).await;
+            set_visibility_timeout(message, delay, deadline, queue).await;
+        }
+        Ok(Outcome::Replace { body, delay }) => {
+            let sent = timeout_at(deadline, queue.send(&body, delay)).await;
+            match sent.unwrap_or_else(|elapsed| Err(elapsed.into())) {
+                Ok(()) => return Settled::Deleted,
+                Err(error) => {
+                    let error = error_chain(error.as_ref());
+                    tracing::warn!(error, "Sending the message again failed; it will be retried");
+                }
+            }
         }
         Err(Failure::Transient(error)) => {
             // The queue's own visibility timeout is the wait before the retry.
@@ -217,7 +248,7 @@ where
         }
         Err(Failure::Poison(error)) => {
             tracing::error!(error = error_chain(error.as_ref()), "Rejected message");
-            set_visibility_timeout(message, Duration::ZERO, deadline, visibility).await;
+            set_visibility_timeout(message, Duration::ZERO, deadline, queue).await;
         }
     }
     Settled::StaysInQueue
@@ -242,10 +273,10 @@ async fn set_visibility_timeout(
     message: &SqsMessage,
     time: Duration,
     deadline: Instant,
-    visibility: &impl Visibility,
+    queue: &impl Queue,
 ) {
     let receipt_handle = message.receipt_handle.as_deref().unwrap_or_default();
-    let set = timeout_at(deadline, visibility.set_visibility_timeout(receipt_handle, time)).await;
+    let set = timeout_at(deadline, queue.set_visibility_timeout(receipt_handle, time)).await;
     if let Err(error) = set.unwrap_or_else(|elapsed| Err(elapsed.into())) {
         let error = error_chain(error.as_ref());
         tracing::warn!(error, "Setting the visibility timeout failed");

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use orders_domain::{
     Command, CommitOutcome, Decision, NewOrder, Order, OrderId, OrderStore, Payment, PlaceOutcome,
-    Placement, Price, Ticket, TicketRule, TicketState, TicketVersion, Timestamp, Transition,
+    Placement, Price, Sale, Ticket, TicketRule, TicketState, TicketVersion, Timestamp, Transition,
     decide,
 };
 
@@ -117,7 +117,8 @@ pub fn after(order: &Order, command: &Command) -> Order {
 
 /// Puts the order's ticket into the store and places the order.
 pub async fn place(store: &impl OrderStore, order: &Order) {
-    store.apply_ticket(&order.ticket, TicketRule::AnyNewer).await.expect("a working store");
+    let sale = Sale::Open(order.ticket.clone());
+    store.apply_ticket(&sale, TicketRule::AnyNewer).await.expect("a working store");
     let placement = Placement { order: order.clone(), takeover: None };
     let outcome = store.place(&placement).await.expect("a working store");
     assert_eq!(outcome, PlaceOutcome::Placed);

@@ -7,11 +7,12 @@ use std::{
 
 use orders_domain::{
     BookedPayment, CommitOutcome, Direction, ListQuery, Lock, LockChange, Order, OrderId,
-    OrderStore, Page, PaymentId, PlaceOutcome, Placement, Position, StoreError, Takeover, Ticket,
-    TicketId, TicketOutcome, TicketReplica, TicketRule, Timestamp, Transition, Verdict,
+    OrderStore, Page, PaymentId, PlaceOutcome, Placement, Position, Sale, Slots, StoreError,
+    Takeover, TicketId, TicketOutcome, TicketReplica, TicketRule, Timestamp, Transition, UserId,
+    Verdict,
 };
 
-/// Orders, tickets and booked payments in memory.
+/// Orders, tickets, booked payments and slots in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     tables: Mutex<Tables>,
@@ -22,6 +23,7 @@ struct Tables {
     tickets: HashMap<TicketId, TicketReplica>,
     orders: BTreeMap<OrderId, Order>,
     payments: HashMap<PaymentId, BookedPayment>,
+    slots: HashMap<UserId, Slots>,
 }
 
 impl MemoryStore {
@@ -38,7 +40,7 @@ impl MemoryStore {
 
     /// Overwrites a ticket and its lock, as a restore or a manual repair does.
     pub fn put_ticket(&self, replica: TicketReplica) {
-        self.tables().tickets.insert(replica.ticket.id.clone(), replica);
+        self.tables().tickets.insert(replica.sale.id().clone(), replica);
     }
 
     /// Overwrites an order, as a restore or a manual repair does.
@@ -49,6 +51,11 @@ impl MemoryStore {
     /// Overwrites a booked payment.
     pub fn put_payment(&self, booked: BookedPayment) {
         self.tables().payments.insert(booked.payment.id.clone(), booked);
+    }
+
+    /// Overwrites a buyer's slots.
+    pub fn put_slots(&self, user_id: UserId, slots: Slots) {
+        self.tables().slots.insert(user_id, slots);
     }
 
     /// Removes an order, as a restore to a time before its placing does.
@@ -80,14 +87,15 @@ impl Tables {
         let is_own = replica.is_some_and(|replica| replica.lock.holder() == Some(order.id));
         match transition.lock() {
             LockChange::Unchanged => true,
-            LockChange::Release | LockChange::Sell => is_own,
+            LockChange::Release | LockChange::Sell | LockChange::Extend => is_own,
             LockChange::NotOwn => !is_own,
             LockChange::BuyBack { takeover, now } => replica.is_some_and(|replica| {
                 let available = match takeover {
                     None => is_own || replica.lock == Lock::Free,
                     Some(takeover) => self.can_take_over(replica, takeover, *now),
                 };
-                available && replica.ticket.price == order.ticket.price
+                let price = replica.sale.ticket().map(|ticket| ticket.price);
+                available && price == Some(order.ticket.price)
             }),
         }
     }
@@ -98,7 +106,7 @@ impl Tables {
         let is_as_found = match takeover {
             Takeover::Expire(expiry) => self.has_version(expiry),
             Takeover::Ended(id) => self.orders.get(id).is_none_or(|order| {
-                !order.status.is_live() || order.ticket.id != replica.ticket.id
+                !order.status.is_live() || order.ticket.id != *replica.sale.id()
             }),
         };
         by == takeover.order_id() && until <= now && is_as_found
@@ -117,6 +125,7 @@ impl Tables {
             LockChange::Unchanged | LockChange::NotOwn => {}
             LockChange::Release => self.set_lock(order, Lock::Free),
             LockChange::Sell => self.set_lock(order, Lock::Sold { to: order.id }),
+            LockChange::Extend => self.set_lock(order, order.lock()),
             LockChange::BuyBack { takeover, .. } => {
                 self.evict(takeover.as_ref());
                 self.set_lock(order, Lock::Sold { to: order.id });
@@ -125,7 +134,21 @@ impl Tables {
         if let Some(booked) = transition.booked() {
             self.payments.insert(booked.payment.id.clone(), booked.clone());
         }
+        self.change_slot(transition);
         self.orders.insert(order.id, order.clone());
+    }
+
+    /// Changes the slot if it still holds the order's old end.
+    fn change_slot(&mut self, transition: &Transition) {
+        let Some(change) = transition.slot() else { return };
+        let slots = self.slots.entry(transition.order().user_id.clone()).or_default();
+        if slots.occupied_until(change.slot) != Some(change.expected) {
+            return;
+        }
+        match change.until {
+            Some(until) => slots.occupy(change.slot, until),
+            None => slots.free(change.slot),
+        }
     }
 
     /// Expires the order of a takeover. Its lock goes to another order in the same transaction.
@@ -184,6 +207,10 @@ impl OrderStore for MemoryStore {
         Ok(self.tables().payments.get(id).cloned())
     }
 
+    async fn find_slots(&self, user_id: &UserId) -> Result<Slots, StoreError> {
+        Ok(self.tables().slots.get(user_id).cloned().unwrap_or_default())
+    }
+
     async fn place(&self, placement: &Placement) -> Result<PlaceOutcome, StoreError> {
         let Placement { order, takeover } = placement;
         let mut tables = self.tables();
@@ -197,11 +224,18 @@ impl OrderStore for MemoryStore {
             None => replica.lock == Lock::Free,
             Some(takeover) => tables.can_take_over(replica, takeover, order.created_at),
         };
-        if replica.ticket.version != order.ticket.version || !lock_allows {
+        let slots = tables.slots.get(&order.user_id);
+        let occupied = order.slot.and_then(|slot| slots?.occupied_until(slot));
+        let slot_allows = occupied.is_none_or(|until| until <= order.created_at);
+        if replica.sale.version() != order.ticket.version || !lock_allows || !slot_allows {
             return Ok(PlaceOutcome::Conflict);
         }
         tables.evict(takeover.as_ref());
-        tables.set_lock(order, Lock::Held { by: order.id, until: order.expires_at });
+        tables.set_lock(order, order.lock());
+        if let Some(slot) = order.slot {
+            let slots = tables.slots.entry(order.user_id.clone()).or_default();
+            slots.occupy(slot, order.expires_at);
+        }
         tables.orders.insert(order.id, order.clone());
         Ok(PlaceOutcome::Placed)
     }
@@ -231,28 +265,28 @@ impl OrderStore for MemoryStore {
 
     async fn apply_ticket(
         &self,
-        ticket: &Ticket,
+        sale: &Sale,
         rule: TicketRule,
     ) -> Result<TicketOutcome, StoreError> {
         let mut tables = self.tables();
-        let Some(stored) = tables.tickets.get_mut(&ticket.id) else {
-            return Ok(match rule.judge(None, ticket.version) {
+        let Some(stored) = tables.tickets.get_mut(sale.id()) else {
+            return Ok(match rule.judge(None, sale.version()) {
                 Verdict::Stale | Verdict::Gap => TicketOutcome::Refused { stored: None },
                 Verdict::Apply => {
                     let lock = Lock::Free;
-                    let replica = TicketReplica { ticket: ticket.clone(), lock, locked_for: None };
-                    tables.tickets.insert(ticket.id.clone(), replica);
+                    let replica = TicketReplica { sale: sale.clone(), lock, locked_for: None };
+                    tables.tickets.insert(sale.id().clone(), replica);
                     TicketOutcome::Applied { replaced: None }
                 }
             });
         };
-        let replaced = stored.ticket.version;
-        Ok(match rule.judge(Some(replaced), ticket.version) {
+        let replaced = stored.sale.version();
+        Ok(match rule.judge(Some(replaced), sale.version()) {
             Verdict::Stale | Verdict::Gap => {
-                TicketOutcome::Refused { stored: Some(stored.ticket.clone()) }
+                TicketOutcome::Refused { stored: Some(stored.sale.clone()) }
             }
             Verdict::Apply => {
-                stored.ticket = ticket.clone();
+                stored.sale = sale.clone();
                 TicketOutcome::Applied { replaced: Some(replaced) }
             }
         })

@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Lock, NewOrder, OrderEvent, OrderId, PaymentId, Price, Ticket, TicketReplica, TicketVersion,
+    Lock, NewOrder, OrderEvent, OrderId, PaymentId, Price, Sale, Ticket, TicketReplica,
+    TicketVersion,
 };
 
 const EXPIRES_AT_MS: u64 = 30_000;
@@ -75,7 +76,7 @@ fn pay_late(id: &str) -> Command {
 
 fn found(availability: Availability, minor: u64) -> TicketState {
     let ticket = Ticket { price: price(minor), ..order_for(7, "ticket-1").ticket };
-    let replica = TicketReplica { ticket, lock: Lock::Free, locked_for: None };
+    let replica = TicketReplica { sale: Sale::Open(ticket), lock: Lock::Free, locked_for: None };
     TicketState::Found(Box::new(FoundTicket { replica, availability }))
 }
 
@@ -110,7 +111,7 @@ fn applies(
 fn refunds(before: &Order, command: &Command, ticket: &TicketState, reason: RefundReason) {
     let Command::Pay { payment, .. } = command else { panic!("{command:?} is not a payment") };
     let mut after = Order { version: before.version.next(), ..before.clone() };
-    after.refunds_due.push(RefundDue { payment_id: payment.id.clone(), reason });
+    after.refunds_due.push(RefundDue::new(payment, reason));
     let transition = applied(before, command, ticket);
     assert_eq!((transition.order(), transition.lock()), (&after, &LockChange::Unchanged));
     let result = PaymentResult::RefundDue(reason);
@@ -361,18 +362,24 @@ fn order_has_room_for_20_refunds() {
 fn every_transition_has_its_event() {
     let awaiting = order(Status::AwaitingPayment);
     assert_eq!(OrderEvent::between(None, &awaiting), Some(OrderEvent::Created));
-    let refund =
-        |id: &str, reason| OrderEvent::RefundDue(RefundDue { payment_id: payment_id(id), reason });
+    let refund = |command: &Command, reason| match command {
+        Command::Pay { payment, .. } => OrderEvent::RefundDue(RefundDue::new(payment, reason)),
+        other => panic!("{other:?} is not a payment"),
+    };
     let wrong = pay_at("p1", Some(1), 1_000);
     let free = found(Availability::Free, PRICE);
     for (before, command, event) in [
         (Status::AwaitingPayment, Command::Cancel, OrderEvent::Cancelled),
         (Status::Expired, Command::Cancel, OrderEvent::Cancelled),
         (Status::AwaitingPayment, expire_at(EXPIRES_AT_MS), OrderEvent::Expired),
-        (Status::AwaitingPayment, pay("p1"), OrderEvent::Paid { payment_id: payment_id("p1") }),
-        (Status::AwaitingPayment, wrong, refund("p1", RefundReason::WrongAmount)),
-        (Status::Expired, pay_late("p1"), OrderEvent::Paid { payment_id: payment_id("p1") }),
-        (Status::Cancelled, pay("p1"), refund("p1", RefundReason::OrderCancelled)),
+        (
+            Status::AwaitingPayment,
+            pay("p1"),
+            OrderEvent::Paid { payment_id: Some(payment_id("p1")) },
+        ),
+        (Status::AwaitingPayment, wrong.clone(), refund(&wrong, RefundReason::WrongAmount)),
+        (Status::Expired, pay_late("p1"), OrderEvent::Paid { payment_id: Some(payment_id("p1")) }),
+        (Status::Cancelled, pay("p1"), refund(&pay("p1"), RefundReason::OrderCancelled)),
     ] {
         let before = order(before);
         let after = applied(&before, &command, &free).into_order();
@@ -383,16 +390,174 @@ fn every_transition_has_its_event() {
 #[test]
 fn final_events_settle_the_expiry() {
     for event in [
-        OrderEvent::Paid { payment_id: payment_id("p1") },
+        OrderEvent::Paid { payment_id: Some(payment_id("p1")) },
         OrderEvent::Cancelled,
         OrderEvent::Expired,
     ] {
         assert!(event.settles_expiry(), "{event:?}");
     }
-    let refund = RefundDue { payment_id: payment_id("p2"), reason: RefundReason::AlreadyPaid };
-    for event in [OrderEvent::Created, OrderEvent::RefundDue(refund)] {
+    let Command::Pay { payment, .. } = pay("p2") else { panic!("a payment") };
+    let refund = RefundDue::new(&payment, RefundReason::AlreadyPaid);
+    let without_timer = OrderEvent::Paid { payment_id: None };
+    for event in
+        [OrderEvent::Created, OrderEvent::Extended, OrderEvent::RefundDue(refund), without_timer]
+    {
         assert!(!event.settles_expiry(), "{event:?}");
     }
+}
+
+fn start_at(sent_ms: u64, now_ms: u64) -> Command {
+    Command::StartPayment {
+        sent_at: at(sent_ms),
+        time_to_pay: Duration::from_secs(300),
+        now: at(now_ms),
+    }
+}
+
+fn refunded(id: &str, amount: Option<u64>) -> Command {
+    Command::Refund { payment_id: payment_id(id), amount: amount.map(price) }
+}
+
+#[test]
+fn start_of_a_payment_extends_a_hold_once() {
+    let awaiting = order(Status::AwaitingPayment);
+    let extended = applied(&awaiting, &start_at(10_000, 12_000), &UNREAD);
+    assert_eq!(extended.lock(), &LockChange::Extend);
+    let order = extended.into_order();
+    assert_eq!((order.expires_at, order.extended, order.version.number()), (at(310_000), true, 1));
+    assert_eq!(OrderEvent::between(Some(&awaiting), &order), Some(OrderEvent::Extended));
+    assert_eq!(decide(&order, &start_at(20_000, 20_000), &UNREAD), Decision::AlreadyDone);
+    // The buyer pays in the longer hold.
+    let pay = pay_at("p1", None, 309_999);
+    assert_eq!(applied(&order, &pay, &UNREAD).lock(), &LockChange::Sell);
+}
+
+#[test]
+fn start_of_a_payment_has_no_effect_on_a_hold_that_is_due_or_longer() {
+    let awaiting = order(Status::AwaitingPayment);
+    let done = |command: &Command, ticket: &TicketState| {
+        assert_eq!(decide(&awaiting, command, ticket), Decision::AlreadyDone, "{command:?}");
+    };
+    done(&start_at(10_000, EXPIRES_AT_MS), &UNREAD);
+    let no_time =
+        Command::StartPayment { sent_at: at(10_000), time_to_pay: Duration::ZERO, now: at(10_000) };
+    done(&no_time, &UNREAD);
+    let shorter = Command::StartPayment {
+        sent_at: at(0),
+        time_to_pay: Duration::from_millis(EXPIRES_AT_MS),
+        now: at(1),
+    };
+    done(&shorter, &UNREAD);
+    // The lock does not name the order.
+    done(&start_at(10_000, 10_000), &found(Availability::Free, PRICE));
+    done(&start_at(10_000, 10_000), &TicketState::Missing);
+    for status in [paid_by("p1"), Status::Free, Status::Cancelled, Status::Expired, gone_back("p1")]
+    {
+        let ended = order(status);
+        assert_eq!(decide(&ended, &start_at(10_000, 10_000), &UNREAD), Decision::AlreadyDone);
+    }
+}
+
+fn gone_back(id: &str) -> Status {
+    Status::Refunded { payment_id: payment_id(id) }
+}
+
+#[test]
+fn free_ticket_needs_no_payment_and_can_be_given_back() {
+    let free = order(Status::Free);
+    applies(&free, &Command::Cancel, &UNREAD, Status::Cancelled, LockChange::Release);
+    assert_eq!(decide(&free, &expire_at(EXPIRES_AT_MS), &UNREAD), Decision::AlreadyDone);
+    assert_eq!(decide(&free, &pay_at("p1", Some(0), 1_000), &UNREAD), Decision::AlreadyDone);
+    for amount in [None, Some(1)] {
+        refunds(&free, &pay_at("p1", amount, 1_000), &UNREAD, RefundReason::AlreadyPaid);
+    }
+}
+
+#[test]
+fn refund_of_the_payment_that_bought_the_order_voids_the_ticket() {
+    let paid = order(paid_by("p1"));
+    for amount in [None, Some(PRICE), Some(PRICE + 1)] {
+        applies(&paid, &refunded("p1", amount), &UNREAD, gone_back("p1"), LockChange::Release);
+    }
+    let other = found(reserved(), PRICE);
+    applies(&paid, &refunded("p1", None), &other, gone_back("p1"), LockChange::NotOwn);
+    let partial = Decision::Refuse(Refusal::PartialRefund);
+    assert_eq!(decide(&paid, &refunded("p1", Some(PRICE - 1)), &UNREAD), partial);
+
+    let gone = order(gone_back("p1"));
+    assert_eq!(decide(&gone, &refunded("p1", None), &UNREAD), Decision::AlreadyDone);
+    // Events repeat: the payment arrives again after its refund.
+    assert_eq!(decide(&gone, &pay("p1"), &UNREAD), Decision::AlreadyDone);
+    refunds(&gone, &pay("p2"), &UNREAD, RefundReason::OrderRefunded);
+    assert_eq!(decide(&gone, &Command::Cancel, &UNREAD), Decision::AlreadyDone);
+    assert_eq!(decide(&gone, &expire_at(EXPIRES_AT_MS), &UNREAD), Decision::AlreadyDone);
+}
+
+#[test]
+fn refund_that_is_due_is_settled_once() {
+    let wrong = pay_at("p1", Some(500), 1_000);
+    for status in [Status::AwaitingPayment, paid_by("p0"), Status::Free, Status::Cancelled] {
+        let due = applied(&order(status), &wrong, &UNREAD).into_order();
+        let partial = Decision::Refuse(Refusal::PartialRefund);
+        assert_eq!(decide(&due, &refunded("p1", Some(499)), &UNREAD), partial);
+        let settled = applied(&due, &refunded("p1", Some(500)), &UNREAD);
+        assert_eq!(
+            (settled.change(), settled.lock()),
+            (&Change::Settled(0), &LockChange::Unchanged)
+        );
+        let after = settled.into_order();
+        assert_eq!(
+            (after.refunds_due[0].state, &after.status),
+            (RefundState::Settled, &due.status)
+        );
+        let event = OrderEvent::between(Some(&due), &after);
+        assert_eq!(event, Some(OrderEvent::RefundSettled(after.refunds_due[0].clone())));
+        assert_eq!(decide(&after, &refunded("p1", None), &UNREAD), Decision::AlreadyDone);
+        assert_eq!(decide(&after, &wrong, &UNREAD), Decision::AlreadyDone);
+    }
+}
+
+#[test]
+fn refund_of_an_unknown_payment_waits() {
+    let unknown = Decision::Refuse(Refusal::UnknownPayment);
+    for status in [
+        Status::AwaitingPayment,
+        paid_by("p0"),
+        Status::Free,
+        Status::Cancelled,
+        Status::Expired,
+        gone_back("p0"),
+    ] {
+        assert_eq!(decide(&order(status), &refunded("p1", None), &UNREAD), unknown);
+    }
+}
+
+#[test]
+fn slot_follows_the_hold() {
+    let slot = Slot::new(3).unwrap();
+    let held = |status| Order { slot: Some(slot), ..order(status) };
+    let expected = at(EXPIRES_AT_MS);
+    let freed = Some(SlotChange { slot, expected, until: None });
+    let moved = Some(SlotChange { slot, expected, until: Some(at(310_000)) });
+    let changes = |before: &Order, command: &Command, ticket: &TicketState| {
+        applied(before, command, ticket).slot()
+    };
+    let awaiting = held(Status::AwaitingPayment);
+    assert_eq!(changes(&awaiting, &Command::Cancel, &UNREAD), freed);
+    assert_eq!(changes(&awaiting, &pay("p1"), &UNREAD), freed);
+    assert_eq!(changes(&awaiting, &start_at(10_000, 10_000), &UNREAD), moved);
+    assert_eq!(changes(&awaiting, &pay_at("p1", Some(1), 1_000), &UNREAD), None);
+    // A lapsed hold has freed its slot already.
+    assert_eq!(changes(&awaiting, &expire_at(EXPIRES_AT_MS), &UNREAD), None);
+    let own = found(Availability::Own, PRICE);
+    assert_eq!(changes(&awaiting, &pay_late("p1"), &own), None);
+    assert_eq!(changes(&held(Status::Free), &Command::Cancel, &UNREAD), freed);
+    for (status, command) in
+        [(paid_by("p1"), refunded("p1", None)), (Status::Expired, Command::Cancel)]
+    {
+        assert_eq!(changes(&held(status), &command, &UNREAD), None);
+    }
+    assert_eq!(changes(&order(Status::AwaitingPayment), &Command::Cancel, &UNREAD), None);
 }
 
 #[test]
@@ -510,6 +675,7 @@ proptest! {
             LockChange::Unchanged => was_live == is_live && !buys,
             LockChange::Release | LockChange::NotOwn => was_live && !is_live,
             LockChange::Sell | LockChange::BuyBack { .. } => buys,
+            LockChange::Extend => was_live && is_live && !buys,
         };
         // The owner cancels an expired order, whose lock is gone.
         let cancels = before.status == Status::Expired && *lock == LockChange::Unchanged;
