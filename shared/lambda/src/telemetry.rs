@@ -4,10 +4,12 @@
 //!
 //! | metric | value |
 //! |---|---|
-//! | `OrdersPlaced`, `OrdersPaid`, `OrdersCancelled`, `OrdersExpired`, `RefundsDue` | events published by the relay |
+//! | `OrdersPlaced`, `OrdersExtended`, `OrdersPaid`, `OrdersRefunded` | events published by the relay |
+//! | `OrdersCancelled`, `OrdersExpired`, `RefundsDue`, `RefundsSettled` | events published by the relay |
 //! | `RelayLag` | milliseconds from a write to its event; the stream has the write's time in seconds |
 //! | `ExpiryLateness` | milliseconds from `expires_at` to the expiry |
 //! | `ReservedConflicts` | orders refused because the ticket was reserved |
+//! | `HoldLimitConflicts` | orders refused because the buyer holds too many unpaid tickets |
 //! | `WriteRetries` | retries of conflicting writes |
 //! | `TicketVersionGaps` | ticket events applied over missing versions |
 //! | `TicketContradictions` | receives of ticket events that contradict the stored version |

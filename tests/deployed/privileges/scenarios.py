@@ -92,10 +92,11 @@ class Service:
         return ticket
 
     def held(self, seconds=600, order=None):
-        """Writes an order that holds a ticket for this long."""
+        """Writes an order that holds a ticket for this long, and occupies a slot of its buyer."""
         order, until = order or new_id(), now_ms() + seconds * 1000
         ticket = self.ticket(locked_by=order, locked_until=until)
-        self.order(order, ticket, until, status="awaiting_payment", version=0)
+        self.change("Buyers", "alice", slot_49=until)
+        self.order(order, ticket, until, status="awaiting_payment", version=0, slot=49)
         return order, ticket
 
     def expired(self):
@@ -291,8 +292,15 @@ def expiry(service):
     service.until("an expiry", lambda: service.row("Orders", order)["status"] == "expired")
 
 
+def malformed_expiry(service):
+    """The message is received again at once, until it is dead-lettered."""
+    message, queue = new_id(), service.outputs["ExpiryDeadLetterQueueUrl"]
+    service.client("sqs").send_message(QueueUrl=service.outputs["ExpiryQueueUrl"], MessageBody=message)
+    service.until("a dead-lettered expiry", lambda: message in service.take(queue))
+
+
 def early_expiry(service):
-    """The message is retried until the order is due."""
+    """The message is sent again until the order is due."""
     order, ticket = service.held()
     service.lapse(order, ticket, in_seconds=3)
     service.send_expiry(order)
@@ -367,7 +375,7 @@ SCENARIOS = {
         payment_of_a_removed_order,
         payment_before_its_order,
     ],
-    "ExpireOrdersRole": [expiry, expiry_of_an_order_without_its_lock, early_expiry],
+    "ExpireOrdersRole": [expiry, expiry_of_an_order_without_its_lock, early_expiry, malformed_expiry],
     "OrderRelayRole": [order_with_a_schedule, order_too_short_for_a_schedule, poison_record],
     "SchedulerRole": [schedule, schedule_that_fails],
 }
