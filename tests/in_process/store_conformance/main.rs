@@ -3,6 +3,7 @@
 //! `aws` for the account of the current credentials.
 
 mod faults;
+mod first_edition;
 mod histories;
 mod items;
 mod suite;
