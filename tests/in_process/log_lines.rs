@@ -18,7 +18,7 @@ use orders_lambda::{
 };
 use orders_testing::{LATE_LIMIT, MemoryStore, order_id, order_with_hold, place, ticket};
 use orders_tests::{
-    aws_responses,
+    aws_responses, events,
     gateway::{Api, Event, context},
     stores,
 };
@@ -134,10 +134,7 @@ async fn request_line_omits_other_texts_of_the_client() {
 #[tokio::test]
 async fn message_lines_have_the_ids_of_message_and_subject() {
     let order = order_id(7).to_string();
-    let mut body: Value =
-        serde_json::from_str(include_str!("../support/fixtures/payment_created.json")).unwrap();
-    body["detail"]["id"] = json!("p1");
-    body["detail"]["orderId"] = json!(order);
+    let body = events::payment("p1", &order, clock::now());
     let lines = lines_of(handle_payment(&body)).await;
     assert_eq!(lines[0]["fields"]["message"], "Payment for an unknown order; it will be retried");
     assert_eq!(lines[0]["span"]["order_id"], json!(order));

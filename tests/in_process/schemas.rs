@@ -9,7 +9,7 @@ use orders_testing::{LATE_LIMIT, at, order, pay, payment};
 use orders_tests::schemas::{ORDER_EVENTS, PAYMENT_EVENTS, TICKET_EVENTS, examples, validator};
 use serde_json::{Value, json};
 
-/// Returns the order after a command, and its event. The order finds its ticket available like this.
+/// Returns the order after a command that finds its ticket available like this, and its event.
 fn after(order: &Order, command: &Command, availability: Availability) -> (Order, Value) {
     let replica =
         TicketReplica { ticket: order.ticket.clone(), lock: Lock::Free, locked_for: None };

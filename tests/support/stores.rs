@@ -37,8 +37,8 @@ pub async fn at_endpoint() -> DynamoStore {
     store_on(&endpoint().await).await
 }
 
-/// Returns the AWS configuration of the stack's endpoint, or of `ORDERS_DYNAMODB_ENDPOINT`. The stack's own
-/// tables are not usable for tests of a store: the relay and the timers would change orders.
+/// Returns the AWS configuration of the stack's endpoint, or of `ORDERS_DYNAMODB_ENDPOINT`. The
+/// stack's own tables are not usable: the relay and the timers would change orders.
 pub async fn endpoint() -> SdkConfig {
     match env::var("ORDERS_DYNAMODB_ENDPOINT") {
         Ok(endpoint) => {

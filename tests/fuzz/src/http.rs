@@ -62,8 +62,8 @@ pub fn http_event(input: &[u8]) {
 /// {"ticketId": "free"}
 /// ```
 ///
-/// Beyond [`http_event`]: a buyer gets no other buyer's order; a repeat of a creation, a second later,
-/// gets the same order; the next page of a list exists.
+/// Beyond [`http_event`]: a buyer gets no other buyer's order; a repeat of a creation, a second
+/// later, gets the same order; the next page of a list exists.
 pub fn http_request(input: &[u8]) {
     let Some(request) = Request::read(input) else { return };
     fixture::run(async {

@@ -92,8 +92,8 @@ fn write_ticket_event(event: &TicketEvent) -> String {
     )
 }
 
-/// Any text as a message for `payment-events`. A valid event is equal after serialisation, and is booked,
-/// retried if its order does not exist, or rejected if it is booked for another order.
+/// Any text as a message for `payment-events`. A valid event is equal after serialisation, and is
+/// booked, retried if its order does not exist, or rejected if it is booked for another order.
 pub fn payment_event(input: &[u8]) {
     let Ok(body) = str::from_utf8(input) else { return };
     let event = parse_payment_event(body);

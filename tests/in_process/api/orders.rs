@@ -5,7 +5,10 @@ use std::time::Duration;
 use orders_domain::{Command, OrderId};
 use orders_lambda::{clock, queue::Message};
 use orders_testing::{LATE_LIMIT, MemoryStore, commit, order_id, place};
-use orders_tests::gateway::{Api, ApiResponse, Event};
+use orders_tests::{
+    events,
+    gateway::{Api, ApiResponse, Event},
+};
 use serde_json::json;
 
 use crate::{ORDER, api_with_tickets, assert_problem, order_of, pay, place_order, retry_after};
@@ -112,7 +115,7 @@ async fn replay_by_key_of_a_due_order_shows_it_expired() {
     assert_eq!((&body["status"], &body["expiresIn"]), (&json!("expired"), &json!(0)));
 }
 
-/// The cancellation of an expired order is final, whether or not a timer has expired the order before.
+/// The cancellation of a due order is final, whether or not a timer has expired the order before.
 #[tokio::test]
 async fn payment_never_buys_a_cancelled_order() {
     for timer_has_fired in [false, true] {
@@ -126,14 +129,7 @@ async fn payment_never_buys_a_cancelled_order() {
         assert_eq!(api.cancel(&Event::for_order("DELETE", &id)).await.status(), 204);
 
         // Sent while the hold was active.
-        let time = chrono::DateTime::from_timestamp_millis(
-            i64::try_from(order.created_at.epoch_ms()).unwrap(),
-        );
-        let payment = json!({
-            "source": "payments", "detail-type": "PaymentCreated", "time": time.unwrap().to_rfc3339(),
-            "detail": {"id": "p1", "orderId": id},
-        })
-        .to_string();
+        let payment = events::payment("p1", &id, order.created_at).to_string();
         let message = Message { body: &payment, receive_count: 1 };
         payment_events::handle(&api.store, LATE_LIMIT, clock::now(), message).await.unwrap();
         let shown = api.show(&Event::for_order("GET", &id)).await.body();

@@ -6,7 +6,6 @@ mod recorder;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use chrono::DateTime;
 use orders_contracts::ExpiryMessage;
 use orders_domain::{Command, Order, OrderStore};
 use orders_dynamo::DynamoStore;
@@ -17,7 +16,7 @@ use orders_lambda::{
 };
 use orders_testing::{LATE_LIMIT, after, at, order_with_hold};
 use orders_tests::{
-    aws_responses,
+    aws_responses, events,
     gateway::{Api, Event},
     stores,
 };
@@ -78,14 +77,9 @@ async fn pay(store: &DynamoStore, order: &str, payment: &str) {
 }
 
 async fn pay_amount(store: &DynamoStore, order: &str, payment: &str, amount: f64) {
-    let now = i64::try_from(clock::now().epoch_ms()).unwrap();
-    let body = json!({
-        "source": "payments",
-        "detail-type": "PaymentCreated",
-        "time": DateTime::from_timestamp_millis(now).unwrap().to_rfc3339(),
-        "detail": {"id": payment, "orderId": order, "amount": amount},
-    })
-    .to_string();
+    let mut event = events::payment(payment, order, clock::now());
+    event["detail"]["amount"] = json!(amount);
+    let body = event.to_string();
     let message = Message { body: &body, receive_count: 1 };
     let outcome = payment_events::handle(store, LATE_LIMIT, clock::now(), message).await;
     assert_eq!(outcome.unwrap(), Outcome::Done);

@@ -8,21 +8,16 @@ use orders_domain::{
 };
 use orders_lambda::queue::{Message, Outcome};
 use orders_testing::{
-    LATE_LIMIT, MemoryStore, START_MS, at, commit, order, order_at, order_id, place, ticket,
+    LATE_LIMIT, MemoryStore, at, commit, order, order_at, order_id, place, ticket,
 };
-use orders_tests::stale_read_store::StaleReadStore;
+use orders_tests::{events, stale_read_store::StaleReadStore};
 use serde_json::{Value, json};
 
 use crate::{Results, deliver, rejected};
 
 /// An event with this amount, sent at this second.
 fn event(payment: &str, order: OrderId, amount: Value, seconds: u64) -> Value {
-    let mut event: Value =
-        serde_json::from_str(include_str!("../../support/fixtures/payment_created.json")).unwrap();
-    let sent_at = i64::try_from(START_MS / 1_000 + seconds).unwrap();
-    event["time"] = json!(chrono::DateTime::from_timestamp(sent_at, 0).unwrap().to_rfc3339());
-    event["detail"]["id"] = json!(payment);
-    event["detail"]["orderId"] = json!(order.to_string());
+    let mut event = events::payment(payment, &order.to_string(), at(seconds));
     event["detail"]["amount"] = amount;
     event
 }

@@ -144,7 +144,7 @@ async fn event_of_another_service_is_rejected() {
     assert_eq!(stored_version(&store).await, None);
 }
 
-/// Messages of the first edition, as EventBridge, the relay and EventBridge Scheduler delivered them.
+/// Messages as `EventBridge`, the relay and `EventBridge` Scheduler delivered them.
 #[tokio::test]
 async fn messages_of_the_first_edition_are_handled() {
     let order = order(1);

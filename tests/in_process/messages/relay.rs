@@ -190,7 +190,10 @@ fn image(version: u64, status: &str, refunds: &[(&str, &str)]) -> Value {
     let mut image = batch["Records"][0]["dynamodb"]["NewImage"].clone();
     image["version"] = json!({"N": version.to_string()});
     image["status"] = json!({ "S": status });
-    let refund = |(payment, reason): &(&str, &str)| json!({"M": {"payment_id": {"S": payment}, "reason": {"S": reason}}});
+    let refund = |(payment, reason): &(&str, &str)| -> Value {
+        let refund = json!({"payment_id": {"S": payment}, "reason": {"S": reason}});
+        json!({ "M": refund })
+    };
     image["refunds_due"] = json!({"L": refunds.iter().map(refund).collect::<Vec<_>>()});
     image
 }

@@ -213,7 +213,7 @@ async fn ticket_write_with_a_lost_reply_is_refused_by_itself() {
     assert_eq!(outcome, TicketOutcome::Refused { stored: Some(next) });
 }
 
-/// An unknown outcome of a payment: the repeat finds the order changed, and the payment booked once.
+/// The repeat finds the order changed, and the payment booked once.
 #[tokio::test]
 async fn lost_replies_of_a_payment_are_unavailable_until_a_repeat() {
     let (store, faults) = store().await;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Order 1 as the first edition stored it: the same attributes with this status and these others.
-fn order_item(status: &str, version: u64, other: Value) -> Value {
+fn order_item(status: &str, version: u64, other: &Value) -> Value {
     let mut item = json!({
         "id": "01010101-0101-0101-0101-010101010101",
         "user_id": "alice",
@@ -31,7 +31,7 @@ fn order_item(status: &str, version: u64, other: Value) -> Value {
 }
 
 /// Its ticket, with this lock.
-fn ticket_item(lock: Value) -> Value {
+fn ticket_item(lock: &Value) -> Value {
     let mut item = json!({"id": "ticket-1", "title": "Concert", "price": 1990, "version": 0});
     item.as_object_mut().unwrap().extend(lock.as_object().unwrap().clone());
     item
@@ -58,7 +58,7 @@ async fn store_with(order: &Value, ticket: &Value) -> (DynamoStore, Tables) {
 
 /// The held order that awaits payment.
 async fn held_order() -> (DynamoStore, Order) {
-    let items = (order_item("awaiting_payment", 0, json!({})), ticket_item(held()));
+    let items = (order_item("awaiting_payment", 0, &json!({})), ticket_item(&held()));
     (store_with(&items.0, &items.1).await.0, order(1))
 }
 
@@ -92,8 +92,8 @@ async fn orders_of_the_first_edition_are_read() {
             if !refunds_due.is_empty() {
                 other["refunds_due"] = json!(refund_items);
             }
-            let item = order_item(status.name(), 4, other);
-            let (store, _) = store_with(&item, &ticket_item(json!({}))).await;
+            let item = order_item(status.name(), 4, &other);
+            let (store, _) = store_with(&item, &ticket_item(&json!({}))).await;
             let expected = Order {
                 status: status.clone(),
                 version: OrderVersion::new(4),
@@ -111,8 +111,8 @@ async fn tickets_of_the_first_edition_are_read() {
     for (item, lock) in
         [(json!({}), Lock::Free), (held(), held_by(&order)), (sold(), sold_to(&order))]
     {
-        let item = ticket_item(item);
-        let (store, _) = store_with(&order_item("expired", 1, json!({})), &item).await;
+        let item = ticket_item(&item);
+        let (store, _) = store_with(&order_item("expired", 1, &json!({})), &item).await;
         let replica = store.find_ticket(&order.ticket.id).await.unwrap();
         let ticket = ticket("ticket-1", 0);
         assert_eq!(replica, Some(TicketReplica { ticket, lock, locked_for: None }));
@@ -148,7 +148,7 @@ async fn order_of_the_first_edition_is_taken_over() {
 
 #[tokio::test]
 async fn expired_order_of_the_first_edition_is_bought_back() {
-    let items = (order_item("expired", 1, json!({})), ticket_item(json!({})));
+    let items = (order_item("expired", 1, &json!({})), ticket_item(&json!({})));
     let (store, _) = store_with(&items.0, &items.1).await;
     let expired = stored(&store, &order(1)).await;
     commit(&store, late_payment_of(&expired, Availability::Free)).await;
@@ -159,8 +159,8 @@ async fn expired_order_of_the_first_edition_is_bought_back() {
 #[tokio::test]
 async fn cancelled_order_of_the_first_edition_gets_another_refund() {
     let refunds = json!([{"payment_id": "p1", "reason": "order_cancelled"}]);
-    let item = order_item("cancelled", 2, json!({ "refunds_due": refunds }));
-    let (store, _) = store_with(&item, &ticket_item(json!({}))).await;
+    let item = order_item("cancelled", 2, &json!({ "refunds_due": refunds }));
+    let (store, _) = store_with(&item, &ticket_item(&json!({}))).await;
     let cancelled = stored(&store, &order(1)).await;
     let order = commit(&store, transition(&cancelled, &pay("p2", &cancelled, 2))).await;
     assert_eq!(order.refunds_due.len(), 2);

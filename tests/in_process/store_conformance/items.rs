@@ -1,5 +1,5 @@
-//! Items of a newer release: unknown attributes survive every write, and an item that cannot be read is
-//! never changed. Only on `DynamoDB`: the items are written beside the store.
+//! Items of a newer release: unknown attributes survive every write, and an item that cannot be
+//! read is never changed. Only on `DynamoDB`: the items are written beside the store.
 
 use orders_domain::{
     Availability, Command, CommitOutcome, Direction, ListQuery, Lock, Order, OrderStore,
@@ -79,7 +79,7 @@ fn payment_of(order: &Order) -> Transition {
 }
 
 #[track_caller]
-fn assert_unreadable<T: std::fmt::Debug>(outcome: Result<T, StoreError>) {
+fn assert_unreadable<T: std::fmt::Debug>(outcome: &Result<T, StoreError>) {
     assert!(matches!(outcome, Err(StoreError::Unreadable(_))), "{outcome:?}");
 }
 
@@ -188,19 +188,19 @@ async fn item_that_cannot_be_read_is_reported() {
         tables.change_order(&order, &json!({ "schema": schema })).await;
         assert_eq!(store.find(order.id).await.unwrap(), Some(order.clone()));
         tables.change_order(&order, &attributes).await;
-        assert_unreadable(store.find(order.id).await);
-        assert_unreadable(store.place(&placement(&order)).await);
+        assert_unreadable(&store.find(order.id).await);
+        assert_unreadable(&store.place(&placement(&order)).await);
     }
     for attributes in [json!({"schema": 2}), json!({"price": "free"}), json!({"locked_by": "x"})] {
         let order = placed_order(&store).await;
         tables.change_ticket(&order, &attributes).await;
-        assert_unreadable(store.find_ticket(&order.ticket.id).await);
+        assert_unreadable(&store.find_ticket(&order.ticket.id).await);
     }
     let payment_id = payment("p1", &order, 1).id;
     commit(&store, payment_of(&order)).await;
     for attributes in [json!({"schema": 2}), json!({"schema": 1, "result": "lost"})] {
         tables.change_payment("p1", &attributes).await;
-        assert_unreadable(store.find_payment(&payment_id).await);
+        assert_unreadable(&store.find_payment(&payment_id).await);
     }
 }
 
@@ -297,7 +297,7 @@ async fn ticket_that_cannot_be_read_is_never_changed() {
             assert_eq!(store.place(&placement).await.unwrap(), PlaceOutcome::Conflict);
         }
         for rule in [TicketRule::Next, TicketRule::FirstOrNext, TicketRule::AnyNewer] {
-            assert_unreadable(store.apply_ticket(&ticket(&order.ticket.id, 4), rule).await);
+            assert_unreadable(&store.apply_ticket(&ticket(&order.ticket.id, 4), rule).await);
         }
         assert_eq!(tables.snapshot(&[&order]).await, before);
         tables.change_ticket(&order, &json!({"schema": 1})).await;
@@ -313,12 +313,12 @@ async fn payment_that_cannot_be_read_is_never_changed() {
     commit(&store, payment_of(&first)).await;
     let of_second = payment_of(&second);
     tables.change_payment("p1", &json!({"result": "of_a_newer_release"})).await;
-    assert_unreadable(store.commit(&of_second).await);
+    assert_unreadable(&store.commit(&of_second).await);
     for order_id in [first.id, second.id] {
         let schema = json!({"schema": 2, "order_id": order_id.to_string()});
         tables.change_payment("p1", &schema).await;
         let before = tables.snapshot(&[&first, &second]).await;
-        assert_unreadable(store.commit(&of_second).await);
+        assert_unreadable(&store.commit(&of_second).await);
         assert_eq!(tables.snapshot(&[&first, &second]).await, before);
     }
 }

@@ -151,7 +151,8 @@ async fn commit(store: &impl OrderStore, transition: &Transition) -> Order {
     stored
 }
 
-/// Commits transitions that conflict. None of them changes these orders, their tickets, or books a payment.
+/// Commits transitions that conflict. None of them changes these orders or their tickets, or books
+/// a payment.
 async fn assert_conflicts(store: &impl OrderStore, transitions: &[Transition], orders: &[&Order]) {
     let before = rows_of(store, orders).await;
     for transition in transitions {

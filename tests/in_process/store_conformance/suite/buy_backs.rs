@@ -140,7 +140,7 @@ pub(crate) async fn late_payment_conflicts_with_a_live_order_assumed_to_have_end
 ) {
     let (expired, due) = expired_and_due(store).await;
     let late = late_payment_of(&expired, Availability::Lapsed(Takeover::Ended(due.id)));
-    assert_conflicts(store, &[late.clone()], &[&expired, &due]).await;
+    assert_conflicts(store, std::slice::from_ref(&late), &[&expired, &due]).await;
     let paid = commit(store, &payment_of(&due)).await;
     tables.set_lock(&paid.ticket.id, held_by(&paid)).await;
     assert_conflicts(store, &[late], &[&expired, &due]).await;

@@ -21,8 +21,8 @@ fn taking_over(order: &Order, takeover: Takeover) -> Placement {
     Placement { order: order_at(&order.ticket, 30), takeover: Some(takeover) }
 }
 
-/// Ids that a lapsed lock of this free ticket may name although their orders do not hold the ticket: of a
-/// missing, a cancelled and an expired order, and of a live order of another ticket.
+/// Ids that a lapsed lock of this free ticket may name although their orders do not hold the
+/// ticket: of a missing, a cancelled and an expired order, and of a live order of another ticket.
 pub(super) async fn ended_orders(store: &impl OrderStore, ticket: &Ticket) -> [OrderId; 4] {
     let mut ended = [new_order_id(); 4];
     for (id, command) in
