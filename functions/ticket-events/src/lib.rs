@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use orders_contracts::TicketEvent;
-use orders_domain::{OrderStore, Ticket, TicketOutcome, TicketVersion, Verdict, rule_for};
+use orders_domain::{OrderStore, Ticket, TicketOutcome, Verdict, rule_for};
 use orders_lambda::queue::{Failure, Message, Outcome, log_ids};
 
 /// Wait of an event for the missing versions before it.
@@ -36,17 +36,15 @@ pub async fn handle(store: &impl OrderStore, message: Message<'_>) -> Result<Out
             let version = ticket.version.number();
             Err(Failure::Poison(format!("version {version} has other content already").into()))
         }
-        TicketOutcome::Refused { stored } => match verdict_on_first_receive(version_of(&stored)) {
-            // Repeated or late: the replica is newer.
-            Verdict::Stale => Ok(Outcome::Done),
-            // `Apply`: another event changed the replica between condition and response.
-            Verdict::Gap | Verdict::Apply => Ok(Outcome::RetryAfter(WAIT_FOR_GAP)),
-        },
+        TicketOutcome::Refused { stored } => {
+            match verdict_on_first_receive(stored.map(|stored| stored.version)) {
+                // Repeated or late: the replica is newer.
+                Verdict::Stale => Ok(Outcome::Done),
+                // `Apply`: another event changed the replica between condition and response.
+                Verdict::Gap | Verdict::Apply => Ok(Outcome::RetryAfter(WAIT_FOR_GAP)),
+            }
+        }
     }
-}
-
-fn version_of(stored: &Option<Ticket>) -> Option<TicketVersion> {
-    stored.as_ref().map(|stored| stored.version)
 }
 
 /// Whether both have one version, but not one content.

@@ -196,15 +196,18 @@ fn ended(tables: &TableNames, id: OrderId, ticket: &Ticket) -> Result<Write, Sto
     let check = ConditionCheck::builder()
         .table_name(&tables.orders)
         .key("id", text(&id))
-        .condition_expression(
-            "attribute_not_exists(id) OR #ticket.#id <> :ticket OR #status IN (:cancelled, :expired)",
-        )
+        // No version guards what was read: a newer release may have changed the order since.
+        .condition_expression(format!(
+            "(attribute_not_exists(id) OR #ticket.#id <> :ticket \
+             OR #status IN (:cancelled, :expired)) AND {READABLE}"
+        ))
         .expression_attribute_names("#ticket", "ticket")
         .expression_attribute_names("#id", "id")
         .expression_attribute_names("#status", "status")
         .expression_attribute_values(":ticket", text(&ticket.id))
         .expression_attribute_values(":cancelled", text(&Status::Cancelled.name()))
-        .expression_attribute_values(":expired", text(&Status::Expired.name()));
+        .expression_attribute_values(":expired", text(&Status::Expired.name()))
+        .can_be_read();
     built(check.build().map(Write::Check))
 }
 

@@ -116,7 +116,7 @@ impl Tables {
         match transition.lock() {
             LockChange::Unchanged | LockChange::NotOwn => {}
             LockChange::Release => self.set_lock(order, Lock::Free),
-            LockChange::Sell => self.set_lock(order, Lock::Sold { to: order.id }),
+            LockChange::Sell => self.make_permanent(order),
             LockChange::BuyBack { takeover, .. } => {
                 self.evict(takeover.as_ref());
                 self.set_lock(order, Lock::Sold { to: order.id });
@@ -132,6 +132,13 @@ impl Tables {
     fn evict(&mut self, takeover: Option<&Takeover>) {
         if let Some(Takeover::Expire(expiry)) = takeover {
             self.orders.insert(expiry.order().id, expiry.order().clone());
+        }
+    }
+
+    /// Removes the end of the order's lock.
+    fn make_permanent(&mut self, order: &Order) {
+        if let Some(replica) = self.tickets.get_mut(&order.ticket.id) {
+            replica.lock = Lock::Sold { to: order.id };
         }
     }
 
@@ -225,7 +232,7 @@ impl OrderStore for MemoryStore {
         if stored != Some(order.version) || lock != Some(order.id) {
             return Ok(CommitOutcome::Conflict);
         }
-        tables.set_lock(order, Lock::Sold { to: order.id });
+        tables.make_permanent(order);
         Ok(CommitOutcome::Committed)
     }
 
