@@ -260,7 +260,7 @@ fn other_observation(
                 Outcome::Reserved => Some(Observation::Reserved {
                     by: unlapsed_orders(index, ticket, request.from_ms)
                         .into_iter()
-                        .filter(|order| !owns(order) || was_cancelled(index, order))
+                        .filter(|order| !owns(order) || can_have_ended(index, order, request.to_ms))
                         .collect(),
                 }),
                 Outcome::Sold => {
@@ -293,9 +293,18 @@ fn other_observation(
     })
 }
 
-/// Whether the order was cancelled: a buyer's own hold that is being cancelled can refuse the buyer.
-fn was_cancelled(index: &Index<'_>, order: &str) -> bool {
-    index.changes[order].values().any(|event| event.kind == "OrderCancelled")
+/// Whether the order can have ended before this time. A buyer's own hold that ends between the reads of
+/// ticket and order refuses its buyer.
+fn can_have_ended(index: &Index<'_>, order: &str, before_ms: u64) -> bool {
+    index.changes[order].values().any(|event| match event.kind.as_str() {
+        "OrderExpired" => {
+            event.expires_at_ms <= before_ms.saturating_add(index.history.clock_tolerance_ms)
+        }
+        "OrderCancelled" => {
+            earliest_cancel_ms(index, event).is_ok_and(|from_ms| from_ms <= before_ms)
+        }
+        _ => false,
+    })
 }
 
 /// Returns the orders with an active hold on the ticket at this time.
