@@ -239,7 +239,7 @@ impl Buyer {
 }
 
 /// The event of a payment. The time of an envelope is in whole seconds.
-fn payment_event(payment: &Payment) -> String {
+pub(crate) fn payment_event(payment: &Payment) -> String {
     let Payment { id, order, amount_cents, at_ms } = payment;
     let sent_at = i64::try_from(at_ms / 1_000).ok().and_then(|at| DateTime::from_timestamp(at, 0));
     let time = sent_at.expect("a time before the year 9999").to_rfc3339();
