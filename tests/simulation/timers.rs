@@ -78,6 +78,7 @@ struct Outcome {
     owner: Option<OrderId>,
 }
 
+// Fails, for example, if `decide` treats the payment of an awaiting order that is due like one in time.
 #[test]
 fn results_do_not_depend_on_timers_or_waiting() {
     for seed in 0..SEEDS {

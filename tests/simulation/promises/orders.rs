@@ -1,7 +1,8 @@
 //! Checks of promises 1 to 5, 7 and 8 on every write of an order.
 
 use orders_domain::{
-    Lock, Order, OrderId, PaymentId, RefundReason, Status, TicketId, TicketReplica, Timestamp,
+    Lock, Order, OrderId, PaymentId, Price, RefundReason, Status, TicketId, TicketReplica,
+    Timestamp,
 };
 
 use super::{Change, CommandTime, Promises, Write};
@@ -164,8 +165,7 @@ impl Promises {
                 vec![self.refund_due(before, after, command, now_ms)]
             }
             Some(command) if let Status::Paid { payment_id } = &after.status => {
-                self.live_since_ms.insert(id, now_ms);
-                self.sold(before, after, payment_id, lock_before, command)
+                self.sold(before, after, payment_id, lock_before, command, now_ms)
             }
             _ => vec![self.ended(before, after, at)],
         }
@@ -204,6 +204,7 @@ impl Promises {
         payment: &PaymentId,
         lock_before: Lock,
         command: CommandTime,
+        now_ms: u64,
     ) -> Vec<Observed> {
         let id = after.id;
         let Some((pays_price, sent_at)) = self.payment_of(after, payment) else {
@@ -216,33 +217,39 @@ impl Promises {
             Status::Expired => Observed::PaidLate,
             Status::Paid { .. } | Status::Cancelled => {
                 self.report(format!("promise 3: {id} was sold when {}", before.status.name()));
-                Observed::PaidLate
+                return Vec::new();
             }
         };
-        let last = after.expires_at.plus(self.late_limit);
-        self.require(sent_at <= last, || {
-            format!("promise 8: {id} was sold by a payment sent at {sent_at:?}, after {last:?}")
-        });
-        let price = self.tickets.get(&after.ticket.id).map(|replica| replica.ticket.price);
-        self.require(price == Some(after.ticket.price), || {
-            format!("promise 4: {id} was sold late, with its ticket at {price:?}")
-        });
-        let is_available = match lock_before {
-            Lock::Free => true,
-            Lock::Held { by, until } => by == id || until <= command.now,
-            Lock::Sold { .. } => false,
-        };
-        self.require(is_available, || {
-            format!("promise 1: {id} was sold late with lock {lock_before:?}")
-        });
+        self.live_since_ms.insert(id, now_ms);
+        self.check_late_sale(after, sent_at, lock_before, command.now);
         let mut all = vec![observed];
         if lock_before.holder().is_some_and(|holder| holder != id) {
             all.push(Observed::PaidByTakeover);
         }
-        if sent_at < after.expires_at && last < command.now {
+        let is_handled_late = after.expires_at.plus(self.late_limit) < command.now;
+        if sent_at < after.expires_at && is_handled_late {
             all.push(Observed::PaidAfterOutage);
         }
         all
+    }
+
+    /// Checks the buy-back rule, without the amount.
+    fn check_late_sale(&mut self, order: &Order, sent_at: Timestamp, lock: Lock, now: Timestamp) {
+        let id = order.id;
+        let last = order.expires_at.plus(self.late_limit);
+        self.require(sent_at <= last, || {
+            format!("promise 8: {id} was sold by a payment sent at {sent_at:?}, after {last:?}")
+        });
+        let price = self.tickets.get(&order.ticket.id).map(|replica| replica.ticket.price);
+        self.require(price == Some(order.ticket.price), || {
+            format!("promise 4: {id} was sold late, with its ticket at {price:?}")
+        });
+        let is_available = match lock {
+            Lock::Free => true,
+            Lock::Held { by, until } => by == id || until <= now,
+            Lock::Sold { .. } => false,
+        };
+        self.require(is_available, || format!("promise 1: {id} was sold late with lock {lock:?}"));
     }
 
     fn refund_due(
@@ -303,7 +310,7 @@ impl Promises {
             Status::Expired => {}
         }
         let states = self.ticket_states_since(&order.ticket.id, command.since_ms, now_ms);
-        let reason = |(price, lock): (orders_domain::Price, Lock)| {
+        let reason = |(price, lock): (Price, Lock)| {
             if price != order.ticket.price {
                 return Some(RefundReason::TicketChanged);
             }

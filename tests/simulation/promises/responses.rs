@@ -34,16 +34,7 @@ impl Promises {
                 self.require(placed.is_none(), || {
                     format!("promise 6: {operation:?} got {outcome:?}")
                 });
-                let earlier = self.earlier_order(buyer, key.as_deref(), from_ms);
-                let reused = earlier.is_some_and(|order| order.ticket.id.as_str() != ticket);
-                let is_new = earlier.is_none();
-                self.require(is_new || reused && *outcome == Outcome::KeyReused, || {
-                    format!("promise 5: a repeat of {operation:?} got {outcome:?}")
-                });
-                let own = self.own_live_order(buyer, ticket, from_ms, now_ms);
-                self.require(own.is_none() || *outcome == Outcome::KeyReused, || {
-                    format!("promise 6: {buyer} has {own:?} and got {outcome:?}")
-                });
+                self.check_refusal(buyer, ticket, key.as_deref(), outcome, (from_ms, now_ms));
             }
             (_, Outcome::Placed(view) | Outcome::Order(view)) => self.check_view(buyer, view),
             (_, Outcome::Orders(list)) => list.iter().for_each(|view| self.check_view(buyer, view)),
@@ -55,6 +46,28 @@ impl Promises {
             }
             (Operation::List, _) => self.report(format!("a list got {outcome:?}")),
         }
+    }
+
+    /// Checks that a refused buyer had no order by the key, and did not have the ticket.
+    fn check_refusal(
+        &mut self,
+        buyer: &str,
+        ticket: &str,
+        key: Option<&str>,
+        outcome: &Outcome,
+        (from_ms, to_ms): (u64, u64),
+    ) {
+        let is_reused = *outcome == Outcome::KeyReused;
+        let earlier = self.earlier_order(buyer, key, from_ms);
+        let is_new = earlier.is_none();
+        let for_another = earlier.is_some_and(|order| order.ticket.id.as_str() != ticket);
+        self.require(is_new || for_another && is_reused, || {
+            format!("promise 5: {buyer} repeated key {key:?} for {ticket} and got {outcome:?}")
+        });
+        let own = self.own_live_order(buyer, ticket, from_ms, to_ms);
+        self.require(own.is_none() || is_reused, || {
+            format!("promise 6: {buyer} has {own:?} and got {outcome:?}")
+        });
     }
 
     /// Checks that a shown order belongs to the buyer and matches the stored version.

@@ -255,21 +255,8 @@ fn other_observation(
     let owns =
         |order: &str| index.created(order).is_some_and(|created| created.buyer == request.buyer);
     Ok(match (&request.operation, &request.outcome) {
-        (Operation::Place { ticket: requested, .. }, outcome) if requested == ticket => {
-            match outcome {
-                Outcome::Reserved => Some(Observation::Reserved {
-                    by: unlapsed_orders(index, ticket, request.from_ms)
-                        .into_iter()
-                        .filter(|order| !owns(order) || can_have_ended(index, order, request.to_ms))
-                        .collect(),
-                }),
-                Outcome::Sold => {
-                    let orders = index.changes.keys().filter(|order| !owns(order));
-                    Some(Observation::Sold { to: orders.map(ToString::to_string).collect() })
-                }
-                Outcome::NoSuchTicket => Some(Observation::UnknownTicket),
-                _ => None,
-            }
+        (Operation::Place { ticket: requested, .. }, _) if requested == ticket => {
+            refusal_observation(index, ticket, request)
         }
         (Operation::Cancel { order }, Outcome::Cancelled) if is_of_ticket(order) => {
             let statuses = vec![Status::Cancelled];
@@ -291,6 +278,25 @@ fn other_observation(
         }
         _ => None,
     })
+}
+
+/// Observation of a refused order: another buyer has the ticket, or the ticket is unknown.
+fn refusal_observation(index: &Index<'_>, ticket: &str, request: &Request) -> Option<Observation> {
+    let owns =
+        |order: &str| index.created(order).is_some_and(|created| created.buyer == request.buyer);
+    match request.outcome {
+        Outcome::Reserved => {
+            let mut by = unlapsed_orders(index, ticket, request.from_ms);
+            by.retain(|order| !owns(order) || can_have_ended(index, order, request.to_ms));
+            Some(Observation::Reserved { by })
+        }
+        Outcome::Sold => {
+            let orders = index.changes.keys().filter(|order| !owns(order));
+            Some(Observation::Sold { to: orders.map(ToString::to_string).collect() })
+        }
+        Outcome::NoSuchTicket => Some(Observation::UnknownTicket),
+        _ => None,
+    }
 }
 
 /// Whether the order can have ended before this time. A buyer's own hold that ends between the reads of
