@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import psutil
 from tools import UserError, log
 
 STOP_TIMEOUT_SECONDS = 20
+INTERRUPTS = signal.SIGINT, signal.SIGTERM
 # Start times are computed from the boot time, which the kernel reports in whole seconds.
 START_TOLERANCE_SECONDS = 2
 
@@ -74,15 +76,34 @@ def kill_group(pid):
 
 def run(command, failure, **kwargs):
     """Runs a program in its own process group. An interrupt stops the whole group."""
-    program = subprocess.Popen([str(word) for word in command], process_group=0, **kwargs)
-    try:
-        status = program.wait()
-    except BaseException:
-        stop(program.pid, group=True)
-        log(f"Stopped {Path(command[0]).name} {command[1]}.")
-        raise
+    with contextlib.ExitStack() as start:
+        # An interrupt inside Popen would leave the program running without its process id.
+        start.enter_context(deferred_signals())
+        program = subprocess.Popen([str(word) for word in command], process_group=0, **kwargs)
+        try:
+            start.close()
+            status = program.wait()
+        except BaseException:
+            stop(program.pid, group=True)
+            log(f"Stopped {Path(command[0]).name} {command[1]}.")
+            raise
     if status:
         raise UserError(failure)
+
+
+@contextlib.contextmanager
+def deferred_signals():
+    """Defers SIGINT and SIGTERM to the end of the block. Other threads than the main thread get no signals."""
+    received = []
+    numbers = INTERRUPTS if threading.current_thread() is threading.main_thread() else ()
+    handlers = {number: signal.signal(number, lambda number, _: received.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in received:
+            signal.raise_signal(number)
 
 
 def _start_time(pid):

@@ -54,6 +54,23 @@ class ProcessGroups(unittest.TestCase):
             self.assertIn("Stopped sh -c.", program.stderr.read())
         eventually(lambda: not processes.is_running(descendant))
 
+    def test_run_interrupted_while_it_starts_stops_its_program(self):
+        # The signal arrives after the start of the program and before the end of Popen.
+        interrupted_start = f"""
+import os, signal, subprocess
+popen = subprocess.Popen
+def start(*args, **kwargs):
+    program = popen(*args, **kwargs)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return program
+subprocess.Popen = start
+{INTERRUPTED_RUN}
+"""
+        finished = subprocess.run(
+            [sys.executable, "-c", interrupted_start], cwd=HERE, text=True, capture_output=True, timeout=60
+        )
+        self.assertIn("Stopped sh -c.", finished.stderr)
+
 
 class EmulatorProcess(unittest.TestCase):
     def setUp(self):

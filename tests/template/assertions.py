@@ -398,10 +398,21 @@ class Alarms(Template):
         # Namespace and dimension of the functions' metrics.
         (namespace,) = re.findall(r'cloudwatch_namespace\("(\w+)"\)', TELEMETRY)
         (dimension,) = re.findall(r'with_dimension\("(\w+)"', TELEMETRY)
-        for metric, function in (("RefundsDue", "order-relay"), ("ExpiryLateness", "expire-orders")):
+        for metric, function in (
+            ("RefundsDue", "order-relay"),
+            ("WrongAmounts", "order-relay"),
+            ("ExpiryLateness", "expire-orders"),
+            ("TicketVersionGaps", "ticket-events"),
+            ("TicketContradictions", "ticket-events"),
+        ):
             self.assertIn(f'"{metric}"', (ROOT / f"functions/{function}/src/lib.rs").read_text())
             name = "".join(word.capitalize() for word in function.split("-"))
             yield namespace, metric, {dimension: {"Ref": f"{name}Function"}}
+        # The relay dead-letters a record that it cannot read; the other functions count such items.
+        self.assertIn('"UnreadableItems"', (ROOT / "shared/dynamo/src/items.rs").read_text())
+        for name, _ in self.functions():
+            if name != "OrderRelay":
+                yield namespace, "UnreadableItems", {dimension: {"Ref": f"{name}Function"}}
 
     def test_whatever_can_go_wrong_has_one(self):
         for namespace, metric, dimensions in self.wanted():

@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::{Response, StatusCode};
 use orders_contracts::{CreateOrderBody, FieldError, OrderBody, parse_create_order};
 use orders_domain::{
-    Availability, FoundTicket, IdempotencyKey, NewOrder, Order, OrderId, OrderStore, PlaceOutcome,
-    Placement, StoreError, Takeover, TicketId, TicketReplica, Timestamp,
+    Availability, CommitOutcome, FoundTicket, IdempotencyKey, NewOrder, Order, OrderId, OrderStore,
+    PlaceOutcome, Placement, StoreError, Takeover, TicketId, TicketReplica, Timestamp,
 };
 use orders_lambda::{
     BoxError,
@@ -159,6 +159,9 @@ pub async fn create_order(
                 return refuse(store, request, Some(&replica), refusal).await;
             }
             Availability::Sold => {
+                if replica.lock.has_lapsed(now) {
+                    make_permanent(store, &replica).await?;
+                }
                 return refuse(store, request, Some(&replica), CreateError::Sold).await;
             }
         };
@@ -172,6 +175,19 @@ pub async fn create_order(
         }
     }
     Err(CreateError::Contended)
+}
+
+/// Makes the lock of a paid order permanent: a restored table had lost the sale.
+async fn make_permanent(
+    store: &impl OrderStore,
+    replica: &TicketReplica,
+) -> Result<(), StoreError> {
+    let Some(holder) = replica.lock.holder() else { return Ok(()) };
+    let Some(paid) = store.find(holder).await? else { return Ok(()) };
+    if store.make_permanent(&paid).await? == CommitOutcome::Committed {
+        tracing::warn!(ticket_id = %paid.ticket.id, order_id = %holder, "Lock of a paid order had an end");
+    }
+    Ok(())
 }
 
 /// Refuses a ticket, unless the request has its order already: by its key, or because the buyer has the

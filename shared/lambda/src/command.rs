@@ -89,7 +89,7 @@ async fn ticket_state(
 }
 
 /// The ticket as this order finds it; `None` if it is unknown. The order that a lapsed lock names is read
-/// too. If it has paid, its lock is made permanent: a restored table had lost the sale.
+/// too.
 ///
 /// # Errors
 /// The store's failure.
@@ -106,13 +106,7 @@ pub async fn find_ticket(
         Availability::Reserved { until } => Availability::Reserved { until },
         Availability::Sold => Availability::Sold,
         Availability::Lapsed(by) => {
-            let named = store.find(by).await?;
-            let availability = Takeover::availability(id, by, named.as_ref(), now);
-            if let (Availability::Sold, Some(paid)) = (&availability, &named) {
-                tracing::warn!(ticket_id = %id, order_id = %by, "Lock of a paid order had an end");
-                store.make_permanent(paid).await?;
-            }
-            availability
+            Takeover::availability(id, by, store.find(by).await?.as_ref(), now)
         }
     };
     Ok(Some(FoundTicket { replica, availability }))

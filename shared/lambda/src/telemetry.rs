@@ -10,6 +10,9 @@
 //! | `ReservedConflicts` | orders refused because the ticket was reserved |
 //! | `WriteRetries` | retries of conflicting writes |
 //! | `TicketVersionGaps` | ticket events applied over missing versions |
+//! | `TicketContradictions` | receives of ticket events that contradict the stored version |
+//! | `WrongAmounts` | refunds due because the amount is not the order's price |
+//! | `UnreadableItems` | reads of items that this release cannot read |
 
 use std::{env, error::Error, io::stdout, sync::OnceLock};
 

@@ -104,6 +104,12 @@ class Service:
         self.order(order, self.ticket(), now_ms(), status="expired", version=1)
         return order
 
+    def unlocked(self, seconds=600):
+        """Writes an order that awaits payment without the lock of its ticket."""
+        order = new_id()
+        self.order(order, self.ticket(), now_ms() + seconds * 1000, status="awaiting_payment", version=0)
+        return order
+
     def order(self, order, ticket, until, **state):
         shown = {"id": ticket, "title": "Concert", "price": 2550, "version": 0}
         self.put(
@@ -135,8 +141,8 @@ class Service:
     def tell_ticket(self, ticket, kind, version):
         self.publish("tickets", kind, {"id": ticket, "title": "Concert", "price": 25.5, "version": version})
 
-    def tell_payment(self, order):
-        self.publish("payments", "PaymentCreated", {"id": new_id(), "orderId": order})
+    def tell_payment(self, order, payment=None, **more):
+        self.publish("payments", "PaymentCreated", {"id": payment or new_id(), "orderId": order, **more})
 
     def send_expiry(self, order):
         self.client("sqs").send_message(
@@ -147,6 +153,12 @@ class Service:
         url = self.outputs[output]
         found = self.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
         return found["Attributes"]["QueueArn"]
+
+    def waiting_messages(self, url):
+        """Returns the number of messages in a queue, received ones included."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = self.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return sum(int(found[name]) for name in names)
 
     def take(self, url):
         """Receives and deletes up to 10 messages. Returns their bodies."""
@@ -189,6 +201,11 @@ def create_order(service):
     service.ask("POST", "/api/orders", "bob", {"ticketId": ticket})
 
 
+def takeover_from_a_missing_order(service):
+    ticket = service.ticket(locked_by=new_id(), locked_until=now_ms())
+    service.ask("POST", "/api/orders", body={"ticketId": ticket})
+
+
 def show_order(service):
     order, _ = service.held()
     service.ask("GET", f"/api/orders/{order}")
@@ -203,6 +220,10 @@ def list_orders(service):
 def cancel_order(service):
     order, _ = service.held()
     service.ask("DELETE", f"/api/orders/{order}")
+
+
+def cancel_order_without_its_lock(service):
+    service.ask("DELETE", f"/api/orders/{service.unlocked()}")
 
 
 def ticket_event(service):
@@ -226,6 +247,28 @@ def payments(service):
         service.until(what, lambda: service.row("Orders", order)["status"] == "paid")
 
 
+def payments_of_inconsistent_rows(service):
+    """A late payment takes over from a missing order; another one expires an order without its lock first."""
+    order = new_id()
+    ticket = service.ticket(locked_by=new_id(), locked_until=now_ms())
+    service.order(order, ticket, now_ms(), status="expired", version=1)
+    service.tell_payment(order)
+    service.until("a late payment that takes over", lambda: service.row("Orders", order)["status"] == "paid")
+    unlocked = service.unlocked(seconds=0)
+    service.tell_payment(unlocked, amount=1)
+    service.until("a refund of an order without its lock", lambda: service.row("Orders", unlocked).get("refunds_due"))
+
+
+def payment_of_a_removed_order(service):
+    """The payment is done, because its row names the order."""
+    payment, order = new_id(), new_id()
+    service.put("Payments", id=payment, order_id=order, result="bought", sent_at=now_ms())
+    service.tell_payment(order, payment)
+    url = service.outputs["PaymentEventsQueueUrl"]
+    time.sleep(1)
+    service.until("an empty queue", lambda: not service.waiting_messages(url))
+
+
 def payment_before_its_order(service):
     """The payment is retried until the order exists."""
     order = new_id()
@@ -233,6 +276,12 @@ def payment_before_its_order(service):
     time.sleep(1)
     service.held(order=order)
     service.until("a payment before its order", lambda: service.row("Orders", order)["status"] == "paid")
+
+
+def expiry_of_an_order_without_its_lock(service):
+    order = service.unlocked(seconds=0)
+    service.send_expiry(order)
+    service.until("an expiry without the lock", lambda: service.row("Orders", order)["status"] == "expired")
 
 
 def expiry(service):
@@ -307,13 +356,18 @@ def fire(service, queue, message):
 
 # The fastest scenario first.
 SCENARIOS = {
-    "CreateOrderRole": [create_order],
+    "CreateOrderRole": [create_order, takeover_from_a_missing_order],
     "ShowOrderRole": [show_order],
     "ListOrdersRole": [list_orders],
-    "CancelOrderRole": [cancel_order],
+    "CancelOrderRole": [cancel_order, cancel_order_without_its_lock],
     "TicketEventsRole": [ticket_event, ticket_event_after_a_gap],
-    "PaymentEventsRole": [payments, payment_before_its_order],
-    "ExpireOrdersRole": [expiry, early_expiry],
+    "PaymentEventsRole": [
+        payments,
+        payments_of_inconsistent_rows,
+        payment_of_a_removed_order,
+        payment_before_its_order,
+    ],
+    "ExpireOrdersRole": [expiry, expiry_of_an_order_without_its_lock, early_expiry],
     "OrderRelayRole": [order_with_a_schedule, order_too_short_for_a_schedule, poison_record],
     "SchedulerRole": [schedule, schedule_that_fails],
 }
