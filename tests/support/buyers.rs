@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::{Client as DynamoDb, types::AttributeValue};
 use aws_sdk_eventbridge::{Client as EventBridge, types::PutEventsRequestEntry};
 
 use aws_sdk_sqs::Client as Sqs;
+use chrono::{DateTime, SecondsFormat, Utc};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -181,14 +182,19 @@ impl TestStack {
         }
     }
 
-    /// Publishes `PaymentCreated`.
+    /// Publishes `PaymentCreated` without an amount.
     pub async fn publish_payment(&self, payment: &str, order: &str) {
         let detail = json!({"id": payment, "orderId": order, "stripeId": "ch_1"});
+        self.publish("payments", "PaymentCreated", &detail.to_string()).await;
+    }
+
+    /// Publishes an event.
+    pub async fn publish(&self, source: &str, detail_type: &str, detail: &str) {
         let entry = PutEventsRequestEntry::builder()
             .event_bus_name(&self.stack.bus_name)
-            .source("payments")
-            .detail_type("PaymentCreated")
-            .detail(detail.to_string())
+            .source(source)
+            .detail_type(detail_type)
+            .detail(detail)
             .build();
         let answer = self.bus.put_events().entries(entry).send().await.unwrap();
         assert_eq!(answer.failed_entry_count(), 0);
@@ -246,6 +252,11 @@ impl TestStack {
         self.row("TicketsTableName", id).await
     }
 
+    /// Reads the row of a payment.
+    pub async fn payment_row(&self, id: &str) -> Option<Value> {
+        self.row("PaymentsTableName", id).await
+    }
+
     /// Builds the stream record of the creation of an order.
     pub async fn creation_record(&self, id: &str) -> Value {
         let batch = include_str!("fixtures/stream_batch.json");
@@ -255,6 +266,19 @@ impl TestStack {
         image.insert("status".to_owned(), AttributeValue::S("awaiting_payment".to_owned()));
         record["dynamodb"]["NewImage"] = wire(AttributeValue::M(image))["M"].take();
         record
+    }
+
+    /// Overwrites a row, as a restore or a manual repair does.
+    pub async fn put_row(&self, table_output: &str, row: &Value) {
+        let AttributeValue::M(item) = attribute(row) else { panic!("not a row: {row}") };
+        let put = self.tables.put_item().table_name(self.stack.output(table_output));
+        put.set_item(Some(item)).send().await.unwrap();
+    }
+
+    /// Removes a row.
+    pub async fn remove_row(&self, table_output: &str, id: &str) {
+        let delete = self.tables.delete_item().table_name(self.stack.output(table_output));
+        delete.key("id", AttributeValue::S(id.to_owned())).send().await.unwrap();
     }
 
     async fn row(&self, table: &str, id: &str) -> Option<Value> {
@@ -313,6 +337,22 @@ pub fn ticket(id: &str, version: u64) -> Value {
     json!({"id": id, "title": format!("Version {version}"), "price": price, "version": version})
 }
 
+/// A message of `PaymentCreated` in the payment queue, sent at this time, with an amount unless null.
+pub fn payment_message(
+    payment: &str,
+    order: &str,
+    sent_at: DateTime<Utc>,
+    amount: &Value,
+) -> String {
+    let mut detail = json!({"id": payment, "orderId": order});
+    if !amount.is_null() {
+        detail["amount"] = amount.clone();
+    }
+    let time = sent_at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    json!({"source": "payments", "detail-type": "PaymentCreated", "time": time, "detail": detail})
+        .to_string()
+}
+
 /// Waits up to 120 s for a condition.
 pub async fn eventually(mut condition: impl AsyncFnMut() -> bool) {
     for _ in 0..1_200 {
@@ -324,7 +364,20 @@ pub async fn eventually(mut condition: impl AsyncFnMut() -> bool) {
     panic!("the condition did not become true in 120 s");
 }
 
-/// An attribute in DynamoDB's JSON, for the types of the two tables.
+/// A JSON value as an attribute, for the types of the tables.
+fn attribute(value: &Value) -> AttributeValue {
+    match value {
+        Value::String(text) => AttributeValue::S(text.clone()),
+        Value::Number(number) => AttributeValue::N(number.to_string()),
+        Value::Array(list) => AttributeValue::L(list.iter().map(attribute).collect()),
+        Value::Object(map) => AttributeValue::M(
+            map.iter().map(|(key, value)| (key.clone(), attribute(value))).collect(),
+        ),
+        other => panic!("unexpected value {other}"),
+    }
+}
+
+/// An attribute in DynamoDB's JSON, for the types of the tables.
 fn wire(value: AttributeValue) -> Value {
     match value {
         AttributeValue::S(text) => json!({ "S": text }),
@@ -338,7 +391,7 @@ fn wire(value: AttributeValue) -> Value {
     }
 }
 
-/// An attribute as plain JSON, for the types of the two tables.
+/// An attribute as plain JSON, for the types of the tables.
 fn plain(value: AttributeValue) -> Value {
     match value {
         AttributeValue::S(text) => json!(text),

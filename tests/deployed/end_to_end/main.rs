@@ -3,5 +3,7 @@
 
 mod bad_requests;
 mod orders;
+mod payments;
 mod races;
+mod rows;
 mod tickets;

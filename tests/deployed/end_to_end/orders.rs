@@ -25,7 +25,8 @@ async fn order_is_created_shown_listed_and_cancelled() {
     let rejected = bob.order(&ticket).await;
     assert_eq!(rejected.checked_status(), 409);
     let seconds: u64 = rejected.header("retry-after").parse().unwrap();
-    assert!(seconds >= 1 && seconds <= order["expiresIn"].as_u64().unwrap());
+    // Not before the hold lapses, and at most a second later.
+    assert!((1..=32).contains(&seconds), "{seconds} s");
 
     let path = format!("/api/orders/{id}");
     let shown = alice.get(&path).await;
@@ -92,7 +93,49 @@ async fn lapsed_hold_is_taken_over_by_another_buyer() {
     assert_eq!(row["locked_by"], taken_over.json()["id"]);
     let id = order["id"].as_str().unwrap();
     assert_eq!(alice.cancel(id).await.status, 204, "an expired order");
+    let cancelled = alice.get(&path).await.json();
+    assert_eq!((&cancelled["status"], &cancelled["version"]), (&json!("cancelled"), &json!(2)));
     assert_eq!(test_stack.ticket_row(&ticket).await.unwrap(), row, "an unchanged lock");
+}
+
+#[tokio::test]
+async fn buyer_who_holds_the_ticket_gets_the_order_again() {
+    let test_stack = TestStack::connect().await;
+    let ticket = test_stack.new_ticket().await;
+    let [alice, bob] = new_buyers(2).try_into().ok().unwrap();
+    let created = alice.order(&ticket).await;
+    assert_eq!(
+        (created.status.as_u16(), created.header("cache-control")),
+        (201, "private, no-store")
+    );
+    for again in [alice.order(&ticket).await, alice.order_with_key(&ticket, "unused").await] {
+        assert_eq!(again.status, 200, "{again:?}");
+        assert_eq!(again.header("location"), created.header("location"));
+        assert_eq!(again.json()["id"], created.json()["id"]);
+    }
+    assert_eq!(bob.order(&ticket).await.checked_status(), 409);
+    // The key is still unused.
+    let other = alice.order_with_key(&test_stack.new_ticket().await, "unused").await;
+    assert_eq!(other.status, 201);
+}
+
+#[tokio::test]
+async fn repeated_key_returns_the_order_with_the_time_left() {
+    let test_stack = TestStack::connect().await;
+    let ticket = test_stack.new_ticket().await;
+    let alice = new_buyer();
+    let created = alice.order_with_key(&ticket, "attempt").await;
+    assert_eq!((created.status.as_u16(), &created.json()["expiresIn"]), (201, &json!(29)));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let repeated = alice.order_with_key(&ticket, "attempt").await;
+    assert_eq!(repeated.status, 200);
+    let (before, after) = (created.json(), repeated.json());
+    assert!(after["expiresIn"].as_u64().unwrap() <= 26, "{after}");
+    for field in ["id", "version", "createdAt", "expiresAt", "ticket"] {
+        assert_eq!(before[field], after[field]);
+    }
+    let reused = alice.order_with_key(&test_stack.new_ticket().await, "attempt").await;
+    assert_eq!(reused.checked_status(), 422);
 }
 
 #[tokio::test]

@@ -92,3 +92,27 @@ async fn malformed_message_is_dead_lettered_alone() {
     let others = test_stack.peek(dead_letters).await;
     assert!(!others.iter().any(|message| message.contains("batch-mate")), "{others:?}");
 }
+
+#[tokio::test]
+async fn event_that_contradicts_its_version_is_dead_lettered() {
+    let test_stack = TestStack::connect().await;
+    let id = test_stack.new_ticket().await;
+    let mut other = ticket(&id, 0);
+    other["price"] = json!(7);
+    let body = json!({"source": "tickets", "detail-type": "TicketCreated", "detail": other});
+    test_stack.send("TicketEventsQueueUrl", &body.to_string()).await;
+    let dead_letters = "TicketEventsDeadLetterQueueUrl";
+    eventually(async || test_stack.delete_message(dead_letters, &body.to_string()).await).await;
+    assert_eq!(test_stack.ticket_row(&id).await.unwrap()["price"], 50);
+}
+
+#[tokio::test]
+async fn price_computed_in_floats_is_rounded_to_cents() {
+    let test_stack = TestStack::connect().await;
+    let id = format!("ticket-{}", Uuid::new_v4());
+    let detail =
+        format!(r#"{{"id":"{id}","title":"Concert","price":59.970000000000006,"version":0}}"#);
+    test_stack.publish("tickets", "TicketCreated", &detail).await;
+    eventually(async || test_stack.ticket_row(&id).await.is_some()).await;
+    assert_eq!(new_buyer().order(&id).await.json()["ticket"]["price"], 59.97);
+}

@@ -4,5 +4,6 @@
 mod expiries;
 mod history;
 mod holds;
+mod late_payments;
 mod outcomes;
 mod poison;
