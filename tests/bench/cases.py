@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent.parent
@@ -17,7 +18,9 @@ SETTINGS = {
     "GLIBC_TUNABLES": re.search(r"GLIBC_TUNABLES: (\S+)", TEMPLATE)[1],
     "ORDERS_TABLE": "orders-Orders",
     "TICKETS_TABLE": "orders-Tickets",
+    "PAYMENTS_TABLE": "orders-Payments",
     "HOLD_SECONDS": "30",
+    "LATE_PAYMENT_SECONDS": "600",
     "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/queue",
     "EXPIRY_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/expiries",
     "EXPIRY_QUEUE_ARN": "arn:aws:sqs:us-east-1:111122223333:expiries",
@@ -110,8 +113,9 @@ def _ticket_message(record, number):
 
 
 def _payment_message(record, number):
-    detail = {"id": f"payment-{number}", "orderId": _order_id(number)}
-    event = {"source": "payments", "detail-type": "PaymentCreated", "detail": detail}
+    detail = {"id": f"payment-{number}", "orderId": _order_id(number), "amount": TICKET["price"] / 100}
+    time = datetime.fromtimestamp(NOW_MS // 1_000, UTC).isoformat()
+    event = {"source": "payments", "detail-type": "PaymentCreated", "time": time, "detail": detail}
     return record | {"messageId": _order_id(number), "body": json.dumps(event)}
 
 
@@ -154,7 +158,7 @@ def _send_message_batch_reply(body):
 
 
 PLACE = _http("POST", "/api/orders", body={"ticketId": TICKET["id"]})
-HELD = TICKET | {"locked_by": _order_id(9), "locked_until": NOW_MS + HOLD_MS}
+HELD = TICKET | {"locked_by": _order_id(9), "locked_until": NOW_MS + HOLD_MS, "locked_for": "bob"}
 
 SHOW = Case("show", "show-order", _of_order("GET"), {"GetItem": {"Item": _item(_order())}}, 200, ["GetItem"])
 CREATE = Case(

@@ -24,7 +24,7 @@ export function shown(order, now) {
     version: order.version,
     createdAt: new Date(order.created_at).toISOString(),
     expiresAt: new Date(order.expires_at).toISOString(),
-    expiresIn: Math.max(0, Math.ceil((order.expires_at - now) / 1000)),
+    expiresIn: Math.max(0, Math.floor((order.expires_at - now) / 1000)),
     ticket: { ...order.ticket, price: order.ticket.price / 100 },
   };
 }
