@@ -119,8 +119,9 @@ def random_history(rng):
     history, version, live = [], {}, None
     for _ in range(rng.randint(1, 14)):
         ended = [order for order in version if order != live]
-        if live is None and ended and rng.random() < 0.3:
-            order, status = rng.choice(ended), "paid"  # a late payment buys an expired order
+        if live is None and ended and rng.random() < 0.4:
+            # A late payment buys an expired order, or its owner cancels it.
+            order, status = rng.choice(ended), rng.choice(("paid", "cancelled"))
         elif live is None:
             order, status = f"order-{len(version)}", "awaiting_payment"
         elif rng.random() < 0.3:

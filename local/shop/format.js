@@ -29,5 +29,8 @@ const REASON = {
   already_paid: "the order was already paid",
   order_cancelled: "the order was cancelled",
   ticket_taken: "another buyer has the ticket",
+  ticket_changed: "the ticket is no longer sold at this price",
+  too_late: "the payment was sent too late",
+  wrong_amount: "the amount is not the price",
 };
 export const reason = (code) => REASON[code] ?? String(code).replaceAll("_", " ");

@@ -13,7 +13,7 @@ const EXPLANATION = {
   paid: "The ticket is yours. A second payment is refunded.",
   cancelled: "The ticket is free again. A later payment is refunded.",
   expired: "The hold has expired; the ticket is free again. A late payment still buys the ticket " +
-    "if nobody has ordered it since; otherwise the payment is refunded.",
+    "if it is free and its price has not changed; otherwise the payment is refunded.",
 };
 
 /** Creates the screen. Returns the function that redraws it. */
