@@ -88,12 +88,13 @@ fn reserved() -> Availability {
 }
 
 fn applied(before: &Order, command: &Command, ticket: &TicketState) -> Transition {
-    match decide(before, command, ticket) {
-        Decision::Apply(transition) => transition,
-        other => panic!("{command:?} on {:?}: {other:?}", before.status),
-    }
+    let Decision::Apply(transition) = decide(before, command, ticket) else {
+        panic!("{command:?} does not apply to {before:?}");
+    };
+    transition
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "calls are easier to read")]
 fn applies(
     before: &Order,
     command: &Command,
