@@ -8,18 +8,19 @@ use std::{
 };
 
 use aws_lambda_events::sqs::SqsEvent;
-use orders_domain::{BoxError, StoreError};
-use orders_domain::{OrderStore, TicketRule};
+use aws_sdk_dynamodb::{Client, types::AttributeValue};
+use orders_domain::{BoxError, OrderStore, StoreError, TicketRule};
 use orders_lambda::{
     clock,
     problem::Problem,
     queue::{Visibility, process},
     stream, telemetry,
 };
-use orders_testing::{MemoryStore, order_id, order_with_hold, ticket};
+use orders_testing::{LATE_LIMIT, MemoryStore, order_id, order_with_hold, place, ticket};
 use orders_tests::{
-    aws_responses,
+    aws_responses, events,
     gateway::{Api, Event, context},
+    stores,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -68,7 +69,7 @@ async fn handle_payment(body: &Value) {
     let event: SqsEvent = serde_json::from_value(batch).unwrap();
     let store = MemoryStore::default();
     process(&event, &context(), clock::now(), &NoVisibility, &async |message| {
-        payment_events::handle(&store, clock::now(), message).await
+        payment_events::handle(&store, LATE_LIMIT, clock::now(), message).await
     })
     .await
     .unwrap();
@@ -103,6 +104,7 @@ async fn failed_request_line_has_ids_and_the_chain_of_causes() {
     let event = Event::for_order("GET", &id).header("x-correlation-id", "attempt-1");
     for (error, level, message) in [
         (StoreError::Unavailable("throttled".into()), "WARN", "Request outcome unknown"),
+        (StoreError::Unreadable("schema 2".into()), "WARN", "Request outcome unknown"),
         (StoreError::Refused("no such table".into()), "ERROR", "Request failed"),
     ] {
         let chain = format!("{error}: {}", std::error::Error::source(&error).unwrap());
@@ -132,8 +134,7 @@ async fn request_line_omits_other_texts_of_the_client() {
 #[tokio::test]
 async fn message_lines_have_the_ids_of_message_and_subject() {
     let order = order_id(7).to_string();
-    let detail = json!({"id": "p1", "orderId": order});
-    let body = json!({"detail-type": "PaymentCreated", "source": "payments", "detail": detail});
+    let body = events::payment("p1", &order, clock::now());
     let lines = lines_of(handle_payment(&body)).await;
     assert_eq!(lines[0]["fields"]["message"], "Payment for an unknown order; it will be retried");
     assert_eq!(lines[0]["span"]["order_id"], json!(order));
@@ -172,4 +173,25 @@ async fn relay_lines_have_ids_of_record_and_order() {
     let lines = lines_of(relay(&batch.replace("NewImage", "NwImage"))).await;
     assert_eq!(lines[0]["fields"]["message"], "Rejected stream record");
     assert!(lines[0]["fields"]["sequence_number"].is_string());
+}
+
+#[tokio::test]
+async fn line_of_an_item_that_cannot_be_read_has_its_id() {
+    let sdk = stores::in_process_endpoint().await;
+    let (store, client) = (stores::store_on(&sdk).await, Client::new(&sdk));
+    let order = order_with_hold(7, 30);
+    place(&store, &order).await;
+    let id = order.id.to_string();
+    let update = client.update_item().table_name(stores::make_tables(&client).await.orders);
+    let update = update.key("id", AttributeValue::S(id.clone()));
+    let update = update.update_expression("SET user_id = :invalid");
+    let invalid = AttributeValue::S("alice and bob".to_owned());
+    update.expression_attribute_values(":invalid", invalid).send().await.unwrap();
+
+    let lines = lines_of(Api { store }.show(&Event::for_order("GET", &id))).await;
+    let [item, request] = &lines[..] else { panic!("two lines: {lines:?}") };
+    assert_eq!((&item["level"], &item["fields"]["item_id"]), (&json!("ERROR"), &json!(id)));
+    assert_eq!(item["fields"]["message"], "Item cannot be read");
+    assert_eq!((&request["level"], &request["fields"]["status"]), (&json!("WARN"), &json!(503)));
+    assert_eq!(request["fields"]["order_id"], json!(id));
 }

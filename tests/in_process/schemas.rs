@@ -1,14 +1,24 @@
 //! Agreement of the event schemas in docs/ with the code.
 
-use orders_contracts::{OutgoingEvent, PaymentEvent, SOURCE, TicketEvent};
-use orders_domain::{Command, Order, OrderEvent, OrderId, PaymentId};
-use orders_testing::order_with_hold;
+use orders_contracts::{OutgoingEvent, SOURCE, TicketEvent, parse_payment_event};
+use orders_domain::{
+    Availability, Command, Decision, FoundTicket, Lock, Order, OrderEvent, OrderId, Payment, Price,
+    RefundReason, TicketReplica, TicketState, decide,
+};
+use orders_testing::{LATE_LIMIT, at, order, pay, payment};
 use orders_tests::schemas::{ORDER_EVENTS, PAYMENT_EVENTS, TICKET_EVENTS, examples, validator};
 use serde_json::{Value, json};
 
-/// Returns the order after a command, and its event.
-fn after(order: &Order, command: &Command) -> (Order, Value) {
-    let changed = orders_testing::after(order, command);
+/// Returns the order after a command that finds its ticket available like this, and its event.
+fn after(order: &Order, command: &Command, availability: Availability) -> (Order, Value) {
+    let replica =
+        TicketReplica { ticket: order.ticket.clone(), lock: Lock::Free, locked_for: None };
+    let found = FoundTicket { replica, availability };
+    let Decision::Apply(transition) = decide(order, command, &TicketState::Found(Box::new(found)))
+    else {
+        panic!("{command:?} does not apply to {order:?}");
+    };
+    let changed = transition.into_order();
     let event = OrderEvent::between(Some(order), &changed).unwrap();
     let event = published(&event, &changed);
     (changed, event)
@@ -21,23 +31,35 @@ fn published(event: &OrderEvent, order: &Order) -> Value {
     json!({"source": SOURCE, "detail-type": event.detail_type, "detail": detail})
 }
 
-fn pay(payment: &str, ticket_is_free: bool) -> Command {
-    let payment_id: PaymentId = payment.parse().unwrap();
-    Command::Pay { payment_id, ticket_is_free }
-}
-
 #[test]
 fn published_events_match_the_schema() {
+    use Availability::{Free, Own, Sold};
+
     let schema = validator(ORDER_EVENTS);
-    let order = order_with_hold(7, 30);
+    let order = order(7);
     let created = published(&OrderEvent::Created, &order);
-    let (paid, order_paid) = after(&order, &pay("p1", false));
-    let (_, already_paid) = after(&paid, &pay("p2", false));
-    let (cancelled, order_cancelled_event) = after(&order, &Command::Cancel);
-    let (_, order_cancelled) = after(&cancelled, &pay("p1", false));
-    let (expired, expiry) = after(&order, &Command::Expire { now: order.expires_at });
-    let (_, paid_late) = after(&expired, &pay("p1", true));
-    let (_, ticket_taken) = after(&expired, &pay("p1", false));
+    let (paid, order_paid) = after(&order, &pay("p1", &order, 1), Own);
+    let (_, already_paid) = after(&paid, &pay("p2", &order, 1), Own);
+    let (cancelled, order_cancelled_event) = after(&order, &Command::Cancel, Own);
+    let (_, order_cancelled) = after(&cancelled, &pay("p1", &order, 1), Free);
+    let (expired, expiry) = after(&order, &Command::Expire { now: order.expires_at }, Own);
+    let (_, cancelled_later) = after(&expired, &Command::Cancel, Free);
+    let (_, paid_late) = after(&expired, &pay("p1", &order, 40), Free);
+    let (_, ticket_taken) = after(&expired, &pay("p1", &order, 40), Sold);
+    let (_, too_late) = after(&expired, &pay("p1", &order, 40 + LATE_LIMIT.as_secs()), Free);
+    let payment = Payment { amount: Some(Price::MAX), ..payment("p1", &order, 1) };
+    let wrong_amount = Command::Pay { payment, late_limit: LATE_LIMIT, now: at(1) };
+    let (owing, wrong_amount) = after(&order, &wrong_amount, Own);
+    let (_, paid_after_all) = after(&owing, &pay("p2", &order, 2), Own);
+    for (event, reason) in [
+        (&already_paid, "already_paid"),
+        (&order_cancelled, "order_cancelled"),
+        (&ticket_taken, "ticket_taken"),
+        (&too_late, "too_late"),
+        (&wrong_amount, "wrong_amount"),
+    ] {
+        assert_eq!(event["detail"]["reason"], reason);
+    }
     for event in [
         &created,
         &order_paid,
@@ -45,8 +67,12 @@ fn published_events_match_the_schema() {
         &order_cancelled_event,
         &order_cancelled,
         &expiry,
+        &cancelled_later,
         &paid_late,
         &ticket_taken,
+        &too_late,
+        &wrong_amount,
+        &paid_after_all,
     ] {
         assert!(schema.is_valid(event), "{event:#}");
     }
@@ -63,11 +89,25 @@ fn published_events_match_the_schema() {
 }
 
 #[test]
+fn schema_lists_the_reasons_of_the_domain() {
+    let schema: Value = serde_json::from_str(ORDER_EVENTS).unwrap();
+    let reasons = [
+        RefundReason::AlreadyPaid,
+        RefundReason::OrderCancelled,
+        RefundReason::TicketTaken,
+        RefundReason::TicketChanged,
+        RefundReason::TooLate,
+        RefundReason::WrongAmount,
+    ];
+    assert_eq!(schema["$defs"]["reason"]["enum"], json!(reasons.map(RefundReason::name)));
+}
+
+#[test]
 fn schema_examples_are_valid_and_parse() {
     for (schema, parses) in [
         (ORDER_EVENTS, (|_| true) as fn(&str) -> bool),
         (TICKET_EVENTS, |event| TicketEvent::parse(event).is_ok()),
-        (PAYMENT_EVENTS, |event| PaymentEvent::parse(event).is_ok()),
+        (PAYMENT_EVENTS, |event| parse_payment_event(event).is_ok()),
     ] {
         let validator = validator(schema);
         let examples = examples(schema);
@@ -78,9 +118,13 @@ fn schema_examples_are_valid_and_parse() {
             assert!(parses(&example.to_string()), "{example:#}");
         }
     }
-    let real: Value =
-        serde_json::from_str(include_str!("../support/fixtures/ticket_created.json")).unwrap();
-    assert!(validator(TICKET_EVENTS).is_valid(&real));
+    for (schema, fixture) in [
+        (TICKET_EVENTS, include_str!("../support/fixtures/ticket_created.json")),
+        (PAYMENT_EVENTS, include_str!("../support/fixtures/payment_created.json")),
+    ] {
+        let fixture = serde_json::from_str(fixture).unwrap();
+        assert!(validator(schema).is_valid(&fixture), "{fixture:#}");
+    }
 }
 
 /// An event with changed fields of its `detail`; null removes a field.
@@ -189,13 +233,17 @@ fn payment_schema_and_parser_agree() {
     let schema = validator(PAYMENT_EVENTS);
     let order = OrderId::from_bytes([0xab; 16]).to_string();
     let detail = json!({"id": "p1", "orderId": order});
+    let agree = |event: &Value, is_valid: bool| {
+        assert_eq!(schema.is_valid(event), is_valid, "schema: {event}");
+        assert_eq!(parse_payment_event(&event.to_string()).is_ok(), is_valid, "parser: {event}");
+    };
     let check = |kind: &str, other: Value, is_valid: bool| {
-        let event = with(kind, "payments", &detail, &other);
-        assert_eq!(schema.is_valid(&event), is_valid, "schema: {event}");
-        assert_eq!(PaymentEvent::parse(&event.to_string()).is_ok(), is_valid, "parser: {event}");
+        let mut event = with(kind, "payments", &detail, &other);
+        event["time"] = json!("2026-11-23T09:25:07Z");
+        agree(&event, is_valid);
     };
     check("PaymentCreated", json!({}), true);
-    check("PaymentCreated", json!({"stripeId": "ch_1", "amount": null}), true);
+    check("PaymentCreated", json!({"stripeId": "ch_1"}), true);
     check("PaymentCreated", json!({"id": "x".repeat(255)}), true);
     check("PaymentFailed", json!({}), false);
     for id in [json!(null), json!(""), json!("a b"), json!("é"), json!("x".repeat(256)), json!(7)]
@@ -210,4 +258,24 @@ fn payment_schema_and_parser_agree() {
     for id in [json!(null), json!(7)] {
         check("PaymentCreated", json!({ "orderId": id }), false);
     }
+    for amount in [json!(0), json!(19.9), json!(59.970_000_000_000_006), json!(9_999_999_999.99)] {
+        check("PaymentCreated", json!({ "amount": amount }), true);
+    }
+    for amount in [json!("19.90"), json!(-0.01), json!(1e10), json!([]), json!(true)] {
+        check("PaymentCreated", json!({ "amount": amount }), false);
+    }
+    let event = with("PaymentCreated", "payments", &detail, &json!({}));
+    agree(&event, false);
+    for time in [json!(""), json!("2026-11-23"), json!("yesterday"), json!(7), json!(null)] {
+        let mut event = event.clone();
+        event["time"] = time;
+        agree(&event, false);
+    }
+    let mut event = event;
+    event["time"] = json!("2026-11-23T09:25:07Z");
+    event["source"] = json!("tickets");
+    agree(&event, false);
+    event["source"] = json!("payments");
+    event["detail"]["amount"] = Value::Null;
+    agree(&event, true);
 }

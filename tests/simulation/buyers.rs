@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::DateTime;
+use orders_domain::Price;
 use orders_tests::history::{Operation, Outcome, Payment};
 
 use crate::{
@@ -114,7 +116,7 @@ impl Buyer {
     }
 
     fn remember(&mut self, outcome: &Outcome) {
-        if let Outcome::Order(order) = outcome
+        if let Some(order) = outcome.order()
             && !self.orders.contains(&order.order)
         {
             self.orders.push(order.order.clone());
@@ -129,38 +131,61 @@ impl Buyer {
         self.submit(&ticket, Some(&key)).await;
     }
 
-    /// Pays for an order: once, twice, or with a repeated event.
+    /// Pays for an order: once, twice, with a repeated event, or for another order too.
     fn pay(&self) {
         let Some(order) = self.any_order() else { return };
-        let event = self.make_payment(&order);
+        let id = self.new_payment();
+        let event = self.make_payment(&id, &order);
         match self.world.random(0..=9) {
-            0..=1 => drop(self.make_payment(&order)),
+            0..=1 => drop(self.make_payment(&self.new_payment(), &order)),
             2 => self.world.deliver(QueueName::Payments, &event),
+            3 => self.pay_another_order(&id, &order),
             _ => {}
         }
+    }
+
+    /// Names another order of any buyer in the same payment.
+    fn pay_another_order(&self, id: &str, order: &str) {
+        let mut orders = self.world.state().promises.order_ids();
+        orders.retain(|other| other != order);
+        let Some(other) = self.world.state().rng.choice(&orders).cloned() else { return };
+        self.make_payment(id, &other);
+    }
+
+    fn new_payment(&self) -> String {
+        format!("payment-{}", self.world.state().history.payments.len())
     }
 
     /// Pays for an order that does not exist.
     fn pay_without_order(&self) {
         let number = self.world.state().rng.u128(..);
         self.world.count(Observed::PaymentWithoutOrder);
-        self.make_payment(&uuid::Uuid::from_u128(number).to_string());
+        self.make_payment(&self.new_payment(), &uuid::Uuid::from_u128(number).to_string());
+    }
+
+    /// An amount as in the event of a payment: absent, the order's price, or another one.
+    fn amount_cents(&self, order: &str) -> Option<u64> {
+        let price = self.world.state().promises.price_of(order)?.minor();
+        match self.world.random(0..=19) {
+            0..=7 => None,
+            8..=16 => Some(price),
+            17 => Some(price * 100),
+            18 => Some(price + 1),
+            _ => Some(price - 1),
+        }
     }
 
     /// Makes a payment and delivers its event. Returns the event.
-    fn make_payment(&self, order: &str) -> String {
+    fn make_payment(&self, id: &str, order: &str) -> String {
         let world = &self.world;
-        let at_ms = world.now_ms();
+        let (at_ms, amount_cents) = (world.now_ms(), self.amount_cents(order));
+        let payment = Payment { id: id.to_owned(), order: order.to_owned(), amount_cents, at_ms };
+        let event = payment_event(&payment);
         let mut state = world.state();
-        let id = format!("payment-{}", state.history.payments.len());
-        let payment = Payment { id: id.clone(), order: order.to_owned(), at_ms };
-        state.promises.payment_made(&payment);
+        state.promises.payment_made(&payment, &event);
         state.history.payments.push(payment);
         drop(state);
-        world.log(|| format!("{}: {id} for {order}", self.name));
-        let event = format!(
-            r#"{{"version":"0","detail-type":"PaymentCreated","source":"payments","detail":{{"id":"{id}","orderId":"{order}","amount":1}}}}"#
-        );
+        world.log(|| format!("{}: {id} for {order}, {amount_cents:?} cents", self.name));
         world.deliver(QueueName::Payments, &event);
         event
     }
@@ -211,4 +236,16 @@ impl Buyer {
             }
         }
     }
+}
+
+/// The event of a payment. The time of an envelope is in whole seconds.
+pub(crate) fn payment_event(payment: &Payment) -> String {
+    let Payment { id, order, amount_cents, at_ms } = payment;
+    let sent_at = i64::try_from(at_ms / 1_000).ok().and_then(|at| DateTime::from_timestamp(at, 0));
+    let time = sent_at.expect("a time before the year 9999").to_rfc3339();
+    let amount = amount_cents.map(|cents| Price::from_minor(cents).expect("a price"));
+    let amount = amount.map(|price| format!(r#","amount":{price}"#)).unwrap_or_default();
+    format!(
+        r#"{{"version":"0","detail-type":"PaymentCreated","source":"payments","time":"{time}","detail":{{"id":"{id}","orderId":"{order}"{amount}}}}}"#
+    )
 }

@@ -2,7 +2,7 @@
 //! a bus delivers out of order, repeated, and with losses of older versions. They share no code with the
 //! service.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use serde::Deserialize;
@@ -28,6 +28,7 @@ struct Ticket {
 #[serde(rename_all = "camelCase")]
 struct Refund {
     payment_id: String,
+    reason: String,
 }
 
 impl OrderState {
@@ -45,8 +46,8 @@ impl OrderState {
 #[derive(Default)]
 pub(crate) struct Consumers {
     newest: BTreeMap<String, OrderState>,
-    /// Payments that the payment service has refunded.
-    refunded: BTreeSet<String>,
+    /// Payments that the payment service has refunded, with their reasons.
+    refunded: BTreeMap<String, String>,
 }
 
 impl Consumers {
@@ -57,7 +58,9 @@ impl Consumers {
             return;
         }
         // A refund is identified by its payment id, so a repeat refunds nothing twice.
-        self.refunded.extend(state.refunds.iter().map(|refund| refund.payment_id.clone()));
+        let refunds = state.refunds.iter();
+        self.refunded
+            .extend(refunds.map(|refund| (refund.payment_id.clone(), refund.reason.clone())));
         self.newest.insert(state.id.clone(), state);
     }
 
@@ -76,8 +79,8 @@ impl Consumers {
         orders.map(|state| (state.ticket.id.clone(), state.id.clone())).collect()
     }
 
-    /// Refunded payments.
-    pub(crate) fn refunded(&self) -> &BTreeSet<String> {
+    /// Refunded payments with their reasons.
+    pub(crate) fn refunded(&self) -> &BTreeMap<String, String> {
         &self.refunded
     }
 }

@@ -15,6 +15,9 @@ use crate::{
     world::World,
 };
 
+/// Longest delay of a message by an outage.
+const LONGEST_OUTAGE_MS: u64 = 1_200_000;
+
 /// Concurrent invocations of a function.
 const CONCURRENCY: usize = 2;
 
@@ -108,13 +111,14 @@ async fn handle(world: &Arc<World>, queue: QueueName, event: &SqsEvent) -> Optio
             }
             QueueName::Payments => {
                 process(event, &context, now, &visibility, &async |message| {
-                    payment_events::handle(&store, invocation.now(), message).await
+                    let now = invocation.begin_command();
+                    payment_events::handle(&store, world.plan.late_limit, now, message).await
                 })
                 .await
             }
             QueueName::Expiries => {
                 process(event, &context, now, &visibility, &async |message| {
-                    expire_orders::handle(&store, invocation.now(), message).await
+                    expire_orders::handle(&store, invocation.begin_command(), message).await
                 })
                 .await
             }
@@ -154,7 +158,13 @@ impl World {
     pub(crate) fn deliver(&self, queue: QueueName, body: &str) {
         let times = if self.fault(Fault::DuplicateDelivery) { 2 } else { 1 };
         for _ in 0..times {
-            let longest_ms = if self.fault(Fault::DelayedDelivery) { 120_000 } else { 500 };
+            let longest_ms = if self.fault(Fault::Outage) {
+                LONGEST_OUTAGE_MS
+            } else if self.fault(Fault::DelayedDelivery) {
+                120_000
+            } else {
+                500
+            };
             let delay_ms = self.random(0..=longest_ms);
             self.send(queue, body.to_owned(), delay_ms);
         }
@@ -171,8 +181,11 @@ impl World {
         let state = &mut *guard;
         let dead = state.queue(queue).dead.len();
         let batch = state.queues[queue as usize].receive(now_ms, &mut state.rng);
-        for _ in dead..state.queue(queue).dead.len() {
+        for body in &state.queues[queue as usize].dead[dead..] {
             state.coverage.observed(Observed::DeadLettered);
+            if state.promises.is_contradiction(body) {
+                state.coverage.observed(Observed::ContradictionDeadLettered);
+            }
         }
         for message in &batch {
             if message.overtook {

@@ -4,8 +4,8 @@
 use std::{
     pin::pin,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::Poll,
     time::Duration,
@@ -13,14 +13,16 @@ use std::{
 
 use lambda_http::Context;
 use orders_domain::{
-    CommitOutcome, ListQuery, Order, OrderId, OrderStore, Page, PlaceOutcome, Placement,
-    StoreError, Ticket, TicketId, TicketOutcome, TicketReplica, TicketRule, Timestamp, Transition,
+    BookedPayment, CommitOutcome, ListQuery, Order, OrderId, OrderStore, Page, PaymentId,
+    PlaceOutcome, Placement, StoreError, Ticket, TicketId, TicketOutcome, TicketReplica,
+    TicketRule, Timestamp, Transition,
 };
 use orders_lambda::retry::MAX_ATTEMPTS;
 use tokio::time::Instant;
 
 use crate::{
-    coverage::Fault,
+    coverage::{Fault, Observed},
+    promises::CommandTime,
     world::{World, ready, timestamp},
 };
 
@@ -43,7 +45,9 @@ pub(crate) struct Invocation {
     started: Instant,
     slow: bool,
     crashed: AtomicBool,
-    has_placed: AtomicBool,
+    placed: OnceLock<OrderId>,
+    /// True time at which the current command began.
+    command_ms: AtomicU64,
     /// Whether a call has failed.
     call_failed: AtomicBool,
     /// Number of writes before the invocation.
@@ -66,7 +70,8 @@ pub(crate) async fn invoke<T>(
         started: Instant::now(),
         slow: world.fault(Fault::Slow),
         crashed: AtomicBool::new(false),
-        has_placed: AtomicBool::new(false),
+        placed: OnceLock::new(),
+        command_ms: AtomicU64::new(world.now_ms()),
         call_failed: AtomicBool::new(false),
         writes_before: world.state().promises.writes,
     });
@@ -83,6 +88,17 @@ impl Invocation {
     /// Time of this function's clock.
     pub(crate) fn now(&self) -> Timestamp {
         timestamp(self.world.now_ms().saturating_add_signed(self.skew_ms))
+    }
+
+    /// Begins the command of a message. Returns its time.
+    pub(crate) fn begin_command(&self) -> Timestamp {
+        self.command_ms.store(self.world.now_ms(), Relaxed);
+        self.now()
+    }
+
+    fn command_time(&self) -> CommandTime {
+        let since_ms = self.command_ms.load(Relaxed);
+        CommandTime { since_ms, now: timestamp(since_ms.saturating_add_signed(self.skew_ms)) }
     }
 
     /// Lambda context of the invocation.
@@ -102,9 +118,9 @@ impl Invocation {
         SimulatedStore(Arc::clone(self))
     }
 
-    /// Whether the invocation has placed an order, with or without a reply.
-    pub(crate) fn has_placed(&self) -> bool {
-        self.has_placed.load(Relaxed)
+    /// Returns the order that the invocation has placed, with or without a reply.
+    pub(crate) fn placed(&self) -> Option<OrderId> {
+        self.placed.get().copied()
     }
 
     /// Whether a 503 is allowed: a call has failed, or concurrent writes can have exhausted the
@@ -142,7 +158,7 @@ pub(crate) struct SimulatedStore(Arc<Invocation>);
 impl SimulatedStore {
     async fn call<T: Send + 'static>(
         &self,
-        effect: impl FnOnce(&Invocation) -> Result<T, StoreError> + Send + 'static,
+        effect: impl Fn(&Invocation) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (invocation, world) = (&self.0, &self.0.world);
         invocation.pause().await;
@@ -169,6 +185,10 @@ impl SimulatedStore {
             });
             invocation.time_out().await;
             return self.unavailable(Fault::LateEffect);
+        }
+        if world.fault(Fault::SentAgain) {
+            drop(effect(invocation));
+            invocation.pause().await;
         }
         let outcome = effect(invocation);
         if world.fault(Fault::ReplyLost) {
@@ -200,12 +220,23 @@ impl OrderStore for SimulatedStore {
         self.call(move |invocation| ready(invocation.world.store.list(&query))).await
     }
 
+    async fn find_payment(&self, id: &PaymentId) -> Result<Option<BookedPayment>, StoreError> {
+        let id = id.clone();
+        self.call(move |invocation| ready(invocation.world.store.find_payment(&id))).await
+    }
+
     async fn place(&self, placement: &Placement) -> Result<PlaceOutcome, StoreError> {
         let placement = placement.clone();
         self.call(move |invocation| {
             let outcome = invocation.world.place(&placement, invocation.function)?;
-            if outcome == PlaceOutcome::Placed {
-                invocation.has_placed.store(true, Relaxed);
+            match &outcome {
+                PlaceOutcome::Placed => {
+                    invocation.placed.get_or_init(|| placement.order.id);
+                }
+                PlaceOutcome::AlreadyPlaced(order) if invocation.placed() == Some(order.id) => {
+                    invocation.world.count(Observed::CreatedAgain);
+                }
+                PlaceOutcome::AlreadyPlaced(_) | PlaceOutcome::Conflict => {}
             }
             Ok(outcome)
         })
@@ -214,10 +245,18 @@ impl OrderStore for SimulatedStore {
 
     async fn commit(&self, transition: &Transition) -> Result<CommitOutcome, StoreError> {
         let transition = transition.clone();
+        let command = self.0.command_time();
         self.call(move |invocation| {
-            invocation.world.commit(&transition, invocation.function, invocation.now())
+            let at = invocation.now();
+            invocation.world.commit(&transition, invocation.function, command, at)
         })
         .await
+    }
+
+    async fn make_permanent(&self, order: &Order) -> Result<CommitOutcome, StoreError> {
+        let order = order.clone();
+        self.call(move |invocation| invocation.world.make_permanent(&order, invocation.function))
+            .await
     }
 
     async fn apply_ticket(

@@ -23,6 +23,7 @@ mod run;
 mod seller;
 mod stream;
 mod sweep;
+mod timers;
 mod world;
 mod writes;
 

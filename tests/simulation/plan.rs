@@ -10,6 +10,8 @@ use crate::coverage::Fault;
 pub(crate) struct Plan {
     /// Hold of an order.
     pub(crate) hold: Duration,
+    /// Time after the end of a hold in which a payment can still be sent.
+    pub(crate) late_limit: Duration,
     /// Largest error of a function's clock.
     pub(crate) skew_ms: i64,
     pub(crate) tickets: u64,
@@ -22,6 +24,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(rng: &mut Rng) -> Self {
         let hold = *rng.choice([3, 30, 30, 30, 75, 600].as_slice()).expect("a choice");
+        let late_limit = *rng.choice([0, 5, 60, 600].as_slice()).expect("a choice");
         // With all faults at once the buyers would make no progress.
         let without_faults = rng.u8(0..8) == 0;
         let rates: Vec<u64> = Fault::ALL
@@ -34,6 +37,7 @@ impl Plan {
         let skewed = rates[Fault::ClockSkew as usize] > 0;
         Self {
             hold: Duration::from_secs(hold),
+            late_limit: Duration::from_secs(late_limit),
             skew_ms: if skewed { rng.i64(1..=300) } else { 0 },
             tickets: rng.u64(1..=2),
             buyers: rng.u64(2..=3),
@@ -59,6 +63,7 @@ fn weight(fault: Fault) -> u64 {
         | Fault::Hang
         | Fault::LateEffect
         | Fault::ReplyLost
+        | Fault::SentAgain
         | Fault::ResponseLost
         | Fault::SharedReceive
         | Fault::DeleteLost
@@ -70,6 +75,8 @@ fn weight(fault: Fault) -> u64 {
         | Fault::DelayedDelivery
         | Fault::EventRefused
         | Fault::ExpiryRefused
+        | Fault::Outage
+        | Fault::TicketContradicted
         | Fault::TicketNotPublished
         | Fault::PoisonMessage
         | Fault::PoisonRecord => 8,

@@ -2,6 +2,7 @@
 
 mod ending;
 mod orders;
+mod payments;
 mod responses;
 
 use std::{
@@ -9,10 +10,13 @@ use std::{
     time::Duration,
 };
 
-use orders_domain::{Lock, Order, OrderId, Status, Ticket, TicketId, TicketReplica, Timestamp};
+use orders_domain::{
+    BookedPayment, Lock, Order, OrderId, PaymentId, Price, Status, Ticket, TicketId, TicketReplica,
+    Timestamp,
+};
 use orders_tests::history::{Event, Payment};
 
-use crate::{coverage::Observed, queues::QueueName};
+use crate::{coverage::Observed, plan::Plan, queues::QueueName};
 
 /// Observations of a run, and the first violated promise.
 pub(crate) struct Promises {
@@ -20,25 +24,36 @@ pub(crate) struct Promises {
     /// Invalid messages.
     pub(crate) poison: Vec<(QueueName, String)>,
     hold: Duration,
+    late_limit: Duration,
+    skew_ms: u64,
     orders: BTreeMap<OrderId, Order>,
     /// Every version of every order.
     committed: BTreeMap<(String, u64), Order>,
     tickets: BTreeMap<TicketId, TicketReplica>,
+    /// Every price and lock of each ticket, with the time of the write.
+    ticket_states: BTreeMap<TicketId, Vec<(u64, Price, Lock)>>,
     published_tickets: BTreeMap<(TicketId, u64), Ticket>,
     /// Highest receive count of each ticket event.
     received: BTreeMap<String, u32>,
     ticket_messages: BTreeMap<(TicketId, u64), String>,
+    /// Messages with a published version and other content.
+    contradictions: BTreeMap<String, Ticket>,
     /// Requests for an order, by correlation id.
     requested: BTreeMap<String, RequestedOrder>,
     /// Order of each buyer and key.
     by_key: BTreeMap<(String, String), OrderId>,
     /// Orders with a cancel request of their owner.
     cancel_requests: BTreeSet<String>,
-    payments: BTreeMap<String, String>,
+    /// Payments by payment id and order id, with their messages.
+    payments: BTreeMap<(String, String), (Payment, String)>,
+    /// Rows of the payments table.
+    booked: BTreeMap<PaymentId, BookedPayment>,
     /// Next version of each order to be published.
     published: BTreeMap<String, u64>,
     /// Time of each placement, by the true clock.
     placed_at_ms: BTreeMap<OrderId, u64>,
+    /// Time from which each live order has its ticket, by the true clock.
+    live_since_ms: BTreeMap<OrderId, u64>,
     /// Number of writes.
     pub(crate) writes: u64,
 }
@@ -55,35 +70,53 @@ struct RequestedOrder {
 pub(crate) enum Write {
     /// A placement, at this time of the function's clock.
     Placement { at: Timestamp },
-    /// A transition, at this time of the function's clock.
-    Transition { at: Timestamp },
+    /// A transition of a command, at this time of the function's clock, with the stored row of the
+    /// payment that it books.
+    Transition { command: CommandTime, at: Timestamp, booked: Option<BookedPayment> },
+    /// A write of a lock alone.
+    Lock,
+}
+
+/// Time at which a command began.
+#[derive(Clone, Copy)]
+pub(crate) struct CommandTime {
+    /// True time, in epoch milliseconds.
+    pub(crate) since_ms: u64,
+    /// Time of the function's clock: the time of the command.
+    pub(crate) now: Timestamp,
 }
 
 /// Effect of a write on an order.
 pub(crate) struct Change {
     pub(crate) before: Option<Order>,
     pub(crate) after: Order,
-    pub(crate) observed: Observed,
+    pub(crate) observed: Vec<Observed>,
 }
 
 impl Promises {
-    pub(crate) fn new(hold: Duration) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         Self {
             violation: None,
             poison: Vec::new(),
-            hold,
+            hold: plan.hold,
+            late_limit: plan.late_limit,
+            skew_ms: plan.skew_ms.unsigned_abs(),
             orders: BTreeMap::new(),
             committed: BTreeMap::new(),
             tickets: BTreeMap::new(),
+            ticket_states: BTreeMap::new(),
             published_tickets: BTreeMap::new(),
             received: BTreeMap::new(),
             ticket_messages: BTreeMap::new(),
+            contradictions: BTreeMap::new(),
             requested: BTreeMap::new(),
             by_key: BTreeMap::new(),
             cancel_requests: BTreeSet::new(),
             payments: BTreeMap::new(),
+            booked: BTreeMap::new(),
             published: BTreeMap::new(),
             placed_at_ms: BTreeMap::new(),
+            live_since_ms: BTreeMap::new(),
             writes: 0,
         }
     }
@@ -110,10 +143,6 @@ impl Promises {
             Lock::Free | Lock::Sold { .. } => None,
         });
         lapses.filter(|at_ms| *at_ms > now_ms + 2).min()
-    }
-
-    pub(crate) fn payment_made(&mut self, payment: &Payment) {
-        self.payments.insert(payment.id.clone(), payment.order.clone());
     }
 
     pub(crate) fn cancel_requested(&mut self, buyer: &str, order: &str) {
@@ -148,6 +177,19 @@ impl Promises {
         self.published_tickets.insert(key, ticket);
     }
 
+    /// Whether the replica of the ticket is this version.
+    pub(crate) fn replica_has(&self, ticket: &Ticket) -> bool {
+        self.tickets.get(&ticket.id).is_some_and(|replica| replica.ticket == *ticket)
+    }
+
+    pub(crate) fn ticket_contradicted(&mut self, ticket: &Ticket, body: &str) {
+        self.contradictions.insert(body.to_owned(), ticket.clone());
+    }
+
+    pub(crate) fn is_contradiction(&self, body: &str) -> bool {
+        self.contradictions.contains_key(body)
+    }
+
     pub(crate) fn ticket_received(&mut self, body: &str, receive_count: u32) {
         let most = self.received.entry(body.to_owned()).or_default();
         *most = receive_count.max(*most);
@@ -159,6 +201,7 @@ impl Promises {
         applied: bool,
         ticket: &Ticket,
         now: Option<TicketReplica>,
+        now_ms: u64,
     ) {
         self.writes += 1;
         let before = self.tickets.get(&ticket.id).cloned();
@@ -188,7 +231,14 @@ impl Promises {
         self.require(next || received >= 3, || {
             format!("{key:?} was applied over a gap on receive {received}")
         });
-        self.tickets.insert(ticket.id.clone(), now);
+        self.set_ticket(now, now_ms);
+    }
+
+    fn set_ticket(&mut self, replica: TicketReplica, now_ms: u64) {
+        let id = replica.ticket.id.clone();
+        let state = (now_ms, replica.ticket.price, replica.lock);
+        self.ticket_states.entry(id.clone()).or_default().push(state);
+        self.tickets.insert(id, replica);
     }
 
     /// Checks promise 9. Returns `false` for a repeated event.

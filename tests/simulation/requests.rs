@@ -81,7 +81,7 @@ impl FunctionCall {
                 .world
                 .report_violation(format!("promise 6: 503 without a failed call for {event}"));
         }
-        FunctionResponse::new(response, invocation.has_placed())
+        FunctionResponse::new(response, invocation.placed())
     }
 }
 
@@ -89,25 +89,26 @@ impl FunctionCall {
 pub(crate) struct FunctionResponse {
     pub(crate) status: i64,
     body: String,
-    /// Whether the function has placed an order.
-    has_placed: bool,
+    /// Order that the function has placed.
+    placed: Option<OrderId>,
 }
 
 impl FunctionResponse {
-    fn new(response: ApiGatewayV2httpResponse, has_placed: bool) -> Self {
+    fn new(response: ApiGatewayV2httpResponse, placed: Option<OrderId>) -> Self {
         let body = match response.body {
             Some(Body::Text(text)) => text,
             _ => String::new(),
         };
-        Self { status: response.status_code, body, has_placed }
+        Self { status: response.status_code, body, placed }
     }
 
     /// Returns the outcome of the response, or `None` if the API does not allow the response.
     fn outcome(&self, operation: &Operation) -> Option<(Outcome, Observed)> {
         let outcome = Outcome::read(operation, self.status.try_into().ok()?, &self.body)?;
         let observed = match (&outcome, operation) {
-            (Outcome::Order(_), Operation::Place { .. }) if self.has_placed => Observed::Created,
-            (Outcome::Order(_), Operation::Place { .. }) => Observed::Repeated,
+            (Outcome::Placed(_), _) => Observed::Created,
+            (Outcome::Order(_), Operation::Place { key: Some(_), .. }) => Observed::Repeated,
+            (Outcome::Order(_), Operation::Place { key: None, .. }) => Observed::OwnOrder,
             (Outcome::Order(_), _) => Observed::Shown,
             (Outcome::Orders(_), _) => Observed::Listed,
             (Outcome::Cancelled, _) => Observed::CancelAccepted,
@@ -183,9 +184,10 @@ impl World {
             ));
             return Outcome::Unknown;
         };
+        let now_ms = self.now_ms();
         let mut state = self.state();
         state.coverage.observed(observed);
-        state.promises.check_response(buyer, operation, &outcome, response.has_placed, from_ms);
+        state.promises.check_response(buyer, operation, &outcome, response.placed, from_ms, now_ms);
         outcome
     }
 }

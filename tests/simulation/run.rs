@@ -107,15 +107,12 @@ async fn drain(world: &World) {
 }
 
 impl World {
-    /// Redrives the dead letters, except invalid messages and payments without an order.
+    /// Redrives the dead letters, except invalid messages.
     fn redrive(&self) {
         for queue in QueueName::ALL {
             let dead = std::mem::take(&mut self.state().queue(queue).dead);
             let state = self.state();
-            let is_invalid = |body: &String| {
-                state.promises.is_poison(queue, body)
-                    || queue == QueueName::Payments && state.promises.names_no_order(body)
-            };
+            let is_invalid = |body: &String| state.promises.is_invalid(queue, body);
             let (invalid, valid): (Vec<_>, Vec<_>) = dead.into_iter().partition(is_invalid);
             drop(state);
             self.state().queue(queue).dead = invalid;

@@ -89,8 +89,11 @@ impl World {
     pub(crate) fn new(seed: u64, with_log: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::new(&mut rng);
-        let history =
-            History { clock_tolerance_ms: plan.skew_ms.unsigned_abs(), ..History::default() };
+        let history = History {
+            clock_tolerance_ms: plan.skew_ms.unsigned_abs(),
+            late_limit_ms: plan.late_limit.as_secs() * 1_000,
+            ..History::default()
+        };
         let state = State {
             rng,
             faults_stopped: false,
@@ -99,7 +102,7 @@ impl World {
             queues: QueueName::ALL.map(Queue::new),
             stream: Stream::default(),
             external: External::default(),
-            promises: Promises::new(plan.hold),
+            promises: Promises::new(&plan),
             history,
             log: with_log.then(Vec::new),
         };

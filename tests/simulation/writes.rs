@@ -1,13 +1,13 @@
 //! Writes of the store. Each write goes to the stream and is checked against the promises.
 
 use orders_domain::{
-    CommitOutcome, Order, OrderStore, PlaceOutcome, Placement, StoreError, Ticket, TicketOutcome,
-    TicketRule, Timestamp, Transition,
+    BookedPayment, CommitOutcome, LockChange, Order, OrderStore, PlaceOutcome, Placement,
+    StoreError, Takeover, Ticket, TicketId, TicketOutcome, TicketRule, Timestamp, Transition,
 };
 
 use crate::{
     coverage::Observed,
-    promises::{Change, Write},
+    promises::{Change, CommandTime, Write},
     world::{World, ready},
 };
 
@@ -21,9 +21,10 @@ impl World {
         let Placement { order, takeover } = placement;
         self.log(|| format!("{function}: place {} -> {}", describe(order), outcome_name(&outcome)));
         let mut rows = vec![order];
-        rows.extend(takeover.as_ref().map(Transition::order));
+        rows.extend(takeover.as_ref().and_then(expired_order));
         let committed = outcome == PlaceOutcome::Placed;
-        self.check_write(committed, &rows, &Write::Placement { at: order.created_at });
+        let write = Write::Placement { at: order.created_at };
+        self.check_write(committed, &rows, &order.ticket.id, &write);
         Ok(outcome)
     }
 
@@ -31,13 +32,38 @@ impl World {
         &self,
         transition: &Transition,
         function: &str,
-        now: Timestamp,
+        command: CommandTime,
+        at: Timestamp,
     ) -> Result<CommitOutcome, StoreError> {
         let outcome = ready(self.store.commit(transition))?;
         let order = transition.order();
         self.log(|| format!("{function}: commit {} -> {outcome:?}", describe(order)));
+        if let (CommitOutcome::PaymentOfAnotherOrder(other), Some(booked)) =
+            (outcome, transition.booked())
+        {
+            let mut state = self.state();
+            state.coverage.observed(Observed::PaymentOfAnotherOrder);
+            state.promises.refused_for_another_order(&booked.payment, other);
+        }
+        let mut rows = vec![order];
+        if let LockChange::BuyBack { takeover: Some(takeover), .. } = transition.lock() {
+            rows.extend(expired_order(takeover));
+        }
         let committed = outcome == CommitOutcome::Committed;
-        self.check_write(committed, &[order], &Write::Transition { at: now });
+        let write = Write::Transition { command, at, booked: self.booked_row(transition) };
+        self.check_write(committed, &rows, &order.ticket.id, &write);
+        Ok(outcome)
+    }
+
+    /// Makes a lock permanent. The rows of this world agree, so the lock is permanent already.
+    pub(crate) fn make_permanent(
+        &self,
+        order: &Order,
+        function: &str,
+    ) -> Result<CommitOutcome, StoreError> {
+        let outcome = ready(self.store.make_permanent(order))?;
+        self.log(|| format!("{function}: make permanent {} -> {outcome:?}", describe(order)));
+        self.check_write(false, &[order], &order.ticket.id, &Write::Lock);
         Ok(outcome)
     }
 
@@ -50,6 +76,7 @@ impl World {
         let (id, version) = (&ticket.id, ticket.version.number());
         self.log(|| format!("ticket-events: apply {id} v{version} ({rule:?}) -> {outcome:?}"));
         let replica = ready(self.store.find_ticket(&ticket.id))?;
+        let now_ms = self.now_ms();
         let mut state = self.state();
         state.coverage.observed(match outcome {
             TicketOutcome::Refused { .. } => Observed::TicketRefused,
@@ -60,13 +87,18 @@ impl World {
             TicketOutcome::Applied { .. } => Observed::TicketOverGap,
         });
         let applied = matches!(outcome, TicketOutcome::Applied { .. });
-        state.promises.ticket_applied(applied, ticket, replica);
+        state.promises.ticket_applied(applied, ticket, replica, now_ms);
         Ok(outcome)
     }
 
+    /// The stored row of the payment that a transition books, whatever the outcome.
+    fn booked_row(&self, transition: &Transition) -> Option<BookedPayment> {
+        let booked = transition.booked()?;
+        ready(self.store.find_payment(&booked.payment.id)).ok().flatten()
+    }
+
     /// Checks every row that the write can have changed, regardless of its outcome.
-    fn check_write(&self, committed: bool, rows: &[&Order], write: &Write) {
-        let ticket = &rows[0].ticket.id;
+    fn check_write(&self, committed: bool, rows: &[&Order], ticket: &TicketId, write: &Write) {
         let found = |order: &&Order| (order.id, ready(self.store.find(order.id)).ok().flatten());
         let orders: Vec<_> = rows.iter().map(found).collect();
         let replica = ready(self.store.find_ticket(ticket)).ok().flatten();
@@ -77,13 +109,22 @@ impl World {
             state.promises.orders_written(expected, orders, ticket, replica, write, now_ms);
         let has_changes = !changes.is_empty();
         for Change { before, after, observed } in changes {
-            state.coverage.observed(observed);
+            for observed in observed {
+                state.coverage.observed(observed);
+            }
             state.stream.push(before.as_ref(), &after, now_ms);
         }
         drop(state);
         if has_changes {
             self.records.notify_waiters();
         }
+    }
+}
+
+fn expired_order(takeover: &Takeover) -> Option<&Order> {
+    match takeover {
+        Takeover::Expire(expiry) => Some(expiry.order()),
+        Takeover::Ended(_) => None,
     }
 }
 

@@ -16,6 +16,8 @@ pub use checker::{Contradiction, check_history};
 pub struct History {
     /// Largest difference between the service's clocks and the observer's.
     pub clock_tolerance_ms: u64,
+    /// Time after the end of a hold in which a payment can still be sent.
+    pub late_limit_ms: u64,
     /// Whether the run has ended: all events are published and all payments booked.
     pub complete: bool,
     /// Versions published by the ticket service.
@@ -85,15 +87,17 @@ pub enum Operation {
 /// Outcome of a request, as seen by the buyer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// An order.
+    /// A new order.
+    Placed(OrderView),
+    /// An order that existed before the request.
     Order(OrderView),
     /// A list of orders.
     Orders(Vec<OrderView>),
-    /// The order is cancelled or expired.
+    /// The order is cancelled.
     Cancelled,
-    /// Another order holds the ticket.
+    /// The order of another buyer holds the ticket.
     Reserved,
-    /// The ticket is sold.
+    /// The ticket is sold to another buyer.
     Sold,
     /// The ticket does not exist.
     NoSuchTicket,
@@ -105,6 +109,32 @@ pub enum Outcome {
     OrderPaid,
     /// No response, or 503.
     Unknown,
+}
+
+impl Outcome {
+    /// Returns the order of a response with one order.
+    pub fn order(&self) -> Option<&OrderView> {
+        match self.orders() {
+            [order] if !matches!(self, Self::Orders(_)) => Some(order),
+            _ => None,
+        }
+    }
+
+    /// Returns all orders of a response.
+    pub fn orders(&self) -> &[OrderView] {
+        match self {
+            Self::Placed(order) | Self::Order(order) => std::slice::from_ref(order),
+            Self::Orders(orders) => orders,
+            Self::Cancelled
+            | Self::Reserved
+            | Self::Sold
+            | Self::NoSuchTicket
+            | Self::NoSuchOrder
+            | Self::KeyReused
+            | Self::OrderPaid
+            | Self::Unknown => &[],
+        }
+    }
 }
 
 /// An order as shown to a buyer.
@@ -130,14 +160,16 @@ pub struct OrderView {
     pub expires_at_ms: u64,
 }
 
-/// A payment of a buyer.
+/// A payment of a buyer. Two records with one id are a payment that names two orders.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Payment {
     /// Payment id.
     pub id: String,
     /// Order id.
     pub order: String,
-    /// Time of the payment.
+    /// Amount in cents, if the event has it.
+    pub amount_cents: Option<u64>,
+    /// Time at which the event is sent. Its envelope has this time in whole seconds.
     pub at_ms: u64,
 }
 

@@ -19,6 +19,9 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Record(Mutex<History>);
 
+/// `LatePaymentSeconds` of the template's default.
+const LATE_LIMIT_MS: u64 = 600_000;
+
 impl Record {
     fn add(&self, change: impl FnOnce(&mut History)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
@@ -31,7 +34,8 @@ impl Record {
 
     /// Returns the history of an ended run, checked with this clock tolerance.
     pub fn complete(&self, clock_tolerance_ms: u64) -> History {
-        History { clock_tolerance_ms, complete: true, ..self.history() }
+        let late_limit_ms = LATE_LIMIT_MS;
+        History { clock_tolerance_ms, late_limit_ms, complete: true, ..self.history() }
     }
 
     /// Publishes new tickets and waits until all are stored.
@@ -61,7 +65,12 @@ impl Record {
     /// Pays for an order and publishes the payment this many times.
     pub async fn pay(&self, test_stack: &TestStack, order: &str, times: u8) {
         let id = format!("payment-{}", Uuid::new_v4());
-        let payment = Payment { id: id.clone(), order: order.to_owned(), at_ms: now_ms() };
+        let payment = Payment {
+            id: id.clone(),
+            order: order.to_owned(),
+            amount_cents: None,
+            at_ms: now_ms(),
+        };
         self.add(|history| history.payments.push(payment));
         for _ in 0..times {
             test_stack.publish_payment(&id, order).await;

@@ -32,18 +32,22 @@ pub async fn in_process_endpoint() -> SdkConfig {
     sdk_config(Some(&url), "us-east-1").await
 }
 
-/// Returns a store on test tables at the stack's endpoint, or at `ORDERS_DYNAMODB_ENDPOINT`. The
-/// stack's own tables are not usable: the relay and the timers would change orders.
+/// Returns a store on test tables at the endpoint.
 pub async fn at_endpoint() -> DynamoStore {
-    let sdk = match env::var("ORDERS_DYNAMODB_ENDPOINT") {
+    store_on(&endpoint().await).await
+}
+
+/// Returns the AWS configuration of the stack's endpoint, or of `ORDERS_DYNAMODB_ENDPOINT`. The
+/// stack's own tables are not usable: the relay and the timers would change orders.
+pub async fn endpoint() -> SdkConfig {
+    match env::var("ORDERS_DYNAMODB_ENDPOINT") {
         Ok(endpoint) => {
             let url = Some(endpoint.as_str()).filter(|url| *url != "aws");
             let region = env::var("AWS_REGION").unwrap_or_else(|_| "us-east-1".to_owned());
             sdk_config(url, &region).await
         }
         Err(_) => stack().sdk_config().await,
-    };
-    store_on(&sdk).await
+    }
 }
 
 /// Returns a store on the test tables, and creates the tables if necessary.

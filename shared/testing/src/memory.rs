@@ -124,8 +124,8 @@ impl Tables {
         match transition.lock() {
             LockChange::Unchanged | LockChange::NotOwn => {}
             LockChange::Release => self.set_lock(order, Lock::Free),
-            LockChange::Sell => self.set_lock(order, Lock::Sold { to: order.id }),
-            LockChange::Extend => self.set_lock(order, order.lock()),
+            LockChange::Sell => self.change_end(order, Lock::Sold { to: order.id }),
+            LockChange::Extend => self.change_end(order, order.lock()),
             LockChange::BuyBack { takeover, .. } => {
                 self.evict(takeover.as_ref());
                 self.set_lock(order, Lock::Sold { to: order.id });
@@ -155,6 +155,13 @@ impl Tables {
     fn evict(&mut self, takeover: Option<&Takeover>) {
         if let Some(Takeover::Expire(expiry)) = takeover {
             self.orders.insert(expiry.order().id, expiry.order().clone());
+        }
+    }
+
+    /// Changes the end of the order's lock.
+    fn change_end(&mut self, order: &Order, lock: Lock) {
+        if let Some(replica) = self.tickets.get_mut(&order.ticket.id) {
+            replica.lock = lock;
         }
     }
 
@@ -259,7 +266,7 @@ impl OrderStore for MemoryStore {
         if stored != Some(order.version) || lock != Some(order.id) {
             return Ok(CommitOutcome::Conflict);
         }
-        tables.set_lock(order, Lock::Sold { to: order.id });
+        tables.change_end(order, Lock::Sold { to: order.id });
         Ok(CommitOutcome::Committed)
     }
 

@@ -55,12 +55,12 @@ const FORGERIES: [(&str, Forgery); 6] = [
     ("a sold ticket before its payment", sold_too_early),
     ("a ticket for two buyers", |run| {
         let winner = run.requests.iter().find_map(|request| match &request.outcome {
-            Outcome::Order(order) if order.status == "awaiting_payment" => Some(order.clone()),
+            Outcome::Placed(order) => Some(order.clone()),
             _ => None,
         })?;
         let mut refused = run.requests.iter_mut().filter(|it| it.outcome == Outcome::Reserved);
         let loser = refused.find(|request| request.buyer != winner.buyer)?;
-        loser.outcome = Outcome::Order(winner);
+        loser.outcome = Outcome::Placed(winner);
         Some(())
     }),
 ];
@@ -207,10 +207,10 @@ impl SimulatedBuyer {
 
     fn remember(&mut self, outcomes: [Outcome; 2]) {
         for outcome in outcomes {
-            if let Outcome::Order(order) = outcome
+            if let Some(order) = outcome.order()
                 && !self.orders.contains(&order.order)
             {
-                self.orders.push(order.order);
+                self.orders.push(order.order.clone());
             }
         }
     }

@@ -96,7 +96,7 @@ async fn run_buyer(
         let ticket = rng.choice(tickets).expect("a ticket").clone();
         let operation = Operation::Place { ticket, key: Some(format!("attempt-{attempt}")) };
         let outcome = call_until_known(record, buyer, operation).await;
-        let Outcome::Order(OrderView { order, .. }) = outcome else { continue };
+        let Some(OrderView { order, .. }) = outcome.order().cloned() else { continue };
         let next = match rng.u8(0..4) {
             0 | 1 => return record.pay(test_stack, &order, 1).await,
             2 => Operation::Cancel { order },

@@ -92,7 +92,7 @@ impl Report<'_> {
 fn kind(request: &Request) -> &'static str {
     match (&request.operation, &request.outcome) {
         (_, Outcome::Unknown) => "unknown",
-        (Operation::Place { .. }, Outcome::Order(_)) => "order: placed",
+        (Operation::Place { .. }, Outcome::Placed(_) | Outcome::Order(_)) => "order: placed",
         (Operation::Place { .. }, Outcome::Reserved) => "order: reserved",
         (Operation::Place { .. }, Outcome::Sold) => "order: sold",
         (Operation::Cancel { .. }, _) => "cancel",

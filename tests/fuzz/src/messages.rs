@@ -93,7 +93,7 @@ fn write_ticket_event(event: &TicketEvent) -> String {
 }
 
 /// Any text as a message for `payment-events`. A valid event is equal after serialisation, and is
-/// booked, or retried if its order does not exist.
+/// booked, retried if its order does not exist, or rejected if it is booked for another order.
 pub fn payment_event(input: &[u8]) {
     let Ok(body) = str::from_utf8(input) else { return };
     let event = parse_payment_event(body);
@@ -102,10 +102,18 @@ pub fn payment_event(input: &[u8]) {
         let message = Message { body, receive_count: 1 };
         let outcome = payment_events::handle(&store, LATE_LIMIT, fixture::now(), message).await;
         let Ok(event) = event else { return assert_poison(&outcome) };
-        let order = store.find(event.order_id).await.expect("a working store");
-        let is_booked = order.is_some();
-        assert!(matches!(outcome, Ok(Outcome::Done)) == is_booked, "{outcome:?}");
-        assert!(matches!(outcome, Ok(Outcome::RetryAfter(_))) != is_booked, "{outcome:?}");
+        let booked = store.find_payment(&event.id).await.expect("a working store");
+        match booked.map(|booked| booked.payment.order_id) {
+            Some(order_id) if order_id == event.order_id => {
+                assert!(matches!(outcome, Ok(Outcome::Done)), "{outcome:?}");
+            }
+            Some(_) => assert_poison(&outcome),
+            None => {
+                let order = store.find(event.order_id).await.expect("a working store");
+                assert_eq!(order, None);
+                assert!(matches!(outcome, Ok(Outcome::RetryAfter(_))), "{outcome:?}");
+            }
+        }
         assert_eq!(parse_payment_event(&write_payment_event(&event)).expect("an event"), event);
     });
 }

@@ -14,9 +14,9 @@ use orders_lambda::{
     queue::{Message, Outcome},
     stream::{Change, Record},
 };
-use orders_testing::{after, at, order_with_hold};
+use orders_testing::{LATE_LIMIT, after, at, order_with_hold};
 use orders_tests::{
-    aws_responses,
+    aws_responses, events,
     gateway::{Api, Event},
     stores,
 };
@@ -71,12 +71,17 @@ const HELD: Duration = Duration::from_secs(30);
 // Lapsed by the time of the next request.
 const LAPSED: Duration = Duration::ZERO;
 
+/// Pays the order's price, now.
 async fn pay(store: &DynamoStore, order: &str, payment: &str) {
-    let detail = json!({"id": payment, "orderId": order});
-    let body = json!({"source": "payments", "detail-type": "PaymentCreated", "detail": detail})
-        .to_string();
+    pay_amount(store, order, payment, 25.5).await;
+}
+
+async fn pay_amount(store: &DynamoStore, order: &str, payment: &str, amount: f64) {
+    let mut event = events::payment(payment, order, clock::now());
+    event["detail"]["amount"] = json!(amount);
+    let body = event.to_string();
     let message = Message { body: &body, receive_count: 1 };
-    let outcome = payment_events::handle(store, clock::now(), message).await;
+    let outcome = payment_events::handle(store, LATE_LIMIT, clock::now(), message).await;
     assert_eq!(outcome.unwrap(), Outcome::Done);
 }
 
@@ -105,8 +110,10 @@ async fn create_order_calls() {
 
     place(&api, &with_key, HELD).await;
     log.assert_calls(&[("GetItem", 1), ("TransactWriteItems of 2", 1)], (1.0, 5.0));
-    place(&api, &with_key, HELD).await; // a repeat finds its own lock
-    log.assert_calls(&[("GetItem", 2)], (2.0, 0.0));
+    for own in [&with_key, &post("t1")] {
+        assert_eq!(api.create(own).await.status(), 200); // the lock and the buyer's order
+        log.assert_calls(&[("GetItem", 2)], (2.0, 0.0));
+    }
     assert_eq!(api.create(&post("t1").by("bob")).await.status(), 409);
     log.assert_calls(&[("GetItem", 1)], (1.0, 0.0));
     let with_foreign_key = post("t1").by("bob").header("idempotency-key", "k1");
@@ -151,27 +158,33 @@ async fn cancellation_calls() {
         assert_eq!(api.cancel(&Event::for_order("DELETE", &id)).await.status(), 204);
         log.assert_calls(expected, units);
     }
-    pay(&api.store, &id, "p1").await; // refund due: only the order is written
-    log.assert_calls(&[("GetItem", 1), ("TransactWriteItems of 1", 1)], (1.0, 3.0));
+    pay(&api.store, &id, "p1").await; // refund due: the order and the payment are written
+    log.assert_calls(&[("GetItem", 1), ("TransactWriteItems of 2", 1)], (1.0, 5.0));
 }
 
 #[tokio::test]
 async fn payment_calls() {
     let (api, log) = api().await;
     let id = place_new(&api, &log, "t1", HELD).await;
+    pay_amount(&api.store, &id, "p0", 25.0).await; // a wrong amount: refund due
+    log.assert_calls(&[("GetItem", 1), ("TransactWriteItems of 2", 1)], (1.0, 5.0));
     for (expected, units) in [
-        (&[("GetItem", 1), ("TransactWriteItems of 2", 1)][..], (1.0, 5.0)),
+        (&[("GetItem", 1), ("TransactWriteItems of 3", 1)][..], (1.0, 7.0)),
         (&[("GetItem", 1)], (1.0, 0.0)),
     ] {
         pay(&api.store, &id, "p1").await;
         log.assert_calls(expected, units);
     }
+    pay(&api.store, &id, "p2").await; // refund due: already paid
+    log.assert_calls(&[("GetItem", 1), ("TransactWriteItems of 2", 1)], (1.0, 5.0));
     assert_eq!(expire(&api.store, &id).await, Outcome::Done); // the timer of a paid order
+    log.assert_calls(&[("GetItem", 1)], (1.0, 0.0));
+    assert_eq!(api.create(&post("t1").by("bob")).await.status(), 409); // sold
     log.assert_calls(&[("GetItem", 1)], (1.0, 0.0));
 }
 
 #[tokio::test]
-async fn expiry_and_late_payment_calls() {
+async fn expiry_calls() {
     let (api, log) = api().await;
     let id = place_new(&api, &log, "t1", LAPSED).await;
     for (expected, units) in [
@@ -181,12 +194,39 @@ async fn expiry_and_late_payment_calls() {
         assert_eq!(expire(&api.store, &id).await, Outcome::Done);
         log.assert_calls(expected, units);
     }
-    pay(&api.store, &id, "p1").await;
-    log.assert_calls(&[("GetItem", 2), ("TransactWriteItems of 2", 1)], (2.0, 5.0));
+    assert_eq!(api.cancel(&Event::for_order("DELETE", &id)).await.status(), 204);
+    log.assert_calls(&[("GetItem", 1), ("TransactWriteItems of 1", 1)], (1.0, 3.0));
 
     let early = place_new(&api, &log, "t2", HELD).await;
     assert!(matches!(expire(&api.store, &early).await, Outcome::RetryAfter(_)));
     log.assert_calls(&[("GetItem", 1)], (1.0, 0.0));
+}
+
+/// A late payment reads the ticket too, and the order that a lapsed lock names.
+#[tokio::test]
+async fn late_payment_calls() {
+    let (api, log) = api().await;
+    let due = place_new(&api, &log, "t1", LAPSED).await;
+    pay(&api.store, &due, "p1").await; // the lock still names the order
+    log.assert_calls(&[("GetItem", 2), ("TransactWriteItems of 3", 1)], (2.0, 7.0));
+
+    let expired = place_new(&api, &log, "t2", LAPSED).await;
+    assert_eq!(expire(&api.store, &expired).await, Outcome::Done);
+    let lapsed = place(&api, &post("t2").by("bob"), LAPSED).await;
+    log.take();
+    pay(&api.store, &expired, "p2").await; // buys, and expires the lapsed order
+    log.assert_calls(&[("GetItem", 3), ("TransactWriteItems of 4", 1)], (3.0, 10.0));
+    pay(&api.store, &lapsed, "p3").await; // refund due: sold
+    log.assert_calls(&[("GetItem", 2), ("TransactWriteItems of 2", 1)], (2.0, 5.0));
+}
+
+/// A late payment that buys nothing expires its order, then books the refund.
+#[tokio::test]
+async fn late_payment_without_a_sale_calls() {
+    let (api, log) = api().await;
+    let due = place_new(&api, &log, "t1", LAPSED).await;
+    pay_amount(&api.store, &due, "p1", 25.0).await; // the amount decides, not the ticket
+    log.assert_calls(&[("GetItem", 1), ("TransactWriteItems of 2", 2)], (1.0, 10.0));
 }
 
 /// Returns the AWS calls and the units read and written of each request, with this many tickets,

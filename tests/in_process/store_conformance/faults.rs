@@ -8,7 +8,7 @@ use std::{
 };
 
 use aws_config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::{Client, types::AttributeValue};
+use aws_sdk_dynamodb::Client;
 use aws_smithy_runtime_api::{
     client::{
         http::{
@@ -22,15 +22,17 @@ use aws_smithy_runtime_api::{
     http::StatusCode,
 };
 use orders_domain::{
-    Command, CommitOutcome, Lock, OrderStore, PlaceOutcome, Placement, StoreError, TicketOutcome,
-    TicketRule,
+    Availability, Command, CommitOutcome, Lock, Order, OrderStore, PlaceOutcome, StoreError,
+    TicketOutcome, TicketRule, Transition,
 };
 use orders_dynamo::{DynamoStore, TableNames};
+use orders_testing::{pay, transition};
+use orders_tests::stores;
 use serde_json::{Value, json};
 
-use crate::{
-    stores,
-    suite::{new_ticket, order_at, order_for, placement, ticket, transition_of},
+use crate::suite::{
+    late_payment_of, lock_of, new_ticket, order_for, placed_order, placement, sold_to, stored,
+    ticket, transition_on,
 };
 
 /// Fate of a request.
@@ -191,9 +193,104 @@ async fn reply_lost_after_the_commit_is_a_success() {
     faults.plan([Fault::LoseReply]);
     assert_eq!(store.place(&placement(&order)).await.unwrap(), PlaceOutcome::Placed);
 
-    let cancel = transition_of(&order, &Command::Cancel);
+    let payment = payment_of(&order);
     faults.plan([Fault::LoseReply]);
-    assert_eq!(store.commit(&cancel).await.unwrap(), CommitOutcome::Committed);
+    assert_eq!(store.commit(&payment).await.unwrap(), CommitOutcome::Committed);
+    assert_eq!(stored(&store, &order).await, *payment.order());
+    faults.plan([Fault::LoseReply]);
+    let outcome = store.make_permanent(payment.order()).await.unwrap();
+    assert_eq!(outcome, CommitOutcome::Committed);
+}
+
+/// The SDK repeats the write, whose condition refuses it.
+#[tokio::test]
+async fn ticket_write_with_a_lost_reply_is_refused_by_itself() {
+    let (store, faults) = store().await;
+    let known = new_ticket(&store).await;
+    let next = ticket(&known.id, known.version.number() + 1);
+    faults.plan([Fault::LoseReply]);
+    let outcome = store.apply_ticket(&next, TicketRule::Next).await.unwrap();
+    assert_eq!(outcome, TicketOutcome::Refused { stored: Some(next) });
+}
+
+/// The repeat finds the order changed, and the payment booked once.
+#[tokio::test]
+async fn lost_replies_of_a_payment_are_unavailable_until_a_repeat() {
+    let (store, faults) = store().await;
+    let order = placed_order(&store).await;
+    let payment = payment_of(&order);
+    faults.plan((0..3).map(|_| Fault::LoseReply));
+    let outcome = store.commit(&payment).await;
+    assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+    assert_eq!(store.commit(&payment).await.unwrap(), CommitOutcome::Conflict);
+    assert_eq!(stored(&store, &order).await, *payment.order());
+    let id = &payment.booked().unwrap().payment.id;
+    assert_eq!(store.find_payment(id).await.unwrap().as_ref(), payment.booked());
+}
+
+fn payment_of(order: &Order) -> Transition {
+    transition(order, &pay("p1", order, 1))
+}
+
+/// The updated attributes of a recorded transaction, as `<table>: <attributes>`.
+fn updates(request: &Value) -> Vec<String> {
+    let items = request["TransactItems"].as_array().unwrap().iter();
+    let update = |item: &Value| {
+        let item = item.get("Update").or_else(|| item.get("ConditionCheck"))?;
+        let table = item["TableName"].as_str().unwrap().rsplit('-').next().unwrap();
+        let expression = item["UpdateExpression"].as_str().unwrap_or("nothing");
+        Some(format!("{table}: {expression}").replace('#', ""))
+    };
+    items.map(|item| update(item).expect("no put")).collect()
+}
+
+/// Attributes that this release does not know stay as they are: no item is replaced.
+#[tokio::test]
+async fn transition_updates_only_what_it_changes() {
+    let (store, faults) = store().await;
+    let book = "payments: SET amount = :amount, order_id = :order_id, result = :result, \
+                sent_at = :sent_at";
+    let change = "orders: SET status = :status, version = :version";
+    let buy = &format!("{change}, payment_id = :payment_id");
+    let refund =
+        &format!("{change}, refunds_due = list_append(if_not_exists(refunds_due, :none), :refund)");
+    let release = "tickets: REMOVE locked_by, locked_until, locked_for";
+    let sell = "tickets: REMOVE locked_until";
+    let lock = "tickets: SET locked_by = :order, locked_for = :user REMOVE locked_until";
+
+    let order = placed_order(&store).await;
+    let cancel = transition(&order, &Command::Cancel);
+    let late = late_payment_of(&order, Availability::Own);
+    let paid = payment_of(&order);
+    let refund_due = transition(cancel.order(), &pay("p2", &order, 1));
+    let beside = transition_on(&order, &Command::Cancel, Availability::Free);
+    for (transition, expected) in [
+        (&cancel, vec![change, release]),
+        (&beside, vec![change, "tickets: nothing"]),
+        (&paid, vec![book, buy, sell]),
+        (&late, vec![book, buy, lock]),
+        (&refund_due, vec![book, refund]),
+    ] {
+        faults.plan([]);
+        store.commit(transition).await.unwrap();
+        assert_eq!(updates(&faults.requests()[0]), expected);
+    }
+}
+
+#[tokio::test]
+async fn conflict_of_a_transition_is_retried() {
+    let (store, faults) = store().await;
+    let order = placed_order(&store).await;
+    let payment = payment_of(&order);
+    faults.plan([
+        cancelled(&["None", "None", "TransactionConflict"]),
+        cancelled(&["TransactionConflict", "None", "None"]),
+    ]);
+    assert_eq!(store.commit(&payment).await.unwrap(), CommitOutcome::Committed);
+    let requests = faults.requests();
+    assert_eq!(requests.len(), 3);
+    assert!(requests.iter().all(|body| *body == requests[0]), "{requests:#?}");
+    assert_eq!(lock_of(&store, &order).await, sold_to(&order));
 }
 
 #[tokio::test]
@@ -246,46 +343,4 @@ async fn throttled_read_is_retried_by_the_sdk() {
     faults.plan([error(400, "ThrottlingException"), error(500, "InternalServerError")]);
     assert!(store.find_ticket(&known.id).await.unwrap().is_some());
     assert_eq!(faults.requests().len(), 3);
-}
-
-#[tokio::test]
-async fn foreign_lock_is_never_changed() {
-    let sdk = stores::in_process_endpoint().await;
-    let client = Client::new(&sdk);
-    let tables = stores::make_tables(&client).await;
-    let store = DynamoStore::new(client.clone(), tables.clone(), CONFLICT_BUDGET);
-    let order = order_for(&new_ticket(&store).await);
-    assert_eq!(store.place(&placement(&order)).await.unwrap(), PlaceOutcome::Placed);
-    // Impossible through the store: a live order whose ticket is locked by another order.
-    let other = order_for(&order.ticket).id;
-    let update = client.update_item().table_name(tables.tickets);
-    let update = update.key("id", AttributeValue::S(order.ticket.id.to_string()));
-    let update = update.update_expression("SET locked_by = :other");
-    let other_id = AttributeValue::S(other.to_string());
-    update.expression_attribute_values(":other", other_id).send().await.unwrap();
-    for command in [
-        Command::Cancel,
-        Command::Expire { now: order.expires_at },
-        Command::Pay { payment_id: "p1".parse().unwrap(), ticket_is_free: false },
-    ] {
-        let change = transition_of(&order, &command);
-        assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Conflict);
-        let lock = store.find_ticket(&order.ticket.id).await.unwrap().unwrap().lock;
-        assert_eq!(lock, Lock::Held { by: other, until: order.expires_at });
-        assert_eq!(store.find(order.id).await.unwrap(), Some(order.clone()));
-    }
-    let command = Command::Expire { now: order.expires_at };
-    let expiry = transition_of(&order, &command);
-    let takeover = Placement { order: order_at(&order.ticket, 30), takeover: Some(expiry) };
-    assert_eq!(store.place(&takeover).await.unwrap(), PlaceOutcome::Conflict);
-    assert_eq!(store.find(order.id).await.unwrap(), Some(order));
-}
-
-#[tokio::test]
-async fn invalid_order_row_is_corrupt() {
-    let (store, faults) = store().await;
-    let row = json!({"Item": {"id": {"S": "x"}, "status": {"S": "lost"}}});
-    faults.plan([Fault::Reply(200, row.to_string())]);
-    let outcome = store.find(order_for(&ticket(&"t".parse().unwrap(), 0)).id).await;
-    assert!(matches!(outcome, Err(StoreError::Corrupt(_))), "{outcome:?}");
 }

@@ -5,24 +5,32 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use orders_domain::{
-    Availability, Command, Decision, Order, OrderId, OrderStore, Placement, TicketId, TicketRule,
-    Timestamp, decide,
+    Availability, Command, Decision, FoundTicket, Lock, Order, OrderId, OrderStore, Payment,
+    Placement, Takeover, TicketId, TicketReplica, TicketRule, TicketState, Timestamp, decide,
 };
-use orders_testing::{MemoryStore, at, new_order};
+use orders_dynamo::DynamoStore;
+use orders_testing::{LATE_LIMIT, MemoryStore, at, new_order};
+use orders_tests::stores;
 
-use crate::{stores, suite::ticket};
+use crate::{
+    suite::{Repair, ticket},
+    tables::Tables,
+};
 
 const SEEDS: u64 = 30;
 const STEPS: usize = 120;
 const TICKETS: u64 = 3;
+const PAYMENTS: u8 = 12;
 
 #[tokio::test]
 async fn random_operations_match_the_in_memory_store() {
     for seed in 0..SEEDS {
+        let (dynamo, tables) = Tables::on(&stores::in_process_endpoint().await).await;
         let mut history = History {
             rng: Rng::with_seed(seed),
             memory: MemoryStore::default(),
-            dynamo: stores::in_process().await,
+            dynamo,
+            tables,
             now: at(0),
             placed: Vec::new(),
         };
@@ -33,20 +41,23 @@ async fn random_operations_match_the_in_memory_store() {
     }
 }
 
-struct History<S> {
+struct History {
     rng: Rng,
     memory: MemoryStore,
-    dynamo: S,
+    dynamo: DynamoStore,
+    tables: Tables,
     now: Timestamp,
     placed: Vec<OrderId>,
 }
 
-impl<S: OrderStore> History<S> {
+impl History {
     async fn step(&mut self, place: &str) {
-        match self.rng.u8(0..10) {
+        match self.rng.u8(0..12) {
             0..3 => self.apply_ticket(place).await,
             3..6 => self.place(place).await,
             6..9 => self.commit(place).await,
+            9 => self.make_permanent(place).await,
+            10 => self.repair().await,
             _ => self.now = self.now.plus(Duration::from_secs(self.rng.u64(0..40))),
         }
     }
@@ -68,23 +79,16 @@ impl<S: OrderStore> History<S> {
     async fn place(&mut self, place: &str) {
         let id = self.any_ticket_id();
         let Some(replica) = self.memory.find_ticket(&id).await.unwrap() else { return };
-        let takeover = match replica.lock.availability(self.now) {
-            Availability::Lapsed(by) => {
-                match self.transition_of(by, &Command::Expire { now: self.now }).await {
-                    Some(Decision::Apply(expiry)) => Some(expiry),
-                    _ => None,
-                }
-            }
-            Availability::Free | Availability::Reserved { .. } | Availability::Sold => None,
-        };
         let reused = self.rng.u8(0..5) == 0;
         let order_id = match self.rng.choice(&self.placed) {
             Some(earlier) if reused => *earlier,
             _ => OrderId::from_bytes(self.rng.u128(..).to_be_bytes()),
         };
-        if takeover.as_ref().is_some_and(|expiry| expiry.order().id == order_id) {
-            return;
-        }
+        let takeover = match self.availability(&replica, order_id).await {
+            Availability::Lapsed(takeover) => Some(takeover),
+            Availability::Own if self.rng.bool() => Some(Takeover::Ended(order_id)),
+            _ => None,
+        };
         let read =
             if self.rng.u8(0..5) == 0 { ticket(&id, self.rng.u64(0..12)) } else { replica.ticket };
         let order = Order::new(new_order(order_id, self.now), read);
@@ -96,25 +100,83 @@ impl<S: OrderStore> History<S> {
 
     /// Commits a transition once or twice.
     async fn commit(&mut self, place: &str) {
-        let Some(&id) = self.rng.choice(&self.placed) else { return };
-        let command = match self.rng.u8(0..3) {
+        let Some(order) = self.any_order().await else { return };
+        let now = self.now;
+        let command = match self.rng.u8(0..4) {
             0 => Command::Cancel,
-            1 => Command::Expire { now: self.now },
-            _ => Command::Pay {
-                payment_id: format!("p{}", self.rng.u8(0..3)).parse().unwrap(),
-                ticket_is_free: self.rng.bool(),
-            },
+            1 => Command::Expire { now },
+            _ => Command::Pay { payment: self.payment(&order), late_limit: LATE_LIMIT, now },
         };
-        let Some(Decision::Apply(change)) = self.transition_of(id, &command).await else { return };
+        let state =
+            if self.rng.bool() { TicketState::Unread } else { self.ticket_state(&order).await };
+        let (Decision::Apply(change) | Decision::ApplyFirst(change)) =
+            decide(&order, &command, &state)
+        else {
+            return;
+        };
         for _ in 0..self.rng.u8(1..3) {
             let expected = self.memory.commit(&change).await.unwrap();
             assert_eq!(self.dynamo.commit(&change).await.unwrap(), expected, "{place}");
         }
     }
 
-    async fn transition_of(&self, id: OrderId, command: &Command) -> Option<Decision> {
-        let order = self.memory.find(id).await.unwrap()?;
-        Some(decide(&order, command))
+    fn payment(&mut self, order: &Order) -> Payment {
+        let price = order.ticket.price;
+        let wrong_price = ticket(&order.ticket.id, 20).price;
+        Payment {
+            id: format!("p{}", self.rng.u8(0..PAYMENTS)).parse().unwrap(),
+            order_id: order.id,
+            amount: *self.rng.choice(&[None, Some(price), Some(price), Some(wrong_price)]).unwrap(),
+            sent_at: self.now,
+        }
+    }
+
+    async fn make_permanent(&mut self, place: &str) {
+        let Some(order) = self.any_order().await else { return };
+        if order.status.name() == "paid" {
+            let expected = self.memory.make_permanent(&order).await.unwrap();
+            assert_eq!(self.dynamo.make_permanent(&order).await.unwrap(), expected, "{place}");
+        }
+    }
+
+    /// Sets a lock beside the stores.
+    async fn repair(&mut self) {
+        let id = self.any_ticket_id();
+        let Some(&by) = self.rng.choice(&self.placed) else { return };
+        if self.memory.find_ticket(&id).await.unwrap().is_some() {
+            let locks = [Lock::Free, Lock::Held { by, until: self.now }, Lock::Sold { to: by }];
+            let lock = *self.rng.choice(&locks).unwrap();
+            self.memory.set_lock(&id, lock).await;
+            self.tables.set_lock(&id, lock).await;
+        }
+    }
+
+    async fn any_order(&mut self) -> Option<Order> {
+        let id = *self.rng.choice(&self.placed)?;
+        self.memory.find(id).await.unwrap()
+    }
+
+    async fn ticket_state(&self, order: &Order) -> TicketState {
+        match self.memory.find_ticket(&order.ticket.id).await.unwrap() {
+            None => TicketState::Missing,
+            Some(replica) => {
+                let availability = self.availability(&replica, order.id).await;
+                TicketState::Found(Box::new(FoundTicket { replica, availability }))
+            }
+        }
+    }
+
+    async fn availability(&self, replica: &TicketReplica, order: OrderId) -> Availability {
+        match replica.lock.availability(order, self.now) {
+            Availability::Own => Availability::Own,
+            Availability::Free => Availability::Free,
+            Availability::Reserved { until } => Availability::Reserved { until },
+            Availability::Sold => Availability::Sold,
+            Availability::Lapsed(by) => {
+                let named = self.memory.find(by).await.unwrap();
+                Takeover::availability(&replica.ticket.id, by, named.as_ref(), self.now)
+            }
+        }
     }
 
     async fn compare_all(&self, place: &str) {
@@ -126,6 +188,11 @@ impl<S: OrderStore> History<S> {
         for id in &self.placed {
             let expected = self.memory.find(*id).await.unwrap();
             assert_eq!(self.dynamo.find(*id).await.unwrap(), expected, "{place}");
+        }
+        for number in 0..PAYMENTS {
+            let id = format!("p{number}").parse().unwrap();
+            let expected = self.memory.find_payment(&id).await.unwrap();
+            assert_eq!(self.dynamo.find_payment(&id).await.unwrap(), expected, "{place}");
         }
     }
 }

@@ -3,56 +3,116 @@
 //! `aws` for the account of the current credentials.
 
 mod faults;
+mod first_edition;
 mod histories;
+mod items;
 mod suite;
+mod tables;
 
 use orders_tests::stores;
 
-/// Defines each test of the suite for each store.
+/// Defines each test of the suite for each store. The tests in `repaired` change rows beside the
+/// store.
 macro_rules! conformance {
-    ($($test:ident)*) => {
+    (store { $($test:ident)* } repaired { $($repaired:ident)* }) => {
         mod in_memory {
+            use orders_testing::MemoryStore;
+
             $(#[tokio::test]
             async fn $test() {
-                super::suite::$test(&orders_testing::MemoryStore::default()).await;
+                super::suite::$test(&MemoryStore::default()).await;
+            })*
+
+            $(#[tokio::test]
+            async fn $repaired() {
+                let store = MemoryStore::default();
+                super::suite::$repaired(&store, &store).await;
             })*
         }
 
         mod in_process {
+            use crate::{stores, tables::Tables};
+
             $(#[tokio::test]
             async fn $test() {
-                super::suite::$test(&super::stores::in_process().await).await;
+                super::suite::$test(&stores::in_process().await).await;
+            })*
+
+            $(#[tokio::test]
+            async fn $repaired() {
+                let (store, tables) = Tables::on(&stores::in_process_endpoint().await).await;
+                super::suite::$repaired(&store, &tables).await;
             })*
         }
 
         mod at_endpoint {
+            use crate::{stores, tables::Tables};
+
             $(#[tokio::test]
             async fn $test() {
-                super::suite::$test(&super::stores::at_endpoint().await).await;
+                super::suite::$test(&stores::at_endpoint().await).await;
+            })*
+
+            $(#[tokio::test]
+            async fn $repaired() {
+                let (store, tables) = Tables::on(&stores::endpoint().await).await;
+                super::suite::$repaired(&store, &tables).await;
             })*
         }
     };
 }
 
 conformance! {
-    missing_rows_are_not_found
-    ticket_write_follows_the_version_rule
-    ticket_write_keeps_the_lock
-    placed_order_is_stored_and_locks_its_ticket
-    order_id_is_used_once
-    place_conflicts_with_a_changed_ticket
-    takeover_expires_the_lapsed_order
-    takeover_conflicts_with_a_changed_order
-    takeover_conflicts_with_an_active_hold
-    cancelled_or_expired_order_frees_its_ticket
-    paid_order_locks_its_ticket_permanently
-    late_payment_locks_only_a_free_ticket
-    refund_due_is_stored_and_keeps_the_lock
-    stale_commit_writes_nothing
-    list_contains_own_orders_once_in_both_directions
-    list_contains_orders_of_the_same_millisecond
-    concurrent_buyers_of_one_ticket_get_one_order
-    concurrent_repeats_place_one_order
-    concurrent_cancel_and_payment_commit_once
-    concurrent_ticket_versions_end_at_the_newest
+    store {
+        missing_rows_are_not_found
+        ticket_write_follows_the_version_rule
+        ticket_write_keeps_the_lock
+        placed_order_is_stored_and_locks_its_ticket
+        order_id_is_used_once
+        place_conflicts_with_a_changed_ticket
+        takeover_expires_the_lapsed_order
+        takeover_conflicts_with_a_changed_order
+        takeover_conflicts_with_an_active_hold
+        cancelled_or_expired_order_frees_its_ticket
+        expired_order_is_cancelled_without_its_ticket
+        paid_order_locks_its_ticket_permanently
+        refunds_due_are_appended_and_keep_the_lock
+        refund_due_survives_later_transitions
+        stale_commit_writes_nothing
+        order_ends_beside_its_lock_only_without_it
+        late_payment_buys_a_ticket_that_is_free_or_still_locked
+        late_payment_buys_at_the_same_price_of_a_newer_version
+        late_payment_expires_the_order_of_a_lapsed_lock
+        late_payment_conflicts_with_a_changed_price
+        late_payment_conflicts_with_a_changed_order
+        late_payment_conflicts_with_an_active_hold
+        late_payment_of_a_missing_ticket_conflicts
+        payment_is_booked_with_its_result
+        payment_without_an_amount_is_booked_without_one
+        payment_of_another_order_changes_nothing
+        late_payment_of_another_order_changes_nothing
+        payment_of_the_same_order_is_booked_again
+        conflict_books_no_payment
+        list_contains_own_orders_once_in_both_directions
+        list_contains_orders_of_the_same_millisecond
+        concurrent_buyers_of_one_ticket_get_one_order
+        concurrent_repeats_place_one_order
+        concurrent_cancel_and_payment_commit_once
+        concurrent_orders_of_one_payment_get_one_result
+        concurrent_late_payment_and_takeover_commit_once
+        concurrent_ticket_versions_end_at_the_newest
+    }
+
+    repaired {
+        order_without_its_lock_ends_beside_it
+        takeover_of_an_ended_order_leaves_it_as_it_is
+        takeover_of_an_ended_order_conflicts_with_a_live_order
+        takeover_conflicts_with_a_lock_of_another_order
+        missing_order_takes_its_own_lapsed_lock_over
+        lock_of_a_paid_order_is_made_permanent
+        lock_is_made_permanent_only_for_the_order_as_read
+        late_payment_passes_the_lock_of_an_ended_order
+        late_payment_conflicts_with_a_lock_of_another_order
+        late_payment_conflicts_with_a_live_order_assumed_to_have_ended
+    }
 }

@@ -1,22 +1,41 @@
 //! Requirements for every store. Ids are random, so that tests can share tables.
 
+mod buy_backs;
 mod lists;
+mod payments;
 mod races;
+mod takeovers;
 mod transactions;
 
 use orders_domain::{
-    Command, CommitOutcome, Decision, Lock, NewOrder, Order, OrderId, OrderStore, PaymentId,
-    PlaceOutcome, Placement, Price, Ticket, TicketId, TicketOutcome, TicketReplica, TicketRule,
-    TicketVersion, Transition, UserId, decide,
+    Availability, Command, CommitOutcome, Decision, FoundTicket, Lock, NewOrder, Order, OrderId,
+    OrderStore, PlaceOutcome, Placement, Price, Takeover, Ticket, TicketId, TicketOutcome,
+    TicketReplica, TicketRule, TicketState, TicketVersion, Transition, UserId, decide,
 };
-use orders_testing::{at, new_order};
+use orders_testing::{MemoryStore, at, new_order, pay, transition};
 use uuid::Uuid;
 
+pub(crate) use buy_backs::*;
 pub(crate) use lists::*;
+pub(crate) use payments::*;
 pub(crate) use races::*;
+pub(crate) use takeovers::*;
 pub(crate) use transactions::*;
 
-fn new_order_id() -> OrderId {
+/// Writes of a restore or a manual repair, which the store itself never makes.
+pub(crate) trait Repair {
+    /// Sets the lock of a known ticket, without `locked_for`.
+    async fn set_lock(&self, ticket: &TicketId, lock: Lock);
+}
+
+impl Repair for MemoryStore {
+    async fn set_lock(&self, ticket: &TicketId, lock: Lock) {
+        let replica = replica(self, ticket).await;
+        self.put_ticket(TicketReplica { lock, locked_for: None, ..replica });
+    }
+}
+
+pub(crate) fn new_order_id() -> OrderId {
     OrderId::from_bytes(Uuid::new_v4().into_bytes())
 }
 
@@ -55,11 +74,26 @@ pub(crate) fn order_for(ticket: &Ticket) -> Order {
     order_at(ticket, 0)
 }
 
-/// Places an order for a new ticket.
-async fn placed_order(store: &impl OrderStore) -> Order {
+/// Places an order for a new ticket. The order is due at second 30.
+pub(crate) async fn placed_order(store: &impl OrderStore) -> Order {
     let order = order_for(&new_ticket(store).await);
     assert_eq!(place(store, &order).await, PlaceOutcome::Placed);
     order
+}
+
+async fn cancelled_order(store: &impl OrderStore) -> Order {
+    let order = placed_order(store).await;
+    commit(store, &transition(&order, &Command::Cancel)).await
+}
+
+async fn expired_order(store: &impl OrderStore) -> Order {
+    let order = placed_order(store).await;
+    commit(store, &expiry_of(&order)).await
+}
+
+async fn paid_order(store: &impl OrderStore) -> Order {
+    let order = placed_order(store).await;
+    commit(store, &payment_of(&order)).await
 }
 
 async fn place(store: &impl OrderStore, order: &Order) -> PlaceOutcome {
@@ -70,24 +104,44 @@ pub(crate) fn placement(order: &Order) -> Placement {
     Placement { order: order.clone(), takeover: None }
 }
 
+fn expiry_of(order: &Order) -> Transition {
+    transition(order, &Command::Expire { now: order.expires_at })
+}
+
+pub(crate) fn takeover_of(order: &Order) -> Takeover {
+    Takeover::Expire(expiry_of(order).into())
+}
+
+fn new_payment_id() -> String {
+    format!("payment-{}", Uuid::new_v4())
+}
+
+/// A payment in the order's first second, or the refund of a payment of an order that is not live.
+fn payment_of(order: &Order) -> Transition {
+    transition(order, &pay(&new_payment_id(), order, 1))
+}
+
+/// The transition of a command that finds the ticket available like this, at the order's price.
 #[track_caller]
-pub(crate) fn transition_of(order: &Order, command: &Command) -> Transition {
-    let Decision::Apply(transition) = decide(order, command) else {
+pub(crate) fn transition_on(
+    order: &Order,
+    command: &Command,
+    availability: Availability,
+) -> Transition {
+    // `availability` takes the place of the lock.
+    let replica =
+        TicketReplica { ticket: order.ticket.clone(), lock: Lock::Free, locked_for: None };
+    let found = FoundTicket { replica, availability };
+    let Decision::Apply(transition) = decide(order, command, &TicketState::Found(Box::new(found)))
+    else {
         panic!("no transition for {command:?}")
     };
     transition
 }
 
-fn expiry_of(order: &Order) -> Transition {
-    transition_of(order, &Command::Expire { now: order.expires_at })
-}
-
-fn payment_of(order: &Order, payment: &str, ticket_is_free: bool) -> Transition {
-    transition_of(order, &Command::Pay { payment_id: payment_id(payment), ticket_is_free })
-}
-
-fn payment_id(text: &str) -> PaymentId {
-    text.parse().unwrap()
+/// A payment at second 40, when the order is due.
+pub(crate) fn late_payment_of(order: &Order, availability: Availability) -> Transition {
+    transition_on(order, &pay(&new_payment_id(), order, 40), availability)
 }
 
 async fn commit(store: &impl OrderStore, transition: &Transition) -> Order {
@@ -97,18 +151,62 @@ async fn commit(store: &impl OrderStore, transition: &Transition) -> Order {
     stored
 }
 
-async fn stored(store: &impl OrderStore, order: &Order) -> Order {
+/// Commits transitions that conflict. None of them changes these orders or their tickets, or books
+/// a payment.
+async fn assert_conflicts(store: &impl OrderStore, transitions: &[Transition], orders: &[&Order]) {
+    let before = rows_of(store, orders).await;
+    for transition in transitions {
+        let outcome = store.commit(transition).await.unwrap();
+        assert_eq!(outcome, CommitOutcome::Conflict, "{transition:?}");
+        assert_eq!(rows_of(store, orders).await, before, "{transition:?}");
+        if let Some(booked) = transition.booked() {
+            let found = store.find_payment(&booked.payment.id).await.unwrap();
+            assert_eq!(found, None, "{transition:?}");
+        }
+    }
+}
+
+/// The stored orders, each with its ticket.
+async fn rows_of(
+    store: &impl OrderStore,
+    orders: &[&Order],
+) -> Vec<(Option<Order>, Option<TicketReplica>)> {
+    let mut rows = Vec::new();
+    for order in orders {
+        let ticket = store.find_ticket(&order.ticket.id).await.unwrap();
+        rows.push((store.find(order.id).await.unwrap(), ticket));
+    }
+    rows
+}
+
+pub(crate) async fn stored(store: &impl OrderStore, order: &Order) -> Order {
     store.find(order.id).await.unwrap().unwrap()
 }
 
-async fn replica(store: &impl OrderStore, id: &TicketId) -> TicketReplica {
+pub(crate) async fn replica(store: &impl OrderStore, id: &TicketId) -> TicketReplica {
     store.find_ticket(id).await.unwrap().unwrap()
 }
 
-async fn lock_of(store: &impl OrderStore, order: &Order) -> Lock {
+pub(crate) async fn lock_of(store: &impl OrderStore, order: &Order) -> Lock {
     replica(store, &order.ticket.id).await.lock
 }
 
-fn held_by(order: &Order) -> Lock {
+/// Checks that the ticket is locked for the order and its buyer.
+async fn assert_locked(store: &impl OrderStore, order: &Order, lock: Lock) {
+    let replica = replica(store, &order.ticket.id).await;
+    assert_eq!((replica.lock, replica.locked_for), (lock, Some(order.user_id.clone())));
+}
+
+/// Checks that the ticket is free and names no buyer.
+async fn assert_free(store: &impl OrderStore, ticket: &TicketId) {
+    let replica = replica(store, ticket).await;
+    assert_eq!((replica.lock, replica.locked_for), (Lock::Free, None));
+}
+
+pub(crate) fn held_by(order: &Order) -> Lock {
     Lock::Held { by: order.id, until: order.expires_at }
+}
+
+pub(crate) fn sold_to(order: &Order) -> Lock {
+    Lock::Sold { to: order.id }
 }

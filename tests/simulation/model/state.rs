@@ -4,14 +4,16 @@
 use std::{sync::LazyLock, time::Duration};
 
 use orders_domain::{
-    Lock, NewOrder, Order, OrderId, OrderVersion, PaymentId, RefundDue, RefundReason, Status,
-    Ticket, TicketReplica, Timestamp,
+    BookedPayment, Lock, NewOrder, Order, OrderId, OrderVersion, Payment, PaymentId, PaymentResult,
+    Price, RefundDue, RefundReason, Status, Ticket, TicketReplica, Timestamp, UserId,
 };
 
 /// Number of an order, from 0.
 pub(crate) type OrderNumber = u8;
 /// Number of a payment, from 0.
 pub(crate) type PaymentNumber = u8;
+/// Version of the ticket, from 0. Each version has its own price.
+pub(crate) type Version = u8;
 /// Number of clock ticks. A hold lasts one tick.
 pub(crate) type Tick = u8;
 
@@ -19,15 +21,20 @@ pub(crate) type Tick = u8;
 pub(crate) const ORDERS: OrderNumber = 3;
 /// Largest number of payments, for one order or for several.
 pub(crate) const PAYMENTS: PaymentNumber = 2;
+/// Largest version of the ticket.
+pub(crate) const MAX_VERSION: Version = 1;
+/// Time after the end of a hold in which a payment can still be sent.
+pub(crate) const LATE_LIMIT: Duration = Duration::ZERO;
 
 /// State of the model at an instant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct State {
     pub(crate) now: Tick,
+    /// Current version of the ticket.
+    pub(crate) ticket: Version,
     pub(crate) lock: LockState,
     orders: [Option<StoredOrder>; ORDERS as usize],
-    /// Order of each payment made.
-    payments: [Option<OrderNumber>; PAYMENTS as usize],
+    payments: [Option<Sent>; PAYMENTS as usize],
     /// Operations in progress, sorted.
     pub(crate) pending: Vec<Pending>,
     /// Property violated by the last step.
@@ -47,10 +54,19 @@ pub(crate) enum LockState {
 pub(crate) struct StoredOrder {
     pub(crate) status: OrderStatus,
     pub(crate) version: u8,
-    /// `None` unless the order awaits payment: no later decision depends on it.
-    pub(crate) expires_at: Option<Tick>,
-    /// Refunds due, with room for one too many.
-    refunds: [Option<(PaymentNumber, Reason)>; PAYMENTS as usize + 1],
+    /// `None` if the order is paid or cancelled: no later decision depends on the terms.
+    pub(crate) terms: Option<Terms>,
+    /// Number of refunds due of each payment. No decision depends on their reasons.
+    refunds: [u8; PAYMENTS as usize],
+}
+
+/// What never changes in an order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Terms {
+    /// Version of the ticket at the time of placing.
+    pub(crate) ticket: Version,
+    /// 0 if the order has expired: no decision depends on the time, only on the kind of a payment.
+    pub(crate) expires_at: Tick,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,38 +77,94 @@ pub(crate) enum OrderStatus {
     Expired,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Reason {
-    AlreadyPaid,
-    OrderCancelled,
-    TicketTaken,
+/// A payment that has been sent, for one order or for several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Sent {
+    pub(crate) kind: Kind,
+    names: [bool; ORDERS as usize],
+}
+
+/// What decides on a payment, besides the order and the ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// Amount and time are right.
+    Right,
+    /// The amount is not the price of the order.
+    WrongAmount,
+    /// The payment was sent too long after the end of the hold.
+    TooLate,
 }
 
 /// An operation between two calls of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Pending {
-    /// Has read a lapsed lock; next: read the order named by the lock.
-    ReadLapsed { order: OrderNumber, now: Tick, lapsed: OrderNumber },
-    /// Has read a free lock, or a lapsed lock and its order; next: place the order.
-    Place { order: OrderNumber, now: Tick, lapsed: Option<(OrderNumber, StoredOrder)> },
-    /// Has read its expired order; next: read the lock.
-    ReadLock { payment: PaymentNumber, now: Tick, read: StoredOrder },
-    /// Has read the order; next: commit the transition.
-    Commit { order: OrderNumber, read: StoredOrder, request: Request },
+    /// Next: read the ticket.
+    ReadTicket { payment: Operation },
+    /// Has read the ticket with a lapsed lock; next: read the order that the lock names.
+    ReadLapsed { operation: Operation, ticket: Version, lapsed: OrderNumber },
+    /// Next: place the order.
+    Place { placement: Operation, found: Found },
+    /// Has decided; next: commit the transition.
+    Commit { command: Operation, found: Option<Found> },
 }
 
-/// A command of the domain, in small types.
+impl Pending {
+    pub(crate) fn operation(self) -> Operation {
+        match self {
+            Self::ReadTicket { payment: operation }
+            | Self::ReadLapsed { operation, .. }
+            | Self::Place { placement: operation, .. }
+            | Self::Commit { command: operation, .. } => operation,
+        }
+    }
+}
+
+/// An operation on an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Operation {
+    pub(crate) order: OrderNumber,
+    pub(crate) request: Request,
+    /// Time of its start; 0 if no decision depends on it.
+    pub(crate) now: Tick,
+    /// The order as read; `None` for a new order.
+    pub(crate) read: Option<StoredOrder>,
+}
+
+/// A request to the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Request {
+    Place,
     Cancel,
-    Expire { now: Tick },
-    Pay { payment: PaymentNumber, ticket_is_free: bool },
+    Expire,
+    Pay { payment: PaymentNumber },
+}
+
+/// The ticket as an operation found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Found {
+    pub(crate) ticket: Version,
+    pub(crate) availability: Available,
+}
+
+/// [`orders_domain::Availability`], in small types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Available {
+    Own,
+    Free,
+    /// `read` is the order to expire; `None` if it has ended.
+    Lapsed {
+        by: OrderNumber,
+        read: Option<StoredOrder>,
+    },
+    Reserved,
+    Sold,
 }
 
 impl State {
     pub(crate) fn first() -> Self {
         Self {
             now: 0,
+            ticket: 0,
             lock: LockState::Free,
             orders: [None; ORDERS as usize],
             payments: [None; PAYMENTS as usize],
@@ -102,8 +174,8 @@ impl State {
     }
 
     /// Returns a placed order.
-    pub(crate) fn order(&self, number: OrderNumber) -> Option<&StoredOrder> {
-        self.orders[usize::from(number)].as_ref()
+    pub(crate) fn order(&self, number: OrderNumber) -> Option<StoredOrder> {
+        self.orders[usize::from(number)]
     }
 
     pub(crate) fn order_mut(&mut self, number: OrderNumber) -> &mut Option<StoredOrder> {
@@ -111,17 +183,48 @@ impl State {
     }
 
     /// Returns the placed orders.
-    pub(crate) fn orders(&self) -> impl Iterator<Item = (OrderNumber, &StoredOrder)> {
+    pub(crate) fn orders(&self) -> impl Iterator<Item = (OrderNumber, StoredOrder)> {
         (0..ORDERS).filter_map(|number| Some((number, self.order(number)?)))
     }
 
-    /// Returns the order of a payment.
-    pub(crate) fn order_of_payment(&self, payment: PaymentNumber) -> Option<OrderNumber> {
+    /// Returns a payment that has been sent.
+    pub(crate) fn payment(&self, payment: PaymentNumber) -> Option<Sent> {
         self.payments[usize::from(payment)]
     }
 
-    pub(crate) fn set_order_of_payment(&mut self, payment: PaymentNumber, order: OrderNumber) {
-        self.payments[usize::from(payment)] = Some(order);
+    /// Returns the payments that have been sent, with each order that they name.
+    pub(crate) fn sent(&self) -> impl Iterator<Item = (PaymentNumber, OrderNumber)> {
+        let names = |payment, order| self.payment(payment).is_some_and(|sent| sent.names(order));
+        let pairs =
+            (0..PAYMENTS).flat_map(|payment| (0..ORDERS).map(move |order| (payment, order)));
+        pairs.filter(move |(payment, order)| names(*payment, *order))
+    }
+
+    /// Sends a payment, or sends it for one more order.
+    pub(crate) fn send(&mut self, payment: PaymentNumber, order: OrderNumber, kind: Kind) {
+        let new = Sent { kind, names: [false; ORDERS as usize] };
+        let sent = self.payments[usize::from(payment)].get_or_insert(new);
+        sent.names[usize::from(order)] = true;
+    }
+
+    /// Forgets the kinds of the booked payments: no later decision depends on them.
+    pub(crate) fn forget_kinds(&mut self) {
+        for payment in 0..PAYMENTS {
+            let is_booked = self.bookings(payment).next().is_some();
+            if let Some(sent) = self.payments[usize::from(payment)].as_mut().filter(|_| is_booked) {
+                sent.kind = Kind::Right;
+            }
+        }
+    }
+
+    /// Returns the orders for which a payment is booked, with the number of its bookings.
+    pub(crate) fn bookings(
+        &self,
+        payment: PaymentNumber,
+    ) -> impl Iterator<Item = (OrderNumber, usize)> {
+        self.orders()
+            .map(move |(number, order)| (number, order.bookings(payment)))
+            .filter(|(_, bookings)| *bookings > 0)
     }
 
     pub(crate) fn replica(&self) -> TicketReplica {
@@ -130,15 +233,63 @@ impl State {
             LockState::Held { by, until } => Lock::Held { by: id(by), until: time(until) },
             LockState::Sold { to } => Lock::Sold { to: id(to) },
         };
-        TicketReplica { ticket: REQUEST.1.clone(), lock }
+        let locked_for = lock.holder().map(|_| buyer().clone());
+        TicketReplica { ticket: ticket(self.ticket).clone(), lock, locked_for }
     }
 
-    pub(crate) fn set_lock(&mut self, lock: Lock) {
-        self.lock = match lock {
+    pub(crate) fn set_replica(&mut self, replica: &TicketReplica) {
+        self.ticket = version(&replica.ticket);
+        self.lock = match replica.lock {
             Lock::Free => LockState::Free,
             Lock::Held { by, until } => LockState::Held { by: number(by), until: tick(until) },
             Lock::Sold { to } => LockState::Sold { to: number(to) },
         };
+    }
+
+    /// The booked payments, as the payments table has them.
+    pub(crate) fn booked(&self) -> impl Iterator<Item = BookedPayment> {
+        (0..PAYMENTS).flat_map(move |payment| {
+            self.bookings(payment).filter_map(move |(number, _)| {
+                let order = self.order(number)?;
+                let result = order.result_of(payment);
+                Some(BookedPayment { payment: self.to_payment(payment, number, order), result })
+            })
+        })
+    }
+
+    /// A payment, as the message for this order has it.
+    pub(crate) fn to_payment(
+        &self,
+        payment: PaymentNumber,
+        number: OrderNumber,
+        order: StoredOrder,
+    ) -> Payment {
+        let Terms { ticket: version, expires_at } = order.terms.unwrap_or_default();
+        let kind = self.payment(payment).map_or(Kind::Right, |sent| sent.kind);
+        let latest = time(expires_at).plus(LATE_LIMIT);
+        Payment {
+            id: payment_id(payment),
+            order_id: id(number),
+            amount: Some(match kind {
+                Kind::Right | Kind::TooLate => ticket(version).price,
+                Kind::WrongAmount => Price::from_minor(1).unwrap(),
+            }),
+            sent_at: match kind {
+                Kind::Right | Kind::WrongAmount => latest,
+                Kind::TooLate => latest.plus(TICK),
+            },
+        }
+    }
+}
+
+impl Sent {
+    /// Whether the payment can name one more order. Only a payment that could buy is a danger.
+    pub(crate) fn can_name(self, order: OrderNumber) -> bool {
+        self.kind == Kind::Right && !self.names(order)
+    }
+
+    pub(crate) fn names(self, order: OrderNumber) -> bool {
+        self.names[usize::from(order)]
     }
 }
 
@@ -152,15 +303,16 @@ impl StoredOrder {
             Status::Cancelled => OrderStatus::Cancelled,
             Status::Expired => OrderStatus::Expired,
         };
-        let refund =
-            |refund: &RefundDue| (payment_number(&refund.payment_id), refund.reason.into());
-        let mut refunds = order.refunds_due.iter().map(refund);
-        Self {
-            status,
-            version: order.version.number().try_into().unwrap(),
-            expires_at: (status == OrderStatus::AwaitingPayment).then(|| tick(order.expires_at)),
-            refunds: std::array::from_fn(|_| refunds.next()),
+        let terms = match status {
+            OrderStatus::AwaitingPayment => Some(Terms::new(order)),
+            OrderStatus::Expired => Some(Terms { expires_at: 0, ..Terms::new(order) }),
+            OrderStatus::Paid { .. } | OrderStatus::Cancelled => None,
+        };
+        let mut refunds = [0; PAYMENTS as usize];
+        for refund in &order.refunds_due {
+            refunds[usize::from(payment_number(&refund.payment_id))] += 1;
         }
+        Self { status, version: order.version.number().try_into().unwrap(), terms, refunds }
     }
 
     pub(crate) fn to_order(self, number: OrderNumber) -> Order {
@@ -170,49 +322,85 @@ impl StoredOrder {
             OrderStatus::Cancelled => Status::Cancelled,
             OrderStatus::Expired => Status::Expired,
         };
-        let refund = |(payment, reason): &(PaymentNumber, Reason)| RefundDue {
-            payment_id: payment_id(*payment),
-            reason: (*reason).into(),
-        };
+        let refunds_due = (0..PAYMENTS).flat_map(|payment| {
+            let refund = RefundDue { payment_id: payment_id(payment), reason: ANY_REASON };
+            std::iter::repeat_n(refund, self.refunds[usize::from(payment)].into())
+        });
+        let Terms { ticket: version, expires_at } = self.terms.unwrap_or_default();
         Order {
+            ticket: ticket(version).clone(),
             status,
             version: OrderVersion::new(self.version.into()),
-            expires_at: time(self.expires_at.unwrap_or_default()),
-            refunds_due: self.refunds.iter().flatten().map(refund).collect(),
+            expires_at: time(expires_at),
+            refunds_due: refunds_due.collect(),
             ..NEW_ORDERS[usize::from(number)].clone()
         }
     }
 
-    pub(crate) fn is_due(&self, now: Tick) -> bool {
-        self.expires_at.is_some_and(|expires_at| expires_at <= now)
+    pub(crate) fn is_due(self, now: Tick) -> bool {
+        self.terms.is_some_and(|terms| terms.expires_at <= now)
     }
 
-    pub(crate) fn is_live(&self) -> bool {
+    pub(crate) fn is_live(self) -> bool {
         matches!(self.status, OrderStatus::AwaitingPayment | OrderStatus::Paid { .. })
     }
 
     /// Number of bookings of a payment: as payment or as refund due.
-    pub(crate) fn bookings(&self, payment: PaymentNumber) -> usize {
-        let refunds =
-            self.refunds.iter().flatten().filter(|(refunded, _)| *refunded == payment).count();
-        refunds + usize::from(self.status == OrderStatus::Paid { payment })
+    pub(crate) fn bookings(self, payment: PaymentNumber) -> usize {
+        let bought = self.status == OrderStatus::Paid { payment };
+        usize::from(self.refunds[usize::from(payment)]) + usize::from(bought)
+    }
+
+    fn result_of(self, payment: PaymentNumber) -> PaymentResult {
+        if self.status == (OrderStatus::Paid { payment }) {
+            PaymentResult::Bought
+        } else {
+            PaymentResult::RefundDue(ANY_REASON)
+        }
     }
 }
 
-/// A new order with this number, placed at this time.
-pub(crate) fn new_order(number: OrderNumber, now: Tick) -> Order {
-    let (mut request, ticket) = REQUEST.clone();
+impl Terms {
+    pub(crate) fn new(order: &Order) -> Self {
+        Self { ticket: version(&order.ticket), expires_at: tick(order.expires_at) }
+    }
+}
+
+/// Reason of every refund in the state.
+const ANY_REASON: RefundReason = RefundReason::AlreadyPaid;
+
+/// A new order with this number, for this version of the ticket, placed at this time.
+pub(crate) fn new_order(number: OrderNumber, version: Version, now: Tick) -> Order {
+    let mut request = REQUEST.clone();
     (request.id, request.now) = (id(number), time(now));
-    Order::new(request, ticket)
+    Order::new(request, ticket(version).clone())
 }
 
 static NEW_ORDERS: LazyLock<Vec<Order>> =
-    LazyLock::new(|| (0..ORDERS).map(|number| new_order(number, 0)).collect());
+    LazyLock::new(|| (0..ORDERS).map(|number| new_order(number, 0, 0)).collect());
 
-static REQUEST: LazyLock<(NewOrder, Ticket)> = LazyLock::new(|| {
-    let hold = Duration::from_millis(1);
-    (NewOrder { hold, ..orders_testing::new_order(id(0), time(0)) }, orders_testing::ticket("t", 0))
+static REQUEST: LazyLock<NewOrder> =
+    LazyLock::new(|| NewOrder { hold: TICK, ..orders_testing::new_order(id(0), time(0)) });
+
+static TICKETS: LazyLock<Vec<Ticket>> = LazyLock::new(|| {
+    let price = |version: Version| Price::from_minor(1_000 + u64::from(version)).unwrap();
+    let ticket = |version: Version| orders_testing::ticket("t", version.into());
+    (0..=MAX_VERSION).map(|version| Ticket { price: price(version), ..ticket(version) }).collect()
 });
+
+/// The ticket at this version.
+pub(crate) fn ticket(version: Version) -> &'static Ticket {
+    &TICKETS[usize::from(version)]
+}
+
+fn version(ticket: &Ticket) -> Version {
+    ticket.version.number().try_into().unwrap()
+}
+
+/// Buyer of every order: no command depends on the buyer.
+fn buyer() -> &'static UserId {
+    &REQUEST.user_id
+}
 
 pub(crate) fn id(number: OrderNumber) -> OrderId {
     OrderId::from_bytes([number; 16])
@@ -232,30 +420,12 @@ fn payment_number(payment: &PaymentId) -> PaymentNumber {
 }
 
 /// A tick is a millisecond, the smallest unit of the domain.
+const TICK: Duration = Duration::from_millis(1);
+
 pub(crate) fn time(tick: Tick) -> Timestamp {
     Timestamp::from_epoch_ms(tick.into()).unwrap()
 }
 
 fn tick(time: Timestamp) -> Tick {
     time.epoch_ms().try_into().unwrap()
-}
-
-impl From<RefundReason> for Reason {
-    fn from(reason: RefundReason) -> Self {
-        match reason {
-            RefundReason::AlreadyPaid => Self::AlreadyPaid,
-            RefundReason::OrderCancelled => Self::OrderCancelled,
-            RefundReason::TicketTaken => Self::TicketTaken,
-        }
-    }
-}
-
-impl From<Reason> for RefundReason {
-    fn from(reason: Reason) -> Self {
-        match reason {
-            Reason::AlreadyPaid => Self::AlreadyPaid,
-            Reason::OrderCancelled => Self::OrderCancelled,
-            Reason::TicketTaken => Self::TicketTaken,
-        }
-    }
 }

@@ -3,16 +3,18 @@
 
 use futures_util::FutureExt;
 use orders_domain::{
-    Availability, Command, CommitOutcome, Decision, LockChange, OrderStore, PlaceOutcome,
-    Placement, RefundReason, Refusal, Status, StoreError, Transition, decide,
+    Availability, Command, CommitOutcome, Decision, FoundTicket, Lock, LockChange, OrderStore,
+    PaymentResult, PlaceOutcome, Placement, RefundReason, Refusal, Status, StoreError, Takeover,
+    TicketReplica, TicketRule, TicketState, Timestamp, Transition, decide,
 };
 use orders_testing::MemoryStore;
 
 use crate::{
     promises,
     state::{
-        ORDERS, OrderNumber, OrderStatus, PaymentNumber, Pending, Request, State, StoredOrder,
-        Tick, id, new_order, number, payment_id, time,
+        Available, Found, Kind, LATE_LIMIT, ORDERS, Operation, OrderNumber, OrderStatus, PAYMENTS,
+        PaymentNumber, Pending, Request, State, StoredOrder, Version, id, new_order, number,
+        payment_id, ticket, time,
     },
 };
 
@@ -29,11 +31,23 @@ pub(crate) enum Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Tick,
-    Begin { message: Message },
-    Continue { pending: usize },
+    /// The ticket service changes the price.
+    ChangePrice,
+    /// The buyer pays: the message can come from now on.
+    Send {
+        payment: PaymentNumber,
+        order: OrderNumber,
+        kind: Kind,
+    },
+    Begin {
+        message: Message,
+    },
+    Continue {
+        pending: usize,
+    },
 }
 
-/// Result of an operation.
+/// Result of an operation, or of its first transition of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Observed {
     Placed,
@@ -43,17 +57,25 @@ pub(crate) enum Observed {
     Sold,
     Overtaken,
     Cancelled,
+    CancelledWhenExpired,
     CancelledBefore,
     CancelRefused,
     Expired,
-    ExpiredBefore,
+    ExpiredFirst,
+    EndedBefore,
     ExpiryTooEarly,
     Paid,
     PaidWhenDue,
-    PaidLate,
+    PaidWhenExpired,
+    PaidByTakeover,
     BookedBefore,
+    BookedForAnother,
+    WrongAmountOfHold,
     AlreadyPaid,
     OrderCancelled,
+    WrongAmount,
+    TooLate,
+    TicketChanged,
     TicketTaken,
 }
 
@@ -66,208 +88,355 @@ impl State {
                 after.now += 1;
                 None
             }
+            Action::ChangePrice => {
+                after.change_price();
+                None
+            }
+            Action::Send { payment, order, kind } => {
+                after.send(payment, order, kind);
+                None
+            }
             Action::Begin { message } => after.begin(message),
             Action::Continue { pending } => {
                 let pending = after.pending.remove(pending);
                 after.continue_pending(pending)
             }
         };
+        after.drop_outdated();
         after.pending.sort();
         (after, observed)
     }
 
-    fn begin(&mut self, message: Message) -> Option<Observed> {
-        let now = self.now;
-        match message {
-            Message::Place { order } => self.begin_place(order, now),
-            Message::Cancel { order } => self.read_and_decide(order, Request::Cancel),
-            Message::Expire { order } => self.read_and_decide(order, Request::Expire { now }),
-            Message::Pay { payment, order } => {
-                self.set_order_of_payment(payment, order);
-                let read = *self.order(order)?;
-                if read.status == OrderStatus::Expired {
-                    self.pending.push(Pending::ReadLock { payment, now, read });
-                    return None;
-                }
-                self.read_and_decide(order, Request::Pay { payment, ticket_is_free: false })
-            }
+    /// Ends the operations that have read an order or a ticket of an older version. They must write
+    /// nothing, now or later: versions only grow.
+    fn drop_outdated(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        let (outdated, current) =
+            pending.into_iter().partition(|pending| self.is_outdated(pending));
+        for pending in outdated {
+            let changed = self.after_alone(pending) != *self;
+            self.violation = self.violation.or(changed.then_some(promises::READ_IS_CURRENT));
         }
+        self.pending = current;
     }
 
-    /// Rejects a locked ticket after a single read.
-    fn begin_place(&mut self, order: OrderNumber, now: Tick) -> Option<Observed> {
-        let lock = self.replica().lock;
-        let is_repeat = self.order(order).is_some();
-        let refused = |why| Some(if is_repeat { Observed::PlacedBefore } else { why });
-        if lock.holder().map(number) == Some(order) {
-            return Some(Observed::PlacedBefore);
-        }
-        let next = match lock.availability(time(now)) {
-            Availability::Free => Pending::Place { order, now, lapsed: None },
-            Availability::Lapsed(by) => Pending::ReadLapsed { order, now, lapsed: number(by) },
-            Availability::Reserved { .. } => return refused(Observed::Reserved),
-            Availability::Sold => return refused(Observed::Sold),
+    fn is_outdated(&self, pending: &Pending) -> bool {
+        let (operation, found) = match *pending {
+            Pending::ReadTicket { payment: operation } | Pending::ReadLapsed { operation, .. } => {
+                (operation, None)
+            }
+            Pending::Place { placement, found } => (placement, Some(found)),
+            Pending::Commit { command, found } => (command, found),
         };
-        self.pending.push(next);
-        None
+        let is_old = |number: OrderNumber, read: Option<StoredOrder>| {
+            read.is_some_and(|read| self.order(number) != Some(read))
+        };
+        let has_old_ticket = found.is_some_and(|found| found.ticket != self.ticket);
+        let is_placed = self.order(operation.order).is_some();
+        (operation.request == Request::Place && (is_placed || has_old_ticket))
+            || is_old(operation.order, operation.read)
+            || found.is_some_and(|found| match found.availability {
+                Available::Lapsed { by, read } => is_old(by, read),
+                Available::Own | Available::Free | Available::Reserved | Available::Sold => false,
+            })
+    }
+
+    /// Returns the state after an operation, without any other operation.
+    fn after_alone(&self, pending: Pending) -> Self {
+        let mut after = self.clone();
+        after.pending = vec![pending];
+        while let Some(pending) = after.pending.pop() {
+            after.continue_pending(pending);
+        }
+        after
+    }
+
+    fn change_price(&mut self) {
+        let store = self.store();
+        result_of(store.apply_ticket(ticket(self.ticket + 1), TicketRule::Next));
+        self.load(&store);
+    }
+
+    fn begin(&mut self, message: Message) -> Option<Observed> {
+        let now = self.now;
+        let (order, request, now) = match message {
+            Message::Place { order } => {
+                let request = Request::Place;
+                return self.read_ticket(Operation { order, request, now, read: None });
+            }
+            Message::Cancel { order } => (order, Request::Cancel, 0),
+            Message::Expire { order } => (order, Request::Expire, now),
+            Message::Pay { payment, order } => (order, Request::Pay { payment }, now),
+        };
+        let read = Some(self.order(order)?);
+        self.decide(Operation { order, request, now, read }, None)
     }
 
     fn continue_pending(&mut self, pending: Pending) -> Option<Observed> {
         match pending {
-            Pending::ReadLapsed { order, now, lapsed } => {
-                let read = *self.order(lapsed)?;
-                // If the order has changed since the read of the lock, the operation starts again.
-                decided(lapsed, &read, Request::Expire { now }).ok()?;
-                self.pending.push(Pending::Place { order, now, lapsed: Some((lapsed, read)) });
-                None
+            Pending::ReadTicket { payment } => self.read_ticket(payment),
+            Pending::ReadLapsed { operation, ticket, lapsed } => {
+                self.read_lapsed(operation, ticket, lapsed)
             }
-            Pending::Place { order, now, lapsed } => self.place(order, now, lapsed),
-            Pending::ReadLock { payment, now, read } => self.pay_late(payment, now, read),
-            Pending::Commit { order, read, request } => self.commit(order, &read, request),
+            Pending::Place { placement, found } => Some(self.place(placement, found)),
+            Pending::Commit { command, found } => self.commit(command, found),
         }
     }
 
-    fn pay_late(
-        &mut self,
-        payment: PaymentNumber,
-        now: Tick,
-        read: StoredOrder,
-    ) -> Option<Observed> {
-        let order = self.order_of_payment(payment)?;
+    fn read_ticket(&mut self, operation: Operation) -> Option<Observed> {
         let lock = self.replica().lock;
-        if lock.holder().map(number) == Some(order) {
-            return None;
-        }
-        let ticket_is_free = match lock.availability(time(now)) {
-            Availability::Free => true,
-            Availability::Reserved { .. } | Availability::Sold => false,
-            // The lapsed order is expired first; then the operation starts again.
+        let ticket = self.ticket;
+        let availability = match lock.availability(id(operation.order), time(operation.now)) {
+            Availability::Own => Available::Own,
+            Availability::Free => Available::Free,
+            Availability::Reserved { .. } => Available::Reserved,
+            Availability::Sold => Available::Sold,
             Availability::Lapsed(by) => {
-                return self.read_and_decide(number(by), Request::Expire { now });
+                let lapsed = number(by);
+                self.pending.push(Pending::ReadLapsed { operation, ticket, lapsed });
+                return None;
             }
         };
-        self.decide(order, read, Request::Pay { payment, ticket_is_free })
+        self.proceed(operation, Found { ticket, availability })
     }
 
-    /// Reads the order and decides.
-    fn read_and_decide(&mut self, order: OrderNumber, request: Request) -> Option<Observed> {
-        let read = *self.order(order)?;
-        self.decide(order, read, request)
-    }
-
-    fn decide(
+    fn read_lapsed(
         &mut self,
-        order: OrderNumber,
-        read: StoredOrder,
-        request: Request,
+        operation: Operation,
+        ticket: Version,
+        by: OrderNumber,
     ) -> Option<Observed> {
-        match decided(order, &read, request) {
-            Ok(_) => {
-                self.pending.push(Pending::Commit { order, read, request });
-                None
+        let read = self.order(by);
+        let availability = match lapsed(by, read, time(operation.now)) {
+            Availability::Lapsed(Takeover::Expire(_)) => Available::Lapsed { by, read },
+            Availability::Lapsed(Takeover::Ended(_)) => Available::Lapsed { by, read: None },
+            // The order has paid since the read of its lock.
+            Availability::Sold => {
+                self.make_permanent(by);
+                Available::Sold
             }
-            Err(result) => {
-                self.violation = promises::violation_of_no_op(&read, request, result);
-                Some(result)
+            Availability::Own | Availability::Free | Availability::Reserved { .. } => {
+                Available::Reserved
             }
-        }
-    }
-
-    fn place(
-        &mut self,
-        order: OrderNumber,
-        now: Tick,
-        lapsed: Option<(OrderNumber, StoredOrder)>,
-    ) -> Option<Observed> {
-        let takeover = match lapsed {
-            Some((lapsed, read)) => Some(decided(lapsed, &read, Request::Expire { now }).ok()?),
-            None => None,
         };
-        let observed =
-            if takeover.is_some() { Observed::PlacedByTakeover } else { Observed::Placed };
+        self.proceed(operation, Found { ticket, availability })
+    }
+
+    fn make_permanent(&mut self, number: OrderNumber) {
+        let Some(paid) = self.order(number) else { return };
         let store = self.store();
-        Some(match result_of(store.place(&Placement { order: new_order(order, now), takeover })) {
+        result_of(store.make_permanent(&paid.to_order(number)));
+        self.load(&store);
+    }
+
+    /// Goes on with the ticket as found. A locked ticket is refused without a write.
+    fn proceed(&mut self, operation: Operation, found: Found) -> Option<Observed> {
+        if operation.read.is_some() {
+            return self.decide(operation, Some(found));
+        }
+        let refused = match found.availability {
+            Available::Free | Available::Lapsed { .. } => {
+                self.pending.push(Pending::Place { placement: operation, found });
+                return None;
+            }
+            Available::Own => Observed::PlacedBefore,
+            Available::Reserved => Observed::Reserved,
+            Available::Sold => Observed::Sold,
+        };
+        let is_repeat = self.order(operation.order).is_some();
+        Some(if is_repeat { Observed::PlacedBefore } else { refused })
+    }
+
+    fn decide(&mut self, command: Operation, found: Option<Found>) -> Option<Observed> {
+        let decision = self.decision(command, found)?;
+        let result = match decision {
+            Decision::Apply(_) | Decision::ApplyFirst(_) => {
+                let (command, found) = self.simplest(command, found, &decision);
+                self.pending.push(Pending::Commit { command, found });
+                return None;
+            }
+            Decision::ReadTicket => {
+                self.pending.push(Pending::ReadTicket { payment: command });
+                return None;
+            }
+            Decision::AlreadyDone => match command.request {
+                Request::Place => Observed::PlacedBefore,
+                Request::Cancel => Observed::CancelledBefore,
+                Request::Expire => Observed::EndedBefore,
+                Request::Pay { .. } => Observed::BookedBefore,
+            },
+            Decision::Refuse(Refusal::NotDue { .. }) => Observed::ExpiryTooEarly,
+            Decision::Refuse(Refusal::Paid | Refusal::TooManyRefunds) => Observed::CancelRefused,
+        };
+        let violation = promises::violation_of_no_op(command, result);
+        self.violation = self.violation.or(violation);
+        Some(result)
+    }
+
+    /// Returns the simplest input of a decision: fewer states. A sale keeps its input, which its
+    /// properties depend on.
+    fn simplest(
+        &self,
+        command: Operation,
+        found: Option<Found>,
+        decision: &Decision,
+    ) -> (Operation, Option<Found>) {
+        let is_sale = matches!(decision, Decision::Apply(transition)
+            if transition.booked().is_some_and(|booked| booked.result == PaymentResult::Bought));
+        let earlier = (0..command.now).map(|now| Operation { now, ..command });
+        let simpler = found.map(|found| Found { availability: Available::Sold, ..found });
+        earlier
+            .flat_map(|earlier| [(earlier, simpler), (earlier, found)])
+            .chain([(command, simpler)])
+            .filter(|_| !is_sale)
+            .find(|(command, found)| self.decision(*command, *found).as_ref() == Some(decision))
+            .unwrap_or((command, found))
+    }
+
+    /// Returns the decision of the domain; `None` for a placement.
+    fn decision(&self, operation: Operation, found: Option<Found>) -> Option<Decision> {
+        let read = operation.read?;
+        let now = time(operation.now);
+        let command = match operation.request {
+            Request::Place => return None,
+            Request::Cancel => Command::Cancel,
+            Request::Expire => Command::Expire { now },
+            Request::Pay { payment } => Command::Pay {
+                payment: self.to_payment(payment, operation.order, read),
+                late_limit: LATE_LIMIT,
+                now,
+            },
+        };
+        let ticket = found.map_or(TicketState::Unread, |found| {
+            TicketState::Found(found.to_found_ticket(now).into())
+        });
+        Some(decide(&read.to_order(operation.order), &command, &ticket))
+    }
+
+    fn place(&mut self, placement: Operation, found: Found) -> Observed {
+        let Operation { order, now, .. } = placement;
+        let takeover = match found.to_found_ticket(time(now)).availability {
+            Availability::Lapsed(takeover) => Some(takeover),
+            Availability::Own
+            | Availability::Free
+            | Availability::Reserved { .. }
+            | Availability::Sold => None,
+        };
+        let placed = if takeover.is_some() { Observed::PlacedByTakeover } else { Observed::Placed };
+        let placement = Placement { order: new_order(order, found.ticket, now), takeover };
+        let store = self.store();
+        match result_of(store.place(&placement)) {
             PlaceOutcome::Placed => {
                 self.load(&store);
-                observed
+                placed
             }
             PlaceOutcome::AlreadyPlaced(_) => Observed::PlacedBefore,
             PlaceOutcome::Conflict => Observed::Overtaken,
-        })
+        }
     }
 
-    fn commit(
-        &mut self,
-        order: OrderNumber,
-        read: &StoredOrder,
-        request: Request,
-    ) -> Option<Observed> {
-        let transition = decided(order, read, request).ok()?;
+    fn commit(&mut self, command: Operation, found: Option<Found>) -> Option<Observed> {
+        let (transition, is_last) = match self.decision(command, found)? {
+            Decision::Apply(transition) => (transition, true),
+            Decision::ApplyFirst(transition) => (transition, false),
+            Decision::AlreadyDone | Decision::Refuse(_) | Decision::ReadTicket => return None,
+        };
         let store = self.store();
-        Some(match result_of(store.commit(&transition)) {
-            CommitOutcome::Committed => {
-                self.load(&store);
-                committed(&transition, read.is_due(self.now))
-            }
-            CommitOutcome::Conflict => Observed::Overtaken,
-        })
+        match result_of(store.commit(&transition)) {
+            CommitOutcome::Committed => {}
+            CommitOutcome::PaymentOfAnotherOrder(_) => return Some(Observed::BookedForAnother),
+            // A retry is the same message again.
+            CommitOutcome::Conflict => return Some(Observed::Overtaken),
+        }
+        let observed = committed(&transition, command);
+        let violation = promises::violation_of_sale(self, command, &transition);
+        self.load(&store);
+        self.violation = self.violation.or(violation);
+        if !is_last {
+            let read = Some(StoredOrder::new(transition.order()));
+            self.decide(Operation { read, ..command }, found);
+        }
+        Some(observed)
     }
 
     /// Returns a store with the current state, for one transaction.
     fn store(&self) -> MemoryStore {
         let orders = self.orders().map(|(number, row)| row.to_order(number));
-        MemoryStore::holding([self.replica()], orders)
+        let store = MemoryStore::holding([self.replica()], orders);
+        self.booked().for_each(|booked| store.put_payment(booked));
+        store
     }
 
     /// Loads the state after the transaction.
     fn load(&mut self, store: &MemoryStore) {
-        let ticket = result_of(store.find_ticket(&self.replica().ticket.id)).expect("the ticket");
-        self.set_lock(ticket.lock);
+        let replica = result_of(store.find_ticket(&ticket(0).id)).expect("the ticket");
+        self.set_replica(&replica);
+        let has_hint = replica.locked_for == self.replica().locked_for;
+        let mut violation = (!has_hint).then_some(promises::LOCK_NAMES_ITS_BUYER);
         for number in 0..ORDERS {
-            let now = result_of(store.find(id(number))).as_ref().map(StoredOrder::new);
-            let before = std::mem::replace(self.order_mut(number), now);
-            let violation = promises::violation_of_write(before, now, self.now);
-            self.violation = self.violation.or(violation);
+            let now = result_of(store.find(id(number)));
+            let before = self.order(number);
+            violation = violation.or(promises::violation_of_write(before, now.as_ref(), self.now));
+            *self.order_mut(number) = now.as_ref().map(StoredOrder::new);
         }
+        self.forget_kinds();
+        for payment in 0..PAYMENTS {
+            let row = result_of(store.find_payment(&payment_id(payment)));
+            violation = violation.or(promises::violation_of_row(self, payment, row.as_ref()));
+        }
+        self.violation = self.violation.or(violation);
     }
 }
 
-/// Returns the transition of a request, or the result if there is none.
-fn decided(
-    order: OrderNumber,
-    read: &StoredOrder,
-    request: Request,
-) -> Result<Transition, Observed> {
-    let command = match request {
-        Request::Cancel => Command::Cancel,
-        Request::Expire { now } => Command::Expire { now: time(now) },
-        Request::Pay { payment, ticket_is_free } => {
-            Command::Pay { payment_id: payment_id(payment), ticket_is_free }
-        }
-    };
-    match (decide(&read.to_order(order), &command), request) {
-        (Decision::Apply(transition), _) => Ok(transition),
-        (Decision::AlreadyDone, Request::Cancel) => Err(Observed::CancelledBefore),
-        (Decision::AlreadyDone, Request::Expire { .. }) => Err(Observed::ExpiredBefore),
-        (Decision::AlreadyDone, Request::Pay { .. }) => Err(Observed::BookedBefore),
-        (Decision::Refuse(Refusal::Paid), _) => Err(Observed::CancelRefused),
-        (Decision::Refuse(Refusal::NotDue { .. }), _) => Err(Observed::ExpiryTooEarly),
+impl Found {
+    fn to_found_ticket(self, now: Timestamp) -> FoundTicket {
+        let availability = match self.availability {
+            Available::Own => Availability::Own,
+            Available::Free => Availability::Free,
+            Available::Reserved => Availability::Reserved { until: now },
+            Available::Sold => Availability::Sold,
+            Available::Lapsed { by, read } => lapsed(by, read, now),
+        };
+        // No decision depends on the lock itself.
+        let ticket = ticket(self.ticket).clone();
+        let replica = TicketReplica { ticket, lock: Lock::Free, locked_for: None };
+        FoundTicket { replica, availability }
     }
 }
 
-fn committed(transition: &Transition, was_due: bool) -> Observed {
+/// Returns the availability of a ticket whose lapsed lock names this order.
+fn lapsed(by: OrderNumber, read: Option<StoredOrder>, now: Timestamp) -> Availability {
+    let read = read.map(|read| read.to_order(by));
+    Takeover::availability(&ticket(0).id, id(by), read.as_ref(), now)
+}
+
+fn committed(transition: &Transition, command: Operation) -> Observed {
     let order = transition.order();
-    match (transition.lock(), &order.status) {
-        (LockChange::Sell, _) if was_due => Observed::PaidWhenDue,
-        (LockChange::Sell, _) => Observed::Paid,
-        (LockChange::Relock, _) => Observed::PaidLate,
-        (LockChange::Release, Status::Expired) => Observed::Expired,
-        (LockChange::Release, _) => Observed::Cancelled,
-        (LockChange::Unchanged, _) => match order.refunds_due.last().map(|refund| refund.reason) {
-            Some(RefundReason::AlreadyPaid) => Observed::AlreadyPaid,
-            Some(RefundReason::OrderCancelled) => Observed::OrderCancelled,
-            _ => Observed::TicketTaken,
+    let was_expired = command.read.is_some_and(|read| read.status == OrderStatus::Expired);
+    match (transition.booked().map(|booked| booked.result), &order.status) {
+        (Some(PaymentResult::Bought), _) => match transition.lock() {
+            LockChange::BuyBack { takeover: Some(_), .. } => Observed::PaidByTakeover,
+            LockChange::BuyBack { takeover: None, .. } if was_expired => Observed::PaidWhenExpired,
+            LockChange::BuyBack { takeover: None, .. } => Observed::PaidWhenDue,
+            LockChange::Sell | LockChange::Unchanged | LockChange::NotOwn | LockChange::Release => {
+                Observed::Paid
+            }
         },
+        (Some(PaymentResult::RefundDue(reason)), status) => match reason {
+            RefundReason::WrongAmount if *status == Status::AwaitingPayment => {
+                Observed::WrongAmountOfHold
+            }
+            RefundReason::WrongAmount => Observed::WrongAmount,
+            RefundReason::TooLate => Observed::TooLate,
+            RefundReason::TicketChanged => Observed::TicketChanged,
+            RefundReason::TicketTaken => Observed::TicketTaken,
+            RefundReason::AlreadyPaid => Observed::AlreadyPaid,
+            RefundReason::OrderCancelled => Observed::OrderCancelled,
+        },
+        (None, Status::Cancelled) if was_expired => Observed::CancelledWhenExpired,
+        (None, Status::Cancelled) => Observed::Cancelled,
+        (None, _) if matches!(command.request, Request::Pay { .. }) => Observed::ExpiredFirst,
+        (None, _) => Observed::Expired,
     }
 }
 

@@ -1,9 +1,9 @@
 //! Checks at the end of a run, after the faults have stopped and everything has drained: promises
 //! 8 to 11.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use orders_domain::{OrderId, OrderStore, Status};
+use orders_domain::{Order, OrderId, OrderStore, Status};
 use orders_testing::MemoryStore;
 
 use super::Promises;
@@ -14,13 +14,18 @@ use crate::{
 };
 
 impl Promises {
-    pub(crate) fn is_poison(&self, queue: QueueName, body: &str) -> bool {
+    fn is_poison(&self, queue: QueueName, body: &str) -> bool {
         self.poison.iter().any(|(name, poison)| *name == queue && poison == body)
     }
 
-    /// Whether a payment message names no existing order.
-    pub(crate) fn names_no_order(&self, body: &str) -> bool {
-        !self.orders.keys().any(|id| body.contains(&id.to_string()))
+    /// Whether a dead-lettered message cannot be redriven.
+    pub(crate) fn is_invalid(&self, queue: QueueName, body: &str) -> bool {
+        self.is_poison(queue, body)
+            || match queue {
+                QueueName::Tickets => self.is_contradiction(body),
+                QueueName::Payments => self.is_undeliverable(body),
+                QueueName::Expiries => false,
+            }
     }
 
     /// Whether an order awaits payment.
@@ -35,7 +40,7 @@ impl Promises {
         dead_records: &[String],
         poison: &[String],
     ) {
-        self.check_payments(&queues[QueueName::Payments as usize]);
+        self.check_payments(store, &queues[QueueName::Payments as usize]);
         self.check_published();
         self.check_replicas();
         self.check_stored_rows(store);
@@ -61,9 +66,9 @@ impl Promises {
         };
         let sold = tickets(|status| matches!(status, Status::Paid { .. }));
         let held = tickets(|status| matches!(status, Status::AwaitingPayment));
-        let refunds: BTreeSet<String> = orders()
+        let refunds: BTreeMap<String, String> = orders()
             .flat_map(|order| &order.refunds_due)
-            .map(|refund| refund.payment_id.to_string())
+            .map(|refund| (refund.payment_id.to_string(), refund.reason.name().to_owned()))
             .collect();
         for (what, true_state, seen) in [
             ("sales", format!("{sold:?}"), format!("{:?}", consumers.sold())),
@@ -76,22 +81,31 @@ impl Promises {
         }
     }
 
-    fn check_payments(&mut self, payments: &Queue) {
-        for (payment, order) in self.payments.clone() {
-            let id: Option<OrderId> = order.parse().ok();
-            let Some(order) = id.and_then(|id| self.orders.get(&id)) else {
-                let dead =
-                    payments.dead.iter().any(|body| body.contains(&format!("\"{payment}\"")));
-                self.require(dead, || {
-                    format!("promise 11: payment {payment} without an order is lost")
-                });
-                continue;
-            };
-            let refunds = order.refunds_due.iter().filter(|it| it.payment_id.as_str() == payment);
-            let paid = matches!(&order.status, Status::Paid { payment_id } if payment_id.as_str() == payment);
-            let times = refunds.count() + usize::from(paid);
-            self.require(times == 1, || format!("promise 8: {payment} is booked {times} times"));
+    /// Promise 8: every payment of existing orders is booked once, for one of them, and the payments
+    /// table has the same result. All other messages of the payment are dead-lettered.
+    fn check_payments(&mut self, store: &MemoryStore, payments: &Queue) {
+        let mut times: BTreeMap<String, Vec<OrderId>> = BTreeMap::new();
+        for order in self.orders.values() {
+            for payment in booked_by(order) {
+                times.entry(payment).or_default().push(order.id);
+            }
         }
+        for ((payment, order), (_, body)) in self.payments.clone() {
+            let id: Option<OrderId> = order.parse().ok();
+            let id = id.filter(|id| self.orders.contains_key(id));
+            let booked = times.get(&payment).map_or(&[][..], Vec::as_slice);
+            self.require(booked.len() <= 1 && (id.is_none() || booked.len() == 1), || {
+                format!("promise 8: {payment} is booked for {booked:?}")
+            });
+            let is_applied = id.is_some() && booked.first() == id.as_ref();
+            self.require(is_applied || payments.dead.contains(&body), || {
+                format!("promise 8: {payment} of {order} is neither booked nor dead-lettered")
+            });
+        }
+        let stored: BTreeMap<_, _> =
+            store.payments().into_iter().map(|row| (row.payment.id.clone(), row)).collect();
+        let agrees = stored == self.booked;
+        self.require(agrees, || format!("promise 8: the payments table has {stored:?}"));
     }
 
     fn check_published(&mut self) {
@@ -141,14 +155,29 @@ impl Promises {
             let dead = &queues[name as usize].dead;
             self.require(dead.contains(&poison), || format!("promise 11: {poison} is lost"));
         }
+        for (body, ticket) in self.contradictions.clone() {
+            // An older version has no content to contradict any more.
+            let dead = &queues[QueueName::Tickets as usize].dead;
+            let is_handled = !self.replica_has(&ticket) || dead.contains(&body);
+            self.require(is_handled, || format!("promise 10: {body} is not dead-lettered"));
+        }
         for queue in queues {
             for body in &queue.dead {
-                let expected = self.is_poison(queue.name, body)
-                    || queue.name == QueueName::Payments && self.names_no_order(body);
+                let expected = self.is_invalid(queue.name, body);
                 self.require(expected, || {
                     format!("promise 11: valid message dead-lettered: {body}")
                 });
             }
         }
     }
+}
+
+/// Ids of the payments that an order has counted.
+fn booked_by(order: &Order) -> Vec<String> {
+    let refunds = order.refunds_due.iter().map(|refund| refund.payment_id.to_string());
+    let paid_by = match &order.status {
+        Status::Paid { payment_id } => Some(payment_id.to_string()),
+        Status::AwaitingPayment | Status::Cancelled | Status::Expired => None,
+    };
+    refunds.chain(paid_by).collect()
 }

@@ -1,8 +1,11 @@
 //! Checks of promises 1 to 5, 7 and 8 on every write of an order.
 
-use orders_domain::{Lock, Order, OrderId, RefundReason, Status, TicketId, TicketReplica};
+use orders_domain::{
+    Lock, Order, OrderId, PaymentId, Price, RefundReason, Status, TicketId, TicketReplica,
+    Timestamp,
+};
 
-use super::{Change, Promises, Write};
+use super::{Change, CommandTime, Promises, Write};
 use crate::coverage::Observed;
 
 impl Promises {
@@ -35,9 +38,10 @@ impl Promises {
             let observed = match &before {
                 None => {
                     self.placed_at_ms.insert(id, now_ms);
-                    self.placed(&after, lock_before, write)
+                    self.live_since_ms.insert(id, now_ms);
+                    vec![self.placed(&after, lock_before, write)]
                 }
-                Some(before) => self.changed(before, &after, lock_before, write),
+                Some(before) => self.changed(before, &after, lock_before, write, now_ms),
             };
             self.committed.insert((id.to_string(), after.version.number()), after.clone());
             self.orders.insert(id, after.clone());
@@ -46,12 +50,13 @@ impl Promises {
         }
         let all_stored = expected.iter().all(|order| self.orders.get(&order.id) == Some(order));
         self.require(all_stored, || "promise 6: a committed write is missing".to_owned());
-        self.ticket_locked(ticket, replica);
+        self.check_booking(&changes, write);
+        self.ticket_locked(ticket, replica, now_ms);
         changes
     }
 
     /// Promises 1 and 2: the lock names the live order, if there is one.
-    fn ticket_locked(&mut self, ticket: &TicketId, replica: Option<TicketReplica>) {
+    fn ticket_locked(&mut self, ticket: &TicketId, replica: Option<TicketReplica>, now_ms: u64) {
         let before = self.tickets.get(ticket).map(|replica| replica.ticket.clone());
         let now = replica.as_ref().map(|replica| replica.ticket.clone());
         self.require(before == now, || format!("an order write changed {ticket} to {now:?}"));
@@ -75,7 +80,7 @@ impl Promises {
         };
         let detail = format!("{ticket} is {:?} and has {} live orders", replica.lock, live.len());
         self.require(agrees, || format!("promises 1 and 2: {detail}"));
-        self.tickets.insert(ticket.clone(), replica);
+        self.set_ticket(replica, now_ms);
     }
 
     /// Checks a new order: promises 4 and 5, and promise 7 for a takeover.
@@ -134,7 +139,8 @@ impl Promises {
         after: &Order,
         lock_before: Lock,
         write: &Write,
-    ) -> Observed {
+        now_ms: u64,
+    ) -> Vec<Observed> {
         let id = after.id;
         self.require(after.version.number() == before.version.number() + 1, || {
             format!("promise 3: {id} went from {:?} to {:?}", before.version, after.version)
@@ -146,44 +152,113 @@ impl Promises {
             ..after.clone()
         };
         self.require(unchanged == *before, || format!("promise 4: {before:?} became {after:?}"));
-        if after.refunds_due != before.refunds_due {
-            return self.refund_due(before, after);
-        }
-        let (Write::Placement { at } | Write::Transition { at }) = write;
-        let due = after.expires_at <= *at;
-        match (&before.status, &after.status) {
-            (Status::AwaitingPayment, Status::Cancelled) => {
-                let requested = self.cancel_requests.contains(&id.to_string());
-                self.require(requested, || {
-                    format!("promise 12: {id} was cancelled without a request of its owner")
-                });
-                if due { Observed::CancelledWhenDue } else { Observed::Cancelled }
+        let (command, at) = match write {
+            Write::Placement { at } => (None, *at),
+            Write::Transition { command, at, .. } => (Some(*command), *at),
+            Write::Lock => {
+                self.report(format!("{id} was changed by a write of its lock"));
+                return Vec::new();
             }
-            (Status::AwaitingPayment, Status::Expired) => {
-                self.require(due, || format!("promise 7: {id} expired early"));
-                Observed::Expired
+        };
+        match command {
+            Some(command) if after.refunds_due != before.refunds_due => {
+                vec![self.refund_due(before, after, command, now_ms)]
             }
-            (Status::AwaitingPayment, Status::Paid { payment_id }) => {
-                self.check_payment(after, payment_id.as_str());
-                if due { Observed::PaidWhenDue } else { Observed::Paid }
+            Some(command) if let Status::Paid { payment_id } = &after.status => {
+                self.sold(before, after, payment_id, lock_before, command, now_ms)
             }
-            (Status::Expired, Status::Paid { payment_id }) => {
-                self.check_payment(after, payment_id.as_str());
-                self.require(lock_before == Lock::Free, || {
-                    format!("promise 1: {id} was paid late with lock {lock_before:?}")
-                });
-                Observed::PaidLate
-            }
-            (from, to) => {
-                let (from, to) = (from.name(), to.name());
-                self.report(format!("promise 3: {id} went from {from} to {to}"));
-                Observed::Cancelled
-            }
+            _ => vec![self.ended(before, after, at)],
         }
     }
 
-    fn refund_due(&mut self, before: &Order, after: &Order) -> Observed {
+    /// Checks the end of an order without a sale.
+    fn ended(&mut self, before: &Order, after: &Order, at: Timestamp) -> Observed {
         let id = after.id;
+        let due = after.expires_at <= at;
+        let observed = match (&before.status, &after.status) {
+            (Status::AwaitingPayment, Status::Expired) => {
+                self.require(due, || format!("promise 7: {id} expired early"));
+                return Observed::Expired;
+            }
+            (Status::AwaitingPayment, Status::Cancelled) if due => Observed::CancelledWhenDue,
+            (Status::AwaitingPayment, Status::Cancelled) => Observed::Cancelled,
+            (Status::Expired, Status::Cancelled) => Observed::CancelledWhenExpired,
+            (from, to) => {
+                let (from, to) = (from.name(), to.name());
+                self.report(format!("promise 3: {id} went from {from} to {to}"));
+                return Observed::Cancelled;
+            }
+        };
+        let requested = self.cancel_requests.contains(&id.to_string());
+        self.require(requested, || {
+            format!("promise 12: {id} was cancelled without a request of its owner")
+        });
+        observed
+    }
+
+    /// Checks a sale: in time at the order's price, or late by the buy-back rule.
+    fn sold(
+        &mut self,
+        before: &Order,
+        after: &Order,
+        payment: &PaymentId,
+        lock_before: Lock,
+        command: CommandTime,
+        now_ms: u64,
+    ) -> Vec<Observed> {
+        let id = after.id;
+        let Some((pays_price, sent_at)) = self.payment_of(after, payment) else {
+            return Vec::new();
+        };
+        self.require(pays_price, || format!("promise 8: {id} was sold for another amount"));
+        let observed = match before.status {
+            Status::AwaitingPayment if !before.is_due(command.now) => return vec![Observed::Paid],
+            Status::AwaitingPayment => Observed::PaidWhenDue,
+            Status::Expired => Observed::PaidLate,
+            Status::Paid { .. } | Status::Cancelled => {
+                self.report(format!("promise 3: {id} was sold when {}", before.status.name()));
+                return Vec::new();
+            }
+        };
+        self.live_since_ms.insert(id, now_ms);
+        self.check_late_sale(after, sent_at, lock_before, command.now);
+        let mut all = vec![observed];
+        if lock_before.holder().is_some_and(|holder| holder != id) {
+            all.push(Observed::PaidByTakeover);
+        }
+        let is_handled_late = after.expires_at.plus(self.late_limit) < command.now;
+        if sent_at < after.expires_at && is_handled_late {
+            all.push(Observed::PaidAfterOutage);
+        }
+        all
+    }
+
+    /// Checks the buy-back rule, without the amount.
+    fn check_late_sale(&mut self, order: &Order, sent_at: Timestamp, lock: Lock, now: Timestamp) {
+        let id = order.id;
+        let last = order.expires_at.plus(self.late_limit);
+        self.require(sent_at <= last, || {
+            format!("promise 8: {id} was sold by a payment sent at {sent_at:?}, after {last:?}")
+        });
+        let price = self.tickets.get(&order.ticket.id).map(|replica| replica.ticket.price);
+        self.require(price == Some(order.ticket.price), || {
+            format!("promise 4: {id} was sold late, with its ticket at {price:?}")
+        });
+        let is_available = match lock {
+            Lock::Free => true,
+            Lock::Held { by, until } => by == id || until <= now,
+            Lock::Sold { .. } => false,
+        };
+        self.require(is_available, || format!("promise 1: {id} was sold late with lock {lock:?}"));
+    }
+
+    fn refund_due(
+        &mut self,
+        before: &Order,
+        after: &Order,
+        command: CommandTime,
+        now_ms: u64,
+    ) -> Observed {
         let one_more = after.refunds_due.len() == before.refunds_due.len() + 1
             && after.refunds_due.starts_with(&before.refunds_due)
             && after.status == before.status;
@@ -192,22 +267,60 @@ impl Promises {
         let is_repeated = before.refunds_due.iter().any(|it| it.payment_id == refund.payment_id)
             || before.status == Status::Paid { payment_id: refund.payment_id.clone() };
         self.require(!is_repeated, || format!("promise 8: {} is counted twice", refund.payment_id));
-        self.check_payment(after, refund.payment_id.as_str());
-        let (reason, observed) = match &after.status {
-            Status::Paid { .. } => (RefundReason::AlreadyPaid, Observed::RefundAlreadyPaid),
-            Status::Cancelled => (RefundReason::OrderCancelled, Observed::RefundCancelled),
-            Status::Expired => (RefundReason::TicketTaken, Observed::RefundTicketTaken),
-            Status::AwaitingPayment => {
-                self.report(format!("promise 3: {id} awaits payment with a refund due"));
-                return Observed::RefundTicketTaken;
+        let reasons = self.possible_reasons(before, &refund.payment_id, command, now_ms);
+        self.require(reasons.contains(&refund.reason), || {
+            format!("promise 8: {refund:?} instead of {reasons:?} of {after:?}")
+        });
+        match refund.reason {
+            RefundReason::AlreadyPaid => Observed::RefundAlreadyPaid,
+            RefundReason::OrderCancelled => Observed::RefundCancelled,
+            RefundReason::WrongAmount if after.status == Status::AwaitingPayment => {
+                Observed::RefundWrongAmountInTime
             }
-        };
-        self.require(refund.reason == reason, || format!("promise 8: {refund:?} of {after:?}"));
-        observed
+            RefundReason::WrongAmount => Observed::RefundWrongAmount,
+            RefundReason::TooLate => Observed::RefundTooLate,
+            RefundReason::TicketChanged => Observed::RefundTicketChanged,
+            RefundReason::TicketTaken => Observed::RefundTicketTaken,
+        }
     }
 
-    fn check_payment(&mut self, order: &Order, payment: &str) {
-        let known = self.payments.get(payment).is_some_and(|id| *id == order.id.to_string());
-        self.require(known, || format!("promise 8: {payment} is not a payment of {}", order.id));
+    /// Reasons for a refund of the payment: the first condition of the buy-back rule that fails. The
+    /// ticket was read at some time since the command began.
+    fn possible_reasons(
+        &mut self,
+        order: &Order,
+        payment: &PaymentId,
+        command: CommandTime,
+        now_ms: u64,
+    ) -> Vec<RefundReason> {
+        let Some((pays_price, sent_at)) = self.payment_of(order, payment) else {
+            return Vec::new();
+        };
+        match order.status {
+            Status::Paid { .. } => return vec![RefundReason::AlreadyPaid],
+            Status::Cancelled => return vec![RefundReason::OrderCancelled],
+            Status::AwaitingPayment if order.is_due(command.now) => return Vec::new(),
+            Status::AwaitingPayment | Status::Expired if !pays_price => {
+                return vec![RefundReason::WrongAmount];
+            }
+            Status::AwaitingPayment => return Vec::new(),
+            Status::Expired if sent_at > order.expires_at.plus(self.late_limit) => {
+                return vec![RefundReason::TooLate];
+            }
+            Status::Expired => {}
+        }
+        let states = self.ticket_states_since(&order.ticket.id, command.since_ms, now_ms);
+        let reason = |(price, lock): (Price, Lock)| {
+            if price != order.ticket.price {
+                return Some(RefundReason::TicketChanged);
+            }
+            let is_taken = match lock {
+                Lock::Free => false,
+                Lock::Held { by, until } => by != order.id && until > command.now,
+                Lock::Sold { to } => to != order.id,
+            };
+            is_taken.then_some(RefundReason::TicketTaken)
+        };
+        states.into_iter().filter_map(reason).collect()
     }
 }

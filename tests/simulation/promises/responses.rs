@@ -1,39 +1,42 @@
 //! Checks of promises 5, 6 and 12 on every response to a buyer.
 
-use orders_domain::{Order, OrderId};
+use orders_domain::{Order, OrderId, Status};
 use orders_tests::history::{Operation, OrderView, Outcome};
 
 use super::Promises;
 
 impl Promises {
-    /// Checks a response. `has_placed`: whether the function has placed an order.
+    /// Checks a response. `placed`: the order that the function has placed.
     pub(crate) fn check_response(
         &mut self,
         buyer: &str,
         operation: &Operation,
         outcome: &Outcome,
-        has_placed: bool,
+        placed: Option<OrderId>,
         from_ms: u64,
+        now_ms: u64,
     ) {
         match (operation, outcome) {
             (_, Outcome::Unknown | Outcome::Cancelled | Outcome::OrderPaid) => {}
-            (Operation::Place { ticket, key }, Outcome::Order(view)) => {
+            (Operation::Place { ticket, key }, Outcome::Placed(view) | Outcome::Order(view)) => {
                 self.check_view(buyer, view);
                 self.require(view.ticket == *ticket, || {
                     format!("promise 6: {operation:?} got {view:?}")
                 });
-                self.check_key(buyer, key.as_deref(), view);
+                let is_own = placed.is_some_and(|placed| placed.to_string() == view.order);
+                let is_new = matches!(outcome, Outcome::Placed(_));
+                self.require(is_own == is_new, || {
+                    format!("promise 5: {operation:?} placed {placed:?} and got {outcome:?}")
+                });
+                self.check_order_of_request(buyer, key.as_deref(), view, from_ms);
             }
             (Operation::Place { ticket, key }, _) => {
-                self.require(!has_placed, || format!("promise 6: {operation:?} got {outcome:?}"));
-                let earlier = self.earlier_order(buyer, key.as_deref(), from_ms);
-                let reused = earlier.is_some_and(|order| order.ticket.id.as_str() != ticket);
-                let is_new = earlier.is_none();
-                self.require(is_new || reused && *outcome == Outcome::KeyReused, || {
-                    format!("promise 5: a repeat of {operation:?} got {outcome:?}")
+                self.require(placed.is_none(), || {
+                    format!("promise 6: {operation:?} got {outcome:?}")
                 });
+                self.check_refusal(buyer, ticket, key.as_deref(), outcome, (from_ms, now_ms));
             }
-            (_, Outcome::Order(view)) => self.check_view(buyer, view),
+            (_, Outcome::Placed(view) | Outcome::Order(view)) => self.check_view(buyer, view),
             (_, Outcome::Orders(list)) => list.iter().for_each(|view| self.check_view(buyer, view)),
             (Operation::Show { order } | Operation::Cancel { order }, _) => {
                 let id: Option<OrderId> = order.parse().ok();
@@ -43,6 +46,28 @@ impl Promises {
             }
             (Operation::List, _) => self.report(format!("a list got {outcome:?}")),
         }
+    }
+
+    /// Checks that a refused buyer had no order by the key, and did not have the ticket.
+    fn check_refusal(
+        &mut self,
+        buyer: &str,
+        ticket: &str,
+        key: Option<&str>,
+        outcome: &Outcome,
+        (from_ms, to_ms): (u64, u64),
+    ) {
+        let is_reused = *outcome == Outcome::KeyReused;
+        let earlier = self.earlier_order(buyer, key, from_ms);
+        let is_new = earlier.is_none();
+        let for_another = earlier.is_some_and(|order| order.ticket.id.as_str() != ticket);
+        self.require(is_new || for_another && is_reused, || {
+            format!("promise 5: {buyer} repeated key {key:?} for {ticket} and got {outcome:?}")
+        });
+        let own = self.own_live_order(buyer, ticket, from_ms, to_ms);
+        self.require(own.is_none() || is_reused, || {
+            format!("promise 6: {buyer} has {own:?} and got {outcome:?}")
+        });
     }
 
     /// Checks that a shown order belongs to the buyer and matches the stored version.
@@ -60,12 +85,53 @@ impl Promises {
         self.require(view.buyer == buyer, || format!("promise 12: {buyer} got {view:?}"));
     }
 
-    fn check_key(&mut self, buyer: &str, key: Option<&str>, view: &OrderView) {
-        let Some(key) = key else { return };
-        let order = self.by_key.get(&(buyer.to_owned(), key.to_owned())).map(OrderId::to_string);
-        self.require(order.as_ref() == Some(&view.order), || {
-            format!("promise 5: key {key} placed {order:?} and returned {}", view.order)
+    /// Checks that a request for an order got the order of its key, or else the order with which the
+    /// buyer has the ticket.
+    fn check_order_of_request(
+        &mut self,
+        buyer: &str,
+        key: Option<&str>,
+        view: &OrderView,
+        from_ms: u64,
+    ) {
+        let key_of = |key: &str| (buyer.to_owned(), key.to_owned());
+        let by_key = key.and_then(|key| self.by_key.get(&key_of(key))).map(OrderId::to_string);
+        if by_key.as_ref() == Some(&view.order) {
+            return;
+        }
+        let earlier = self.earlier_order(buyer, key, from_ms).map(|order| order.id);
+        self.require(earlier.is_none(), || {
+            format!("promise 5: key {key:?} placed {earlier:?} and returned {}", view.order)
         });
+        let shown = self.committed.get(&(view.order.clone(), view.version));
+        let was_live = shown.is_some_and(|order| match order.status {
+            Status::AwaitingPayment => order.expires_at.epoch_ms() + self.skew_ms > from_ms,
+            Status::Paid { .. } => true,
+            Status::Cancelled | Status::Expired => false,
+        });
+        self.require(was_live, || format!("promise 6: {buyer} got {view:?}, which has ended"));
+    }
+
+    /// Returns the order with which a buyer has had a ticket from before this time until now.
+    fn own_live_order(
+        &self,
+        buyer: &str,
+        ticket: &str,
+        from_ms: u64,
+        now_ms: u64,
+    ) -> Option<OrderId> {
+        let own = self.orders.values().find(|order| {
+            let has_ticket = match order.status {
+                Status::AwaitingPayment => order.expires_at.epoch_ms() > now_ms + self.skew_ms,
+                Status::Paid { .. } => true,
+                Status::Cancelled | Status::Expired => false,
+            };
+            has_ticket
+                && order.user_id.as_str() == buyer
+                && order.ticket.id.as_str() == ticket
+                && self.live_since_ms.get(&order.id) < Some(&from_ms)
+        });
+        own.map(|order| order.id)
     }
 
     /// Returns the order placed with a key before this time.

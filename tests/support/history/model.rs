@@ -36,7 +36,7 @@ pub(super) struct Ticket {
     /// Id of the order with the lock.
     pub(super) holder: Option<String>,
     pub(super) orders: BTreeMap<String, OrderState>,
-    /// Newest ticket version with an order.
+    /// Newest ticket version that an order has shown.
     newest_version: u64,
 }
 
@@ -67,7 +67,12 @@ pub(super) enum Change {
     Created {
         ticket_version: Option<u64>,
     },
-    Paid,
+    /// An order that is not due is sold at its price. A late sale needs a ticket at the order's price:
+    /// `asked` are the ticket versions with this price.
+    Paid {
+        is_late: bool,
+        asked: Vec<u64>,
+    },
     Cancelled,
     Expired,
     Refund {
@@ -83,12 +88,15 @@ pub(super) enum Observation {
     NoOrder { order: String },
     /// One of these orders holds the ticket and awaits payment.
     Reserved { by: Vec<String> },
-    /// A paid order has the ticket.
-    Sold,
+    /// One of these orders is paid and has the ticket.
+    Sold { to: Vec<String> },
     /// The ticket is unknown.
     UnknownTicket,
-    /// The order has expired, and the ticket is sold or held by one of these orders.
-    TakenOver { order: String, by: Vec<String> },
+    /// The order has expired, and the ticket, at one of these versions, is sold or held by one of these
+    /// orders.
+    TakenOver { order: String, by: Vec<String>, versions: Vec<u64> },
+    /// The ticket has one of these versions.
+    Offered { versions: Vec<u64> },
 }
 
 /// The deepest point of a failed search.
@@ -114,13 +122,17 @@ impl Ticket {
                 after.newest_version = ticket_version.unwrap_or(self.newest_version);
                 (Status::Awaiting, Some(order.to_owned()))
             }
-            (Change::Paid, Some(Status::Awaiting)) if is_holder => {
+            (Change::Paid { is_late: false, .. }, Some(Status::Awaiting)) if is_holder => {
                 (Status::Paid, self.holder.clone())
             }
-            (Change::Paid, Some(Status::Expired)) if self.holder.is_none() => {
+            (Change::Paid { asked, .. }, Some(Status::Awaiting | Status::Expired))
+                if self.holder.is_none() || is_holder =>
+            {
+                after.newest_version = self.earliest_of(asked)?;
                 (Status::Paid, Some(order.to_owned()))
             }
             (Change::Cancelled, Some(Status::Awaiting)) if is_holder => (Status::Cancelled, None),
+            (Change::Cancelled, Some(Status::Expired)) => (Status::Cancelled, self.holder.clone()),
             (Change::Expired, Some(Status::Awaiting)) if is_holder => (Status::Expired, None),
             (Change::Refund { for_status }, Some(status)) if status == *for_status => {
                 (status, self.holder.clone())
@@ -130,6 +142,11 @@ impl Ticket {
         after.holder = holder;
         after.orders.insert(order.to_owned(), OrderState { version, status });
         (version == next && after.newest_version >= self.newest_version).then_some(after)
+    }
+
+    /// Returns the first of these ticket versions that is not older than a version seen before.
+    fn earliest_of(&self, versions: &[u64]) -> Option<u64> {
+        versions.iter().copied().filter(|version| *version >= self.newest_version).min()
     }
 
     fn allows(&self, observation: &Observation) -> bool {
@@ -144,14 +161,18 @@ impl Ticket {
             Observation::NoOrder { order } => !self.orders.contains_key(order),
             Observation::Reserved { by } => holder
                 .is_some_and(|(order, status)| status == Status::Awaiting && by.contains(order)),
-            Observation::Sold => holder.is_some_and(|(_, status)| status == Status::Paid),
+            Observation::Sold { to } => {
+                holder.is_some_and(|(order, status)| status == Status::Paid && to.contains(order))
+            }
             Observation::UnknownTicket => self.orders.is_empty(),
-            Observation::TakenOver { order, by } => {
+            Observation::TakenOver { order, by, versions } => {
                 self.status(order) == Some(Status::Expired)
+                    && self.earliest_of(versions).is_some()
                     && holder.is_some_and(|(holder, status)| {
                         status == Status::Paid || by.contains(holder)
                     })
             }
+            Observation::Offered { versions } => self.earliest_of(versions).is_some(),
         }
     }
 }

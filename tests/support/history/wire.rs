@@ -68,9 +68,8 @@ impl Outcome {
         let is = |kind: &str| body.contains(kind);
         Some(match (operation, status) {
             (_, 503) => Self::Unknown,
-            (Operation::Place { .. }, 201) | (Operation::Show { .. }, 200) => {
-                Self::Order(order(body))
-            }
+            (Operation::Place { .. }, 201) => Self::Placed(order(body)),
+            (Operation::Place { .. } | Operation::Show { .. }, 200) => Self::Order(order(body)),
             (Operation::Place { .. }, 404) => Self::NoSuchTicket,
             (Operation::Place { .. }, 409) if is("orders:ticket-reserved") => Self::Reserved,
             (Operation::Place { .. }, 409) if is("orders:ticket-sold") => Self::Sold,

@@ -1,20 +1,22 @@
 //! Placements, transitions and ticket writes.
 
 use orders_domain::{
-    Command, CommitOutcome, Lock, Order, OrderStore, OrderVersion, PlaceOutcome, Placement,
-    RefundReason, Status, TicketOutcome, TicketReplica, TicketRule, TicketVersion, Verdict,
+    Availability, Command, Lock, LockChange, Order, OrderStore, PlaceOutcome, RefundReason, Status,
+    TicketOutcome, TicketReplica, TicketRule, TicketVersion, Verdict,
 };
-use orders_testing::at;
+use orders_testing::{at, pay, transition};
 
 use super::{
-    commit, expiry_of, held_by, lists::list_of, lock_of, new_order_id, new_ticket, new_ticket_id,
-    new_user, order_at, order_for, payment_id, payment_of, place, placed_order, replica, stored,
-    ticket, transition_of,
+    Repair, assert_conflicts, assert_free, assert_locked, commit, expiry_of, held_by,
+    lists::list_of, lock_of, new_order_id, new_payment_id, new_ticket, new_ticket_id, new_user,
+    order_for, paid_order, payment_of, place, placed_order, replica, sold_to, stored, ticket,
+    transition_on,
 };
 
 pub(crate) async fn missing_rows_are_not_found(store: &impl OrderStore) {
     assert_eq!(store.find_ticket(&new_ticket_id()).await.unwrap(), None);
     assert_eq!(store.find(new_order_id()).await.unwrap(), None);
+    assert_eq!(store.find_payment(&new_payment_id().parse().unwrap()).await.unwrap(), None);
     let page = store.list(&list_of(&new_user(), 10)).await.unwrap();
     assert_eq!((page.orders, page.next), (Vec::new(), None));
 }
@@ -37,9 +39,12 @@ pub(crate) async fn ticket_write_follows_the_version_rule(store: &impl OrderStor
             let after = store.find_ticket(&id).await.unwrap();
             if rule.judge(current, incoming.version) == Verdict::Apply {
                 assert_eq!(outcome, TicketOutcome::Applied { replaced: current });
-                assert_eq!(after, Some(TicketReplica { ticket: incoming, lock: Lock::Free }));
+                let lock = Lock::Free;
+                let expected = TicketReplica { ticket: incoming, lock, locked_for: None };
+                assert_eq!(after, Some(expected));
             } else {
-                assert_eq!(outcome, TicketOutcome::Refused { stored: current });
+                let stored = before.clone().map(|replica| replica.ticket);
+                assert_eq!(outcome, TicketOutcome::Refused { stored });
                 assert_eq!(after, before);
             }
         }
@@ -50,19 +55,19 @@ pub(crate) async fn ticket_write_keeps_the_lock(store: &impl OrderStore) {
     let order = placed_order(store).await;
     let newer = ticket(&order.ticket.id, 4);
     store.apply_ticket(&newer, TicketRule::Next).await.unwrap();
-    let expected = TicketReplica { ticket: newer, lock: held_by(&order) };
-    assert_eq!(replica(store, &order.ticket.id).await, expected);
+    assert_eq!(replica(store, &order.ticket.id).await.ticket, newer);
+    assert_locked(store, &order, held_by(&order)).await;
 
-    commit(store, &payment_of(&order, "p1", false)).await;
+    commit(store, &payment_of(&order)).await;
     store.apply_ticket(&ticket(&order.ticket.id, 9), TicketRule::AnyNewer).await.unwrap();
-    assert_eq!(lock_of(store, &order).await, Lock::Sold { to: order.id });
+    assert_locked(store, &order, sold_to(&order)).await;
     assert_eq!(stored(store, &order).await.ticket, order.ticket, "ticket of the order");
 }
 
 pub(crate) async fn placed_order_is_stored_and_locks_its_ticket(store: &impl OrderStore) {
     let order = placed_order(store).await;
     assert_eq!(stored(store, &order).await, order);
-    assert_eq!(lock_of(store, &order).await, held_by(&order));
+    assert_locked(store, &order, held_by(&order)).await;
 }
 
 pub(crate) async fn order_id_is_used_once(store: &impl OrderStore) {
@@ -71,21 +76,20 @@ pub(crate) async fn order_id_is_used_once(store: &impl OrderStore) {
 
     let other_ticket = Order { id: order.id, ..order_for(&new_ticket(store).await) };
     assert_eq!(place(store, &other_ticket).await, PlaceOutcome::AlreadyPlaced(order.clone()));
-    assert_eq!(lock_of(store, &other_ticket).await, Lock::Free);
+    assert_free(store, &other_ticket.ticket.id).await;
 
-    let cancelled = commit(store, &transition_of(&order, &Command::Cancel)).await;
+    let cancelled = commit(store, &transition(&order, &Command::Cancel)).await;
     assert_eq!(place(store, &order).await, PlaceOutcome::AlreadyPlaced(cancelled));
-    assert_eq!(lock_of(store, &order).await, Lock::Free);
+    assert_free(store, &order.ticket.id).await;
 }
 
 pub(crate) async fn place_conflicts_with_a_changed_ticket(store: &impl OrderStore) {
     let free = new_ticket(store).await;
     store.apply_ticket(&ticket(&free.id, 4), TicketRule::Next).await.unwrap();
     let held = placed_order(store).await.ticket;
-    let sold = placed_order(store).await;
-    commit(store, &payment_of(&sold, "p1", false)).await;
+    let sold = paid_order(store).await.ticket;
     let unknown = ticket(&new_ticket_id(), 0);
-    for ticket in [free, held, sold.ticket, unknown] {
+    for ticket in [free, held, sold, unknown] {
         let before = store.find_ticket(&ticket.id).await.unwrap();
         let order = order_for(&ticket);
         assert_eq!(place(store, &order).await, PlaceOutcome::Conflict);
@@ -94,105 +98,97 @@ pub(crate) async fn place_conflicts_with_a_changed_ticket(store: &impl OrderStor
     }
 }
 
-pub(crate) async fn takeover_expires_the_lapsed_order(store: &impl OrderStore) {
-    let lapsed = placed_order(store).await;
-    let order = order_at(&lapsed.ticket, 30);
-    let takeover = Placement { order: order.clone(), takeover: Some(expiry_of(&lapsed)) };
-    assert_eq!(store.place(&takeover).await.unwrap(), PlaceOutcome::Placed);
-    assert_eq!(lock_of(store, &order).await, held_by(&order));
-    assert_eq!(stored(store, &order).await, order);
-    let lapsed = stored(store, &lapsed).await;
-    assert_eq!((lapsed.status, lapsed.version), (Status::Expired, OrderVersion::new(1)));
-}
-
-pub(crate) async fn takeover_conflicts_with_a_changed_order(store: &impl OrderStore) {
-    for command in [
-        Command::Cancel,
-        Command::Expire { now: at(30) },
-        Command::Pay { payment_id: payment_id("p1"), ticket_is_free: false },
-    ] {
-        let lapsed = placed_order(store).await;
-        let takeover = Some(expiry_of(&lapsed));
-        let changed = commit(store, &transition_of(&lapsed, &command)).await;
-        let lock = lock_of(store, &lapsed).await;
-        let order = order_at(&lapsed.ticket, 30);
-        let placement = Placement { order: order.clone(), takeover };
-        assert_eq!(store.place(&placement).await.unwrap(), PlaceOutcome::Conflict);
-        assert_eq!(store.find(order.id).await.unwrap(), None);
-        assert_eq!(stored(store, &lapsed).await, changed);
-        assert_eq!(lock_of(store, &lapsed).await, lock);
-    }
-}
-
-pub(crate) async fn takeover_conflicts_with_an_active_hold(store: &impl OrderStore) {
-    let held = placed_order(store).await;
-    let early = order_at(&held.ticket, 29);
-    let placement = Placement { order: early.clone(), takeover: Some(expiry_of(&held)) };
-    assert_eq!(store.place(&placement).await.unwrap(), PlaceOutcome::Conflict);
-    assert_eq!(stored(store, &held).await, held);
-    assert_eq!(lock_of(store, &held).await, held_by(&held));
-}
-
 pub(crate) async fn cancelled_or_expired_order_frees_its_ticket(store: &impl OrderStore) {
     for command in [Command::Cancel, Command::Expire { now: at(30) }] {
         let order = placed_order(store).await;
-        commit(store, &transition_of(&order, &command)).await;
-        assert_eq!(lock_of(store, &order).await, Lock::Free);
+        commit(store, &transition(&order, &command)).await;
+        assert_free(store, &order.ticket.id).await;
         assert_eq!(place(store, &order_for(&order.ticket)).await, PlaceOutcome::Placed);
     }
 }
 
+pub(crate) async fn expired_order_is_cancelled_without_its_ticket(store: &impl OrderStore) {
+    let order = placed_order(store).await;
+    let expired = commit(store, &expiry_of(&order)).await;
+    let next = order_for(&order.ticket);
+    assert_eq!(place(store, &next).await, PlaceOutcome::Placed);
+    let cancelled = commit(store, &transition(&expired, &Command::Cancel)).await;
+    assert_eq!((cancelled.status, cancelled.version.number()), (Status::Cancelled, 2));
+    assert_locked(store, &next, held_by(&next)).await;
+}
+
 pub(crate) async fn paid_order_locks_its_ticket_permanently(store: &impl OrderStore) {
-    let order = placed_order(store).await;
-    let order = commit(store, &payment_of(&order, "p1", false)).await;
-    assert_eq!(order.status, Status::Paid { payment_id: payment_id("p1") });
-    assert_eq!(lock_of(store, &order).await, Lock::Sold { to: order.id });
+    let order = paid_order(store).await;
+    assert_eq!((order.status.name(), order.version.number()), ("paid", 1));
+    assert_locked(store, &order, sold_to(&order)).await;
 }
 
-pub(crate) async fn late_payment_locks_only_a_free_ticket(store: &impl OrderStore) {
-    let order = placed_order(store).await;
-    let late = commit(store, &expiry_of(&order)).await;
-    commit(store, &payment_of(&late, "p1", true)).await;
-    assert_eq!(lock_of(store, &order).await, Lock::Sold { to: order.id });
-
-    let order = placed_order(store).await;
-    let late = commit(store, &expiry_of(&order)).await;
-    let other = order_for(&order.ticket);
-    assert_eq!(place(store, &other).await, PlaceOutcome::Placed);
-    let outcome = store.commit(&payment_of(&late, "p1", true)).await.unwrap();
-    assert_eq!(outcome, CommitOutcome::Conflict);
-    assert_eq!(stored(store, &late).await, late);
-    assert_eq!(lock_of(store, &order).await, held_by(&other));
-}
-
-pub(crate) async fn refund_due_is_stored_and_keeps_the_lock(store: &impl OrderStore) {
-    let order = placed_order(store).await;
-    let order = commit(store, &payment_of(&order, "p1", false)).await;
-    let order = commit(store, &payment_of(&order, "p2", false)).await;
-    let order = commit(store, &payment_of(&order, "p3", false)).await;
+pub(crate) async fn refunds_due_are_appended_and_keep_the_lock(store: &impl OrderStore) {
+    let mut order = paid_order(store).await;
+    for _ in 0..Order::MAX_REFUNDS {
+        order = commit(store, &payment_of(&order)).await;
+    }
     let reasons: Vec<_> = order.refunds_due.iter().map(|refund| refund.reason).collect();
-    assert_eq!(reasons, [RefundReason::AlreadyPaid; 2]);
-    assert_eq!(lock_of(store, &order).await, Lock::Sold { to: order.id });
+    assert_eq!(reasons, [RefundReason::AlreadyPaid; Order::MAX_REFUNDS]);
+    assert_locked(store, &order, sold_to(&order)).await;
+}
+
+pub(crate) async fn refund_due_survives_later_transitions(store: &impl OrderStore) {
+    let mut order = placed_order(store).await;
+    let Command::Pay { mut payment, late_limit, now } = pay(&new_payment_id(), &order, 1) else {
+        unreachable!()
+    };
+    payment.amount = Some(ticket(&order.ticket.id, 4).price);
+    let wrong_amount = Command::Pay { payment, late_limit, now };
+    for command in [wrong_amount, Command::Expire { now: at(30) }, Command::Cancel] {
+        order = commit(store, &transition(&order, &command)).await;
+    }
+    order = commit(store, &payment_of(&order)).await;
+    let reasons: Vec<_> = order.refunds_due.iter().map(|refund| refund.reason).collect();
+    assert_eq!(reasons, [RefundReason::WrongAmount, RefundReason::OrderCancelled]);
+    assert_free(store, &order.ticket.id).await;
 }
 
 pub(crate) async fn stale_commit_writes_nothing(store: &impl OrderStore) {
     let order = placed_order(store).await;
-    let stale_transitions = [
-        transition_of(&order, &Command::Cancel),
+    let stale = [
+        transition(&order, &Command::Cancel),
         expiry_of(&order),
-        payment_of(&order, "p1", false),
+        payment_of(&order),
+        transition_on(&order, &Command::Cancel, Availability::Free),
     ];
-    let cancelled = commit(store, &transition_of(&order, &Command::Cancel)).await;
-    let other = order_for(&order.ticket);
-    assert_eq!(place(store, &other).await, PlaceOutcome::Placed);
-    for change in stale_transitions {
-        assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Conflict);
-        assert_eq!(stored(store, &order).await, cancelled);
-        assert_eq!(lock_of(store, &order).await, held_by(&other));
-    }
+    commit(store, &transition(&order, &Command::Cancel)).await;
+    let next = order_for(&order.ticket);
+    assert_eq!(place(store, &next).await, PlaceOutcome::Placed);
+    assert_conflicts(store, &stale, &[&order, &next]).await;
+
     let never_placed = order_for(&order.ticket);
-    let change = transition_of(&never_placed, &Command::Cancel);
-    assert_eq!(store.commit(&change).await.unwrap(), CommitOutcome::Conflict);
-    assert_eq!(store.find(never_placed.id).await.unwrap(), None);
-    assert_eq!(lock_of(store, &order).await, held_by(&other));
+    let change = transition(&never_placed, &Command::Cancel);
+    assert_conflicts(store, &[change], &[&never_placed, &next]).await;
+}
+
+/// A live order whose lock is gone ends, and the lock stays as it is.
+pub(crate) async fn order_without_its_lock_ends_beside_it(
+    store: &impl OrderStore,
+    tables: &impl Repair,
+) {
+    for command in [Command::Cancel, Command::Expire { now: at(30) }] {
+        let order = placed_order(store).await;
+        let other = order_for(&order.ticket);
+        for lock in [Lock::Free, held_by(&other), sold_to(&other)] {
+            tables.set_lock(&order.ticket.id, lock).await;
+            let with_lock = [transition(&order, &command), payment_of(&order)];
+            assert_conflicts(store, &with_lock, &[&order]).await;
+        }
+        let end = transition_on(&order, &command, Availability::Sold);
+        assert_eq!(end.lock(), &LockChange::NotOwn);
+        commit(store, &end).await;
+        assert_eq!(lock_of(store, &order).await, sold_to(&other));
+    }
+}
+
+pub(crate) async fn order_ends_beside_its_lock_only_without_it(store: &impl OrderStore) {
+    let order = placed_order(store).await;
+    let beside = transition_on(&order, &Command::Cancel, Availability::Free);
+    assert_conflicts(store, &[beside], &[&order]).await;
 }

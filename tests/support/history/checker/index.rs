@@ -14,7 +14,8 @@ pub(super) struct Index<'a> {
     pub(super) changes: BTreeMap<&'a str, BTreeMap<u64, &'a Event>>,
     /// First response with each order.
     pub(super) first_views: BTreeMap<&'a str, &'a OrderView>,
-    pub(super) payments: BTreeMap<&'a str, &'a Payment>,
+    /// Payments by payment id and order id.
+    pub(super) payments: BTreeMap<(&'a str, &'a str), &'a Payment>,
 }
 
 impl<'a> Index<'a> {
@@ -23,7 +24,11 @@ impl<'a> Index<'a> {
             history,
             changes: BTreeMap::new(),
             first_views: BTreeMap::new(),
-            payments: history.payments.iter().map(|it| (it.id.as_str(), it)).collect(),
+            payments: history
+                .payments
+                .iter()
+                .map(|it| ((it.id.as_str(), it.order.as_str()), it))
+                .collect(),
         };
         for event in &history.events {
             index.add_event(event)?;
@@ -32,6 +37,7 @@ impl<'a> Index<'a> {
             index.add_request(request)?;
         }
         index.check_keys()?;
+        index.check_placements()?;
         Ok(index)
     }
 
@@ -66,19 +72,7 @@ impl<'a> Index<'a> {
 
     fn add_request(&mut self, request: &'a Request) -> Result<(), Contradiction> {
         let Request { buyer, operation, outcome, .. } = request;
-        let orders = match outcome {
-            Outcome::Order(order) => std::slice::from_ref(order),
-            Outcome::Orders(orders) => orders.as_slice(),
-            Outcome::Cancelled
-            | Outcome::Reserved
-            | Outcome::Sold
-            | Outcome::NoSuchTicket
-            | Outcome::NoSuchOrder
-            | Outcome::KeyReused
-            | Outcome::OrderPaid
-            | Outcome::Unknown => &[],
-        };
-        for order in orders {
+        for order in outcome.orders() {
             require(order.buyer == *buyer, || {
                 format!("{buyer} got the order of another buyer: {order:?}")
             })?;
@@ -89,7 +83,7 @@ impl<'a> Index<'a> {
             })?;
         }
         match (operation, outcome) {
-            (Operation::Place { ticket, .. }, Outcome::Order(order)) => {
+            (Operation::Place { ticket, .. }, Outcome::Placed(order) | Outcome::Order(order)) => {
                 require(order.ticket == *ticket, || format!("{operation:?} got {order:?}"))
             }
             (Operation::Show { order }, Outcome::Order(view)) => {
@@ -116,23 +110,19 @@ impl<'a> Index<'a> {
         require(published, || format!("unpublished ticket fields in {order:?}"))
     }
 
-    /// Checks that all requests with a key get the same order, and that 422 occurs only after a use
-    /// of the key for another ticket.
+    /// Checks that a request with the key of an earlier order gets this order, and that 422 occurs
+    /// only after a use of the key for another ticket.
     fn check_keys(&self) -> Result<(), Contradiction> {
-        let mut orders: BTreeMap<(&str, &str), &str> = BTreeMap::new();
-        let mut without_key = BTreeSet::new();
-        for Request { buyer, operation, outcome, to_ms, .. } in &self.history.requests {
+        let placed: BTreeMap<_, _> = self.placements().collect();
+        for Request { buyer, operation, outcome, from_ms, to_ms } in &self.history.requests {
             let Operation::Place { ticket, key } = operation else { continue };
             match (key, outcome) {
-                (Some(key), Outcome::Order(order)) => {
-                    let first = *orders.entry((buyer, key)).or_insert(&order.order);
-                    require(first == order.order, || {
+                (Some(key), Outcome::Placed(order) | Outcome::Order(order)) => {
+                    let Some((first, placed_ms)) = placed.get(&(buyer, key)) else { continue };
+                    // Before the key has an order, a buyer gets the order that holds the ticket.
+                    require(*first == order.order || from_ms <= placed_ms, || {
                         format!("key {key} of {buyer} has two orders: {first} and {}", order.order)
                     })?;
-                }
-                (None, Outcome::Order(order)) => {
-                    let is_new = without_key.insert(&order.order);
-                    require(is_new, || format!("two requests of {buyer} got {}", order.order))?;
                 }
                 (Some(key), Outcome::KeyReused) => {
                     let used = self
@@ -144,6 +134,34 @@ impl<'a> Index<'a> {
                     return contradiction("KeyReused for a request without a key");
                 }
                 _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the order that each key of a buyer placed, with the time of the response.
+    fn placements(&self) -> impl Iterator<Item = ((&String, &String), (&str, u64))> {
+        self.history.requests.iter().filter_map(|request| {
+            match (&request.operation, &request.outcome) {
+                (Operation::Place { key: Some(key), .. }, Outcome::Placed(order)) => {
+                    Some(((&request.buyer, key), (order.order.as_str(), request.to_ms)))
+                }
+                _ => None,
+            }
+        })
+    }
+
+    /// Checks that each order is new to one request at most, that it is new at version 0, and that a
+    /// key places one order.
+    fn check_placements(&self) -> Result<(), Contradiction> {
+        let (mut orders, mut keys) = (BTreeSet::new(), BTreeSet::new());
+        for Request { buyer, operation, outcome, .. } in &self.history.requests {
+            let Outcome::Placed(order) = outcome else { continue };
+            let is_new = orders.insert(&order.order) && order.version == 0;
+            require(is_new, || format!("{buyer} got {order:?} as a new order"))?;
+            if let Operation::Place { key: Some(key), .. } = operation {
+                let is_first = keys.insert((buyer, key));
+                require(is_first, || format!("key {key} of {buyer} has two orders"))?;
             }
         }
         Ok(())
@@ -161,7 +179,7 @@ impl<'a> Index<'a> {
         })
     }
 
-    /// Checks that every payment of an existing order is booked exactly once.
+    /// Checks that every payment of an existing order is booked exactly once, for one order.
     pub(super) fn check_payments(&self) -> Result<(), Contradiction> {
         let mut booked: BTreeMap<&str, u64> = BTreeMap::new();
         for event in self.changes.values().flat_map(BTreeMap::values) {

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Event, Operation, OrderView, Outcome, Request,
+        Event, Operation, OrderView, Outcome, Payment, Request,
         model::{Change, Observation, Status, Step, StepKind},
     },
     Contradiction, contradiction,
@@ -40,15 +40,16 @@ fn add_change(
         }
         "OrderCancelled" => (Change::Cancelled, earliest_cancel_ms(index, event)?),
         "OrderExpired" => (Change::Expired, event.expires_at_ms.saturating_sub(tolerance)),
-        "OrderPaid" => (Change::Paid, payment_ms(index, event)?),
+        "OrderPaid" => {
+            let payment = payment_of(index, event)?;
+            let is_late = check_sale(tolerance, index.history.late_limit_ms, event, payment)?;
+            let asked = versions(index, event, |price_cents| price_cents == event.price_cents);
+            (Change::Paid { is_late, asked }, payment.at_ms)
+        }
         "OrderRefundDue" => {
-            let for_status = match event.reason.as_deref() {
-                Some("already_paid") => Status::Paid,
-                Some("order_cancelled") => Status::Cancelled,
-                Some("ticket_taken") => Status::Expired,
-                _ => return contradiction(format!("{event:?} has an invalid reason")),
-            };
-            (Change::Refund { for_status }, payment_ms(index, event)?)
+            let payment = payment_of(index, event)?;
+            let for_status = check_refund(index, event, payment)?;
+            (Change::Refund { for_status }, payment.at_ms)
         }
         _ => return contradiction(format!("{event:?} has an invalid type")),
     };
@@ -56,17 +57,93 @@ fn add_change(
         format!("{description} at {}, before {from_ms}", event.at_ms)
     })?;
     let (order, version) = (event.order.clone(), event.version);
-    let ticket_taken = event.reason.as_deref() == Some("ticket_taken");
-    let after = ticket_taken.then(|| {
-        let by = unlapsed_orders(index, &event.ticket, from_ms);
-        let observation = Observation::TakenOver { order: order.clone(), by };
-        let description = format!("{order} had expired with its ticket taken");
+    let after = seen_ticket(index, event, from_ms).map(|(observation, description)| {
         add(steps, StepKind::Observation(observation), from_ms, event.at_ms, description)
     });
     let at =
         add(steps, StepKind::Change { order, version, change }, from_ms, event.at_ms, description);
     steps[at].after = after;
     Ok(())
+}
+
+/// Checks the payment of a sale. Returns whether the sale is certainly a late one.
+fn check_sale(
+    tolerance: u64,
+    late_limit_ms: u64,
+    event: &Event,
+    payment: &Payment,
+) -> Result<bool, Contradiction> {
+    require(pays_price(event, payment), || format!("{event:?} for another amount: {payment:?}"))?;
+    let last_ms = event.expires_at_ms + late_limit_ms;
+    require(sent_ms(payment) <= last_ms.saturating_add(tolerance), || {
+        format!("{event:?} by a payment sent after {last_ms}: {payment:?}")
+    })?;
+    Ok(payment.at_ms >= event.expires_at_ms.saturating_add(tolerance))
+}
+
+/// Checks the reason for a refund, as far as event and payment show it. Returns the order's status.
+fn check_refund(
+    index: &Index<'_>,
+    event: &Event,
+    payment: &Payment,
+) -> Result<Status, Contradiction> {
+    let (tolerance, sent_ms) = (index.history.clock_tolerance_ms, sent_ms(payment));
+    let last_ms = event.expires_at_ms + index.history.late_limit_ms;
+    let pays_price = pays_price(event, payment);
+    let is_in_limit = pays_price && sent_ms <= last_ms.saturating_add(tolerance);
+    let status = Status::parse(&event.status);
+    let is_possible = match (event.reason.as_deref(), status) {
+        (Some("already_paid"), Some(Status::Paid))
+        | (Some("order_cancelled"), Some(Status::Cancelled)) => true,
+        (Some("wrong_amount"), Some(Status::Awaiting | Status::Expired)) => !pays_price,
+        (Some("too_late"), Some(Status::Expired)) => {
+            pays_price && sent_ms.saturating_add(tolerance) > last_ms
+        }
+        (Some("ticket_changed" | "ticket_taken"), Some(Status::Expired)) => is_in_limit,
+        _ => false,
+    };
+    match status {
+        Some(status) if is_possible => Ok(status),
+        _ => contradiction(format!("{event:?} has the wrong reason for {payment:?}")),
+    }
+}
+
+fn pays_price(event: &Event, payment: &Payment) -> bool {
+    payment.amount_cents.is_none_or(|amount| amount == event.price_cents)
+}
+
+/// Returns the time in the envelope of a payment.
+fn sent_ms(payment: &Payment) -> u64 {
+    payment.at_ms / 1_000 * 1_000
+}
+
+/// Returns the state of the ticket that the reason of a refund depends on. The ticket is read before the
+/// refund is committed.
+fn seen_ticket(index: &Index<'_>, event: &Event, from_ms: u64) -> Option<(Observation, String)> {
+    let Event { order, price_cents: price, .. } = event;
+    match event.reason.as_deref() {
+        Some("ticket_taken") => {
+            let by = unlapsed_orders(index, &event.ticket, from_ms);
+            let versions = versions(index, event, |price_cents| price_cents == *price);
+            let observation = Observation::TakenOver { order: order.clone(), by, versions };
+            Some((observation, format!("{order} had expired with its ticket taken")))
+        }
+        Some("ticket_changed") => {
+            let versions = versions(index, event, |price_cents| price_cents != *price);
+            let description = format!("the ticket of {order} had another price");
+            Some((Observation::Offered { versions }, description))
+        }
+        _ => None,
+    }
+}
+
+/// Returns the versions of the event's ticket with such a price, published before the event.
+fn versions(index: &Index<'_>, event: &Event, wanted: impl Fn(u64) -> bool) -> Vec<u64> {
+    let latest_ms = event.at_ms.saturating_add(index.history.clock_tolerance_ms);
+    let published = index.history.tickets.iter().filter(|version| {
+        version.ticket == event.ticket && version.at_ms <= latest_ms && wanted(version.price_cents)
+    });
+    published.map(|version| version.version).collect()
 }
 
 fn add(
@@ -80,34 +157,23 @@ fn add(
     steps.len() - 1
 }
 
-/// Returns the time of the first request that can have placed the order: a request with this order
-/// in its response, an earlier request with the same key, or else a request with an unknown
-/// outcome.
+/// Returns the time of the first request that can have placed the order: the request with this order
+/// as new in its response, or else a request with an unknown outcome.
 fn earliest_request_ms(index: &Index<'_>, created: &Event) -> Result<u64, Contradiction> {
     let of_buyer = || {
-        let requests = index.history.requests.iter();
-        requests.filter_map(|request| match &request.operation {
-            Operation::Place { ticket, key }
-                if *ticket == created.ticket && request.buyer == created.buyer =>
-            {
-                Some((request, key.as_ref()))
-            }
-            _ => None,
+        index.history.requests.iter().filter(|request| {
+            let of_ticket = matches!(&request.operation,
+                Operation::Place { ticket, .. } if *ticket == created.ticket);
+            of_ticket && request.buyer == created.buyer
         })
     };
-    let created_by = of_buyer().find(
-        |(request, _)| matches!(&request.outcome, Outcome::Order(order) if order.order == created.order),
+    let placed_by = of_buyer().find(
+        |request| matches!(&request.outcome, Outcome::Placed(order) if order.order == created.order),
     );
-    let from_ms = match created_by {
-        Some((request, None)) => Some(request.from_ms),
-        Some((_, key)) => {
-            of_buyer().filter(|(_, other)| *other == key).map(|(it, _)| it.from_ms).min()
-        }
-        None => {
-            let unknown = of_buyer().filter(|(request, _)| request.outcome == Outcome::Unknown);
-            unknown.map(|(request, _)| request.from_ms).min()
-        }
-    };
+    let unknown = || of_buyer().filter(|request| request.outcome == Outcome::Unknown);
+    let from_ms = placed_by
+        .map(|request| request.from_ms)
+        .or_else(|| unknown().map(|request| request.from_ms).min());
     from_ms.map_or_else(|| contradiction(format!("no request for {created:?}")), Ok)
 }
 
@@ -119,10 +185,10 @@ fn earliest_cancel_ms(index: &Index<'_>, cancelled: &Event) -> Result<u64, Contr
     from_ms.map_or_else(|| contradiction(format!("no request for {cancelled:?}")), Ok)
 }
 
-fn payment_ms(index: &Index<'_>, event: &Event) -> Result<u64, Contradiction> {
-    let payment = event.payment.as_deref().and_then(|payment| index.payments.get(payment));
-    let payment = payment.filter(|payment| payment.order == event.order);
-    payment.map_or_else(|| contradiction(format!("no payment for {event:?}")), |it| Ok(it.at_ms))
+fn payment_of<'a>(index: &Index<'a>, event: &Event) -> Result<&'a Payment, Contradiction> {
+    let payment = event.payment.as_deref();
+    let payment = payment.and_then(|payment| index.payments.get(&(payment, &event.order)));
+    payment.map_or_else(|| contradiction(format!("no payment for {event:?}")), |it| Ok(*it))
 }
 
 /// Adds the observations of a response, each at an instant between request and response.
@@ -136,7 +202,7 @@ fn add_observations(
     let description = format!("{buyer} got {outcome:?} for {operation:?}");
     // The index of a list is eventually consistent.
     let from_ms = if *operation == Operation::List { 0 } else { *from_ms };
-    for order in orders_in(outcome).iter().filter(|order| order.ticket == ticket) {
+    for order in outcome.orders().iter().filter(|order| order.ticket == ticket) {
         let observation = order_observation(index, order, request)?;
         add(steps, StepKind::Observation(observation), from_ms, *to_ms, description.clone());
     }
@@ -144,14 +210,6 @@ fn add_observations(
         add(steps, StepKind::Observation(observation), from_ms, *to_ms, description);
     }
     Ok(())
-}
-
-fn orders_in(outcome: &Outcome) -> &[OrderView] {
-    match outcome {
-        Outcome::Order(order) => std::slice::from_ref(order),
-        Outcome::Orders(orders) => orders,
-        _ => &[],
-    }
 }
 
 /// Observation of a shown order. A due order is shown as expired before its expiry is committed.
@@ -172,6 +230,17 @@ fn order_observation(
     if status == Status::Expired && may_be_due {
         statuses.push(Status::Awaiting);
     }
+    let without_key = matches!(request.operation, Operation::Place { key: None, .. });
+    if without_key {
+        // A new order, or the buyer's order that has the ticket.
+        let was_due = request.from_ms >= order.expires_at_ms.saturating_add(tolerance);
+        statuses.retain(|status| match status {
+            Status::Awaiting => !was_due,
+            Status::Paid => true,
+            Status::Cancelled | Status::Expired => false,
+        });
+        require(!statuses.is_empty(), || format!("{order:?} is no live order in {request:?}"))?;
+    }
     Ok(Observation::Order { order: order.order.clone(), version: Some(order.version), statuses })
 }
 
@@ -186,18 +255,11 @@ fn other_observation(
     let owns =
         |order: &str| index.created(order).is_some_and(|created| created.buyer == request.buyer);
     Ok(match (&request.operation, &request.outcome) {
-        (Operation::Place { ticket: requested, .. }, outcome) if requested == ticket => {
-            match outcome {
-                Outcome::Reserved => Some(Observation::Reserved {
-                    by: unlapsed_orders(index, ticket, request.from_ms),
-                }),
-                Outcome::Sold => Some(Observation::Sold),
-                Outcome::NoSuchTicket => Some(Observation::UnknownTicket),
-                _ => None,
-            }
+        (Operation::Place { ticket: requested, .. }, _) if requested == ticket => {
+            refusal_observation(index, ticket, request)
         }
         (Operation::Cancel { order }, Outcome::Cancelled) if is_of_ticket(order) => {
-            let statuses = vec![Status::Cancelled, Status::Expired];
+            let statuses = vec![Status::Cancelled];
             Some(Observation::Order { order: order.clone(), version: None, statuses })
         }
         (Operation::Cancel { order }, Outcome::OrderPaid) if is_of_ticket(order) => {
@@ -215,6 +277,39 @@ fn other_observation(
             None
         }
         _ => None,
+    })
+}
+
+/// Observation of a refused order: another buyer has the ticket, or the ticket is unknown.
+fn refusal_observation(index: &Index<'_>, ticket: &str, request: &Request) -> Option<Observation> {
+    let owns =
+        |order: &str| index.created(order).is_some_and(|created| created.buyer == request.buyer);
+    match request.outcome {
+        Outcome::Reserved => {
+            let mut by = unlapsed_orders(index, ticket, request.from_ms);
+            by.retain(|order| !owns(order) || can_have_ended(index, order, request.to_ms));
+            Some(Observation::Reserved { by })
+        }
+        Outcome::Sold => {
+            let orders = index.changes.keys().filter(|order| !owns(order));
+            Some(Observation::Sold { to: orders.map(ToString::to_string).collect() })
+        }
+        Outcome::NoSuchTicket => Some(Observation::UnknownTicket),
+        _ => None,
+    }
+}
+
+/// Whether the order can have ended before this time. A buyer's own hold that ends between the reads of
+/// ticket and order refuses its buyer.
+fn can_have_ended(index: &Index<'_>, order: &str, before_ms: u64) -> bool {
+    index.changes[order].values().any(|event| match event.kind.as_str() {
+        "OrderExpired" => {
+            event.expires_at_ms <= before_ms.saturating_add(index.history.clock_tolerance_ms)
+        }
+        "OrderCancelled" => {
+            earliest_cancel_ms(index, event).is_ok_and(|from_ms| from_ms <= before_ms)
+        }
+        _ => false,
     })
 }
 

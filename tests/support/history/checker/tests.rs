@@ -1,7 +1,9 @@
 use super::*;
 use crate::history::{Event, Operation, OrderView, Outcome, Payment, PublishedTicket, Request};
 
-/// A history of one ticket at 20 dollars. Orders are held from second 0 to second 30.
+const LATE_LIMIT_MS: u64 = 600_000;
+
+/// A history of one ticket at 20 dollars, then at 20.01. Orders are held from second 0 to second 30.
 fn history(requests: Vec<Request>, payments: Vec<Payment>, events: Vec<Event>) -> History {
     let published = |version: u64| PublishedTicket {
         ticket: "t".into(),
@@ -11,7 +13,15 @@ fn history(requests: Vec<Request>, payments: Vec<Payment>, events: Vec<Event>) -
         at_ms: 0,
     };
     let tickets = vec![published(0), published(1)];
-    History { clock_tolerance_ms: 0, complete: true, tickets, requests, payments, events }
+    History {
+        clock_tolerance_ms: 0,
+        late_limit_ms: LATE_LIMIT_MS,
+        complete: true,
+        tickets,
+        requests,
+        payments,
+        events,
+    }
 }
 
 fn order(order: &str, buyer: &str, status: &str, version: u64) -> OrderView {
@@ -43,7 +53,7 @@ fn place(buyer: &str, key: Option<&str>, time: (u64, u64), outcome: Outcome) -> 
 }
 
 fn placed(id: &str, buyer: &str, time: (u64, u64)) -> Request {
-    let outcome = Outcome::Order(order(id, buyer, "awaiting_payment", 0));
+    let outcome = Outcome::Placed(order(id, buyer, "awaiting_payment", 0));
     place(buyer, None, time, outcome)
 }
 
@@ -92,7 +102,7 @@ fn refund(id: &str, payment: &str, reason: &str, version: u64, at_ms: u64) -> Ev
 }
 
 fn payment(id: &str, order: &str, at_ms: u64) -> Payment {
-    Payment { id: id.into(), order: order.into(), at_ms }
+    Payment { id: id.into(), order: order.into(), amount_cents: Some(2_000), at_ms }
 }
 
 #[track_caller]
@@ -230,8 +240,9 @@ fn cancellation_without_a_request_is_detected() {
 fn key_with_two_orders_is_detected() {
     let outcome = |id| Outcome::Order(order(id, "alice", "awaiting_payment", 0));
     let requests = |second| {
+        let placed = Outcome::Placed(order("a", "alice", "awaiting_payment", 0));
         vec![
-            place("alice", Some("k"), (0, 10), outcome("a")),
+            place("alice", Some("k"), (0, 10), placed),
             place("alice", Some("k"), (20, 30), outcome(second)),
         ]
     };
@@ -264,7 +275,7 @@ fn foreign_order_is_detected() {
 #[test]
 fn unpublished_price_is_detected() {
     let unpublished = OrderView { price_cents: 1, ..order("a", "alice", "awaiting_payment", 0) };
-    let requests = vec![place("alice", None, (0, 10), Outcome::Order(unpublished))];
+    let requests = vec![place("alice", None, (0, 10), Outcome::Placed(unpublished))];
     assert_contradiction(
         &history(requests, vec![], vec![created("a", "alice", 15)]),
         "unpublished ticket fields",
@@ -326,7 +337,7 @@ fn event_without_a_payment_is_detected() {
 
 #[test]
 fn refund_of_a_late_payment_needs_a_taken_ticket() {
-    let bob = Outcome::Order(OrderView {
+    let bob = Outcome::Placed(OrderView {
         expires_at_ms: 70_000,
         ..order("b", "bob", "awaiting_payment", 0)
     });
@@ -353,6 +364,251 @@ fn refund_of_a_late_payment_needs_a_taken_ticket() {
     with_bob[2].at_ms = 80_010;
     let payments = vec![payment("p", "a", 80_000)];
     assert_contradiction(&history(requests(), payments, with_bob), "with its ticket taken");
+}
+
+#[test]
+fn sale_after_an_acknowledged_cancellation_is_detected() {
+    let requests = || {
+        vec![
+            placed("a", "alice", (0, 10)),
+            cancel("a", "alice", (40_000, 40_010), Outcome::Cancelled),
+        ]
+    };
+    let payments = || vec![payment("p", "a", 20_000)];
+    let expired =
+        || vec![created("a", "alice", 15), event("OrderExpired", "a", "alice", 1, 31_000)];
+    let mut refunded = expired();
+    refunded.push(event("OrderCancelled", "a", "alice", 2, 40_020));
+    let refund = refund("a", "p", "order_cancelled", 3, 50_000);
+    refunded.push(Event { status: "cancelled".into(), ..refund });
+    assert_valid(&history(requests(), payments(), refunded));
+
+    let mut sold = expired();
+    sold.push(paid("a", "alice", "p", 2, 50_000));
+    assert_contradiction(&history(requests(), payments(), sold), "alice got Cancelled");
+}
+
+/// Bob's order, placed at second 40 and cancelled at second 41, shows the ticket at this version.
+fn bobs_order(version: u64) -> (Vec<Request>, Vec<Event>) {
+    let price_cents = 2_000 + version;
+    let view = OrderView {
+        title: format!("v{version}"),
+        ticket_version: version,
+        price_cents,
+        expires_at_ms: 70_000,
+        ..order("b", "bob", "awaiting_payment", 0)
+    };
+    let requests = vec![
+        place("bob", None, (40_000, 40_010), Outcome::Placed(view)),
+        cancel("b", "bob", (41_000, 41_010), Outcome::Cancelled),
+    ];
+    let of_bob = |event: Event| Event { expires_at_ms: 70_000, price_cents, ..event };
+    let cancelled = of_bob(event("OrderCancelled", "b", "bob", 1, 41_020));
+    (requests, vec![of_bob(created("b", "bob", 40_020)), cancelled])
+}
+
+#[test]
+fn late_sale_at_an_old_price_is_detected() {
+    let late_sale = |version, sold_ms| {
+        let (mut requests, mut events) = bobs_order(version);
+        requests.push(placed("a", "alice", (0, 10)));
+        events.extend([
+            created("a", "alice", 15),
+            event("OrderExpired", "a", "alice", 1, 31_000),
+            paid("a", "alice", "p", 2, sold_ms),
+        ]);
+        history(requests, vec![payment("p", "a", sold_ms - 1_000)], events)
+    };
+    assert_valid(&late_sale(0, 50_000));
+    assert_contradiction(&late_sale(1, 50_000), "OrderPaid of a");
+}
+
+#[test]
+fn payment_that_bought_two_orders_is_detected() {
+    let (mut requests, mut events) = bobs_order(0);
+    requests.push(placed("a", "alice", (0, 10)));
+    events.extend([created("a", "alice", 15), event("OrderExpired", "a", "alice", 1, 31_000)]);
+    let payments = || vec![payment("p", "a", 35_000), payment("p", "b", 45_000)];
+    let of_bob = Event {
+        status: "cancelled".into(),
+        buyer: "bob".into(),
+        expires_at_ms: 70_000,
+        ..refund("b", "p", "order_cancelled", 2, 46_000)
+    };
+    let sold = paid("a", "alice", "p", 2, 50_000);
+    let once = [events.clone(), vec![sold.clone()]].concat();
+    assert_valid(&history(requests.clone(), payments(), once));
+    let twice = [events, vec![of_bob, sold]].concat();
+    assert_contradiction(&history(requests, payments(), twice), "booked 2 times");
+}
+
+#[test]
+fn wrong_refund_reason_is_detected() {
+    let refunded = |reason: &str, amount_cents, paid_ms| {
+        let events = vec![
+            created("a", "alice", 15),
+            event("OrderExpired", "a", "alice", 1, 31_000),
+            refund("a", "p", reason, 2, 700_000),
+        ];
+        let payment = Payment { amount_cents, ..payment("p", "a", paid_ms) };
+        history(vec![placed("a", "alice", (0, 10))], vec![payment], events)
+    };
+    let last_ms = 30_000 + LATE_LIMIT_MS;
+    for (reason, amount_cents, paid_ms) in [
+        ("wrong_amount", Some(1), 35_000),
+        ("wrong_amount", Some(1), last_ms + 1_000),
+        ("too_late", None, last_ms + 1_000),
+        ("ticket_changed", None, last_ms + 999),
+    ] {
+        assert_valid(&refunded(reason, amount_cents, paid_ms));
+    }
+    for (reason, amount_cents, paid_ms) in [
+        ("wrong_amount", Some(2_000), 35_000),
+        ("wrong_amount", None, 35_000),
+        ("too_late", None, last_ms + 999),
+        ("too_late", Some(1), last_ms + 1_000),
+        ("ticket_changed", None, last_ms + 1_000),
+        ("ticket_changed", Some(1), 35_000),
+        ("ticket_taken", Some(1), 35_000),
+        ("already_paid", None, 35_000),
+        ("order_cancelled", None, 35_000),
+        ("no_reason", None, 35_000),
+    ] {
+        assert_contradiction(&refunded(reason, amount_cents, paid_ms), "the wrong reason");
+    }
+}
+
+#[test]
+fn refund_of_a_changed_ticket_needs_another_price() {
+    let mut unchanged = history(
+        vec![placed("a", "alice", (0, 10))],
+        vec![payment("p", "a", 35_000)],
+        vec![
+            created("a", "alice", 15),
+            event("OrderExpired", "a", "alice", 1, 31_000),
+            refund("a", "p", "ticket_changed", 2, 50_000),
+        ],
+    );
+    assert_valid(&unchanged);
+    unchanged.tickets.truncate(1);
+    assert_contradiction(&unchanged, "had another price");
+}
+
+#[test]
+fn wrong_amount_in_time_keeps_the_hold() {
+    let events = |reason| {
+        let refund = refund("a", "p", reason, 1, 25_000);
+        vec![
+            created("a", "alice", 15),
+            Event { status: "awaiting_payment".into(), ..refund },
+            paid("a", "alice", "q", 2, 26_000),
+        ]
+    };
+    let wrong = Payment { amount_cents: Some(1), ..payment("p", "a", 20_000) };
+    let payments = || vec![wrong.clone(), payment("q", "a", 21_000)];
+    let requests = || vec![placed("a", "alice", (0, 10))];
+    assert_valid(&history(requests(), payments(), events("wrong_amount")));
+    let sold = vec![created("a", "alice", 15), paid("a", "alice", "p", 1, 25_000)];
+    assert_contradiction(&history(requests(), vec![wrong.clone()], sold), "another amount");
+}
+
+#[test]
+fn sale_by_a_payment_that_is_too_late_is_detected() {
+    let sale = |paid_ms| {
+        let events = vec![created("a", "alice", 15), paid("a", "alice", "p", 1, 700_000)];
+        history(vec![placed("a", "alice", (0, 10))], vec![payment("p", "a", paid_ms)], events)
+    };
+    let last_ms = 30_000 + LATE_LIMIT_MS;
+    assert_valid(&sale(last_ms + 999));
+    assert_contradiction(&sale(last_ms + 1_000), "by a payment sent after");
+}
+
+#[test]
+fn late_sale_takes_a_lapsed_hold_over() {
+    let (mut requests, mut events) = bobs_order(0);
+    requests.pop();
+    events.pop();
+    requests.push(placed("a", "alice", (0, 10)));
+    let of_bob = event("OrderExpired", "b", "bob", 1, 80_000);
+    events.extend([
+        created("a", "alice", 15),
+        event("OrderExpired", "a", "alice", 1, 31_000),
+        Event { expires_at_ms: 70_000, ..of_bob },
+        paid("a", "alice", "p", 2, 80_000),
+    ]);
+    let sale = history(requests, vec![payment("p", "a", 35_000)], events);
+    assert_valid(&sale);
+    let mut too_early = sale;
+    too_early.events.last_mut().unwrap().at_ms = 69_000;
+    assert_contradiction(&too_early, "OrderPaid of a");
+}
+
+#[test]
+fn existing_order_shown_as_new_is_detected() {
+    let view = || order("a", "alice", "awaiting_payment", 0);
+    let requests = |second: Outcome| {
+        vec![placed("a", "alice", (0, 10)), place("alice", None, (20, 30), second)]
+    };
+    let events = vec![created("a", "alice", 15)];
+    assert_valid(&history(requests(Outcome::Order(view())), vec![], events.clone()));
+    let second = requests(Outcome::Placed(view()));
+    assert_contradiction(&history(second, vec![], events.clone()), "as a new order");
+
+    // The first reply was lost.
+    let lost = place("alice", None, (0, 10), Outcome::Unknown);
+    let again = |outcome| vec![lost.clone(), place("alice", None, (20, 30), outcome)];
+    assert_valid(&history(again(Outcome::Order(view())), vec![], events.clone()));
+    let new = history(again(Outcome::Placed(view())), vec![], events);
+    assert_contradiction(&new, "OrderCreated of a");
+}
+
+#[test]
+fn new_order_shown_as_existing_is_detected() {
+    let existing = Outcome::Order(order("a", "alice", "awaiting_payment", 0));
+    let requests = vec![place("alice", None, (0, 10), existing)];
+    assert_contradiction(
+        &history(requests, vec![], vec![created("a", "alice", 15)]),
+        "no request for",
+    );
+}
+
+#[test]
+fn order_that_has_ended_is_no_answer_to_an_order_without_a_key() {
+    let requests = |status: &str, version, from_ms| {
+        let shown = Outcome::Order(order("a", "alice", status, version));
+        vec![
+            placed("a", "alice", (0, 10)),
+            cancel("a", "alice", (20, 30), Outcome::Cancelled),
+            place("alice", None, (from_ms, from_ms + 10), shown),
+        ]
+    };
+    let cancelled = event("OrderCancelled", "a", "alice", 1, 90);
+    let events = vec![created("a", "alice", 15), cancelled];
+    assert_valid(&history(requests("awaiting_payment", 0, 15), vec![], events.clone()));
+    let ended = history(requests("cancelled", 1, 40), vec![], events);
+    assert_contradiction(&ended, "is no live order");
+}
+
+#[test]
+fn buyer_is_not_refused_by_the_own_order() {
+    let refused = |buyer, outcome| {
+        let requests = vec![placed("a", "alice", (0, 10)), place(buyer, None, (60, 70), outcome)];
+        let events = vec![created("a", "alice", 15), paid("a", "alice", "p", 1, 50)];
+        history(requests, vec![payment("p", "a", 20)], events)
+    };
+    assert_valid(&refused("bob", Outcome::Sold));
+    assert_contradiction(&refused("alice", Outcome::Sold), "alice got Sold");
+
+    let reserved = |buyer| {
+        let refused = place(buyer, None, (20, 30), Outcome::Reserved);
+        history(
+            vec![placed("a", "alice", (0, 10)), refused],
+            vec![],
+            vec![created("a", "alice", 15)],
+        )
+    };
+    assert_valid(&reserved("bob"));
+    assert_contradiction(&reserved("alice"), "alice got Reserved");
 }
 
 #[test]

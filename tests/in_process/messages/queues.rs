@@ -1,0 +1,182 @@
+//! Batches of a queue, and ticket events.
+
+use std::time::Duration;
+
+use metrics_util::debugging::DebuggingRecorder;
+use orders_domain::{OrderStore, Status, TicketId};
+use orders_lambda::{
+    clock,
+    queue::{Message, process},
+};
+use orders_testing::{LATE_LIMIT, MemoryStore, at, order, place};
+use orders_tests::gateway::context;
+use serde_json::{Value, json};
+
+use crate::{RecordedVisibility, Results, batch, deliver, new_metrics, rejected};
+
+fn ticket_event(kind: &str, version: u64) -> String {
+    let mut event: Value =
+        serde_json::from_str(include_str!("../../support/fixtures/ticket_created.json")).unwrap();
+    event["detail-type"] = json!(kind);
+    event["detail"]["version"] = json!(version);
+    event.to_string()
+}
+
+async fn handle_tickets(store: &MemoryStore, bodies: &[&str]) -> Results {
+    deliver(bodies, async |message| ticket_events::handle(store, message).await).await
+}
+
+async fn stored_version(store: &MemoryStore) -> Option<u64> {
+    let id: TicketId = "ticket-1".parse().unwrap();
+    let replica = store.find_ticket(&id).await.unwrap();
+    replica.map(|replica| replica.ticket.version.number())
+}
+
+#[tokio::test]
+async fn invalid_message_does_not_block_its_batch() {
+    let store = MemoryStore::default();
+    let created = ticket_event("TicketCreated", 0);
+    let updated = ticket_event("TicketUpdated", 1);
+    let (failed, delays) = handle_tickets(&store, &[&created, "not json", "", &updated]).await;
+    assert_eq!(failed, ["m1", "m2"]);
+    assert_eq!(delays, [rejected("r1"), rejected("r2")]);
+    assert_eq!(stored_version(&store).await, Some(1));
+}
+
+#[tokio::test]
+async fn ticket_event_after_a_gap_is_retried_later() {
+    let store = MemoryStore::default();
+    let created = ticket_event("TicketCreated", 0);
+    let later = ticket_event("TicketUpdated", 2);
+    let (failed, delays) = handle_tickets(&store, &[&created, &later, &created]).await;
+    assert_eq!(failed, ["m1"]);
+    assert_eq!(delays, [("r1".to_owned(), Duration::from_secs(2))]);
+    assert_eq!(stored_version(&store).await, Some(0));
+}
+
+#[tokio::test]
+async fn unfinished_messages_stay_after_the_deadline() {
+    let created = ticket_event("TicketCreated", 0);
+    let mut context = context();
+    context.deadline = 0;
+    let handler = async |_: Message<'_>| std::future::pending().await;
+    let event = batch(&[&created, &created]);
+    let response =
+        process(&event, &context, clock::now(), &RecordedVisibility::default(), &handler)
+            .await
+            .unwrap();
+    let failed: Vec<_> = response
+        .batch_item_failures
+        .iter()
+        .map(|failure| failure.item_identifier.as_str())
+        .collect();
+    assert_eq!(failed, ["m0", "m1"]);
+}
+
+#[tokio::test]
+async fn message_without_an_id_fails_the_batch() {
+    let mut event = batch(&["not json"]);
+    event.records[0].message_id = Some(String::new());
+    let handler = async |_: Message<'_>| panic!("called for a message without an id");
+    assert!(
+        process(&event, &context(), clock::now(), &RecordedVisibility::default(), &handler)
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn version_gap_metric_counts_only_applied_gaps() {
+    let recorder = DebuggingRecorder::new();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let store = MemoryStore::default();
+    for (kind, version, receive_count, expected) in [
+        ("TicketCreated", 0, 1, &[][..]),
+        ("TicketUpdated", 1, 3, &[]),
+        ("TicketUpdated", 5, 1, &[]),
+        ("TicketUpdated", 5, 3, &["TicketVersionGaps 1"]),
+        ("TicketUpdated", 4, 3, &[]),
+    ] {
+        let body = ticket_event(kind, version);
+        ticket_events::handle(&store, Message { body: &body, receive_count }).await.unwrap();
+        assert_eq!(
+            new_metrics(&recorder),
+            expected,
+            "{kind} {version}, received {receive_count} times"
+        );
+    }
+}
+
+#[tokio::test]
+async fn contradictory_ticket_event_is_rejected_and_counted() {
+    let recorder = DebuggingRecorder::new();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let store = MemoryStore::default();
+    let created = ticket_event("TicketCreated", 0);
+    let contradiction = created.replace("25.5", "26");
+    assert_ne!(contradiction, created);
+    let bodies = [&created, &contradiction, &created.replace("25.5", "25.500000000000004")];
+    let (failed, delays) = handle_tickets(&store, &bodies.map(String::as_str)).await;
+    assert_eq!((failed, delays), (vec!["m1".to_owned()], vec![rejected("r1")]));
+    assert_eq!(new_metrics(&recorder), ["TicketContradictions 1"]);
+    let id: TicketId = "ticket-1".parse().unwrap();
+    let stored = store.find_ticket(&id).await.unwrap().unwrap().ticket;
+    assert_eq!(stored.price.minor(), 2_550);
+}
+
+/// The ticket keeps its price, rounded to cents, and its orders keep theirs.
+#[tokio::test]
+async fn price_of_a_float_is_rounded_to_cents() {
+    let store = MemoryStore::default();
+    let body = ticket_event("TicketCreated", 0).replace("25.5", "59.970000000000006");
+    assert_eq!(handle_tickets(&store, &[&body]).await.0, [""; 0]);
+    let id: TicketId = "ticket-1".parse().unwrap();
+    let stored = store.find_ticket(&id).await.unwrap().unwrap().ticket;
+    assert_eq!(stored.price.minor(), 5_997);
+}
+
+#[tokio::test]
+async fn event_of_another_service_is_rejected() {
+    let store = MemoryStore::default();
+    let body = ticket_event("TicketCreated", 0).replace("\"tickets\"", "\"payments\"");
+    let (failed, delays) = handle_tickets(&store, &[&body]).await;
+    assert_eq!((failed, delays), (vec!["m0".to_owned()], vec![rejected("r0")]));
+    assert_eq!(stored_version(&store).await, None);
+}
+
+/// Messages as `EventBridge`, the relay and `EventBridge` Scheduler delivered them.
+#[tokio::test]
+async fn messages_of_the_first_edition_are_handled() {
+    let order = order(1);
+    let envelope = |kind: &str, source: &str, detail: Value| {
+        json!({
+            "version": "0", "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718", "detail-type": kind,
+            "source": source, "account": "111122223333", "time": "2023-11-14T22:13:21Z",
+            "region": "eu-central-1", "resources": [], "detail": detail,
+        })
+        .to_string()
+    };
+    let ticket = json!({"id": "ticket-1", "title": "Concert", "price": 19.9, "version": 0});
+    let payment = json!({"id": "p1", "orderId": order.id.to_string()});
+    let expiry = json!({"orderId": order.id.to_string()}).to_string();
+    let none: Results = (Vec::new(), Vec::new());
+
+    let store = MemoryStore::default();
+    let body = envelope("TicketCreated", "tickets", ticket);
+    assert_eq!(handle_tickets(&store, &[&body]).await, none);
+    place(&store, &order).await;
+    let payments = async |message: Message<'_>| {
+        payment_events::handle(&store, LATE_LIMIT, at(1), message).await
+    };
+    let body = envelope("PaymentCreated", "payments", payment);
+    assert_eq!(deliver(&[&body, &body], payments).await, none);
+    let paid = store.find(order.id).await.unwrap().unwrap();
+    assert_eq!((paid.status.name(), paid.version.number()), ("paid", 1));
+
+    let store = MemoryStore::default();
+    place(&store, &order).await;
+    let expiries =
+        async |message: Message<'_>| expire_orders::handle(&store, at(30), message).await;
+    assert_eq!(deliver(&[&expiry, &expiry], expiries).await, none);
+    assert_eq!(store.find(order.id).await.unwrap().unwrap().status, Status::Expired);
+}

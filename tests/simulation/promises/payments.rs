@@ -1,0 +1,134 @@
+//! Checks of promise 8: payments, their results, and the payments table.
+
+use orders_domain::{
+    BookedPayment, Lock, Order, OrderId, PaymentId, PaymentResult, Price, Status, TicketId,
+    Timestamp,
+};
+use orders_tests::history::Payment;
+
+use super::{Change, Promises, Write};
+use crate::world::timestamp;
+
+impl Promises {
+    pub(crate) fn payment_made(&mut self, payment: &Payment, body: &str) {
+        let key = (payment.id.clone(), payment.order.clone());
+        self.payments.insert(key, (payment.clone(), body.to_owned()));
+    }
+
+    /// Returns the price of an order.
+    pub(crate) fn price_of(&self, order: &str) -> Option<Price> {
+        let id: OrderId = order.parse().ok()?;
+        self.orders.get(&id).map(|order| order.ticket.price)
+    }
+
+    /// Whether the payment of an order pays its price, and the time in its event.
+    pub(super) fn payment_of(
+        &mut self,
+        order: &Order,
+        payment: &PaymentId,
+    ) -> Option<(bool, Timestamp)> {
+        let key = (payment.to_string(), order.id.to_string());
+        let Some((made, _)) = self.payments.get(&key) else {
+            self.report(format!("promise 8: {payment} is not a payment of {}", order.id));
+            return None;
+        };
+        let price = order.ticket.price.minor();
+        let pays_price = made.amount_cents.is_none_or(|amount| amount == price);
+        Some((pays_price, sent_at(made)))
+    }
+
+    /// Checks that the write booked exactly the payment that it counted, if any.
+    pub(super) fn check_booking(&mut self, changes: &[Change], write: &Write) {
+        let booked: Vec<_> = changes.iter().filter_map(booking).collect();
+        let row = match write {
+            Write::Transition { booked, .. } => booked.clone(),
+            Write::Placement { .. } | Write::Lock => None,
+        };
+        match (booked.as_slice(), row) {
+            ([], None) => {}
+            ([], Some(row)) => {
+                let is_known = self.booked.get(&row.payment.id) == Some(&row);
+                self.require(is_known, || format!("promise 8: {row:?} was written alone"));
+            }
+            ([(order, payment, result)], Some(row)) => {
+                let made = self.payments.get(&(payment.to_string(), order.to_string()));
+                let is_booked = made.is_some_and(|(made, _)| is_row_of(made, &row))
+                    && row.payment.order_id == *order
+                    && row.result == *result;
+                self.require(is_booked, || {
+                    format!("promise 8: {payment} of {order} with {result:?} is booked as {row:?}")
+                });
+                let earlier = self.booked.insert(payment.clone(), row);
+                self.require(earlier.is_none(), || {
+                    format!("promise 8: {payment} was booked as {earlier:?} before")
+                });
+            }
+            (booked, row) => {
+                self.report(format!("promise 8: {booked:?} was booked as {row:?}"));
+            }
+        }
+    }
+
+    /// Checks that a payment was refused because it has been booked for another order.
+    pub(crate) fn refused_for_another_order(
+        &mut self,
+        payment: &orders_domain::Payment,
+        other: OrderId,
+    ) {
+        let booked_for = self.booked.get(&payment.id).map(|booked| booked.payment.order_id);
+        self.require(booked_for == Some(other) && other != payment.order_id, || {
+            format!("promise 8: {payment:?} was refused for {other}, booked for {booked_for:?}")
+        });
+    }
+
+    /// Whether a payment message can only be dead-lettered: it names no existing order, or a second one.
+    pub(crate) fn is_undeliverable(&self, body: &str) -> bool {
+        self.payments.values().filter(|(_, message)| message == body).any(|(payment, _)| {
+            let order: Option<OrderId> = payment.order.parse().ok();
+            let Some(order) = order.filter(|id| self.orders.contains_key(id)) else { return true };
+            let id: Option<PaymentId> = payment.id.parse().ok();
+            let booked = id.and_then(|id| self.booked.get(&id));
+            booked.is_some_and(|booked| booked.payment.order_id != order)
+        })
+    }
+
+    /// Returns price and lock of a ticket at every moment between two times.
+    pub(super) fn ticket_states_since(
+        &self,
+        ticket: &TicketId,
+        since_ms: u64,
+        now_ms: u64,
+    ) -> Vec<(Price, Lock)> {
+        let states = self.ticket_states.get(ticket).map_or(&[][..], Vec::as_slice);
+        let ends = states.iter().skip(1).map(|(from_ms, ..)| *from_ms).chain([now_ms]);
+        let states = states.iter().zip(ends).filter(|(_, end_ms)| *end_ms >= since_ms);
+        states.map(|((_, price, lock), _)| (*price, *lock)).collect()
+    }
+}
+
+/// The payment that a change counts, with its order and its result.
+fn booking(change: &Change) -> Option<(OrderId, PaymentId, PaymentResult)> {
+    let Change { before, after, .. } = change;
+    let before = before.as_ref()?;
+    if let Some(refund) = after.refunds_due.get(before.refunds_due.len()) {
+        let result = PaymentResult::RefundDue(refund.reason);
+        return Some((after.id, refund.payment_id.clone(), result));
+    }
+    match &after.status {
+        Status::Paid { payment_id } if before.status != after.status => {
+            Some((after.id, payment_id.clone(), PaymentResult::Bought))
+        }
+        Status::Paid { .. } | Status::AwaitingPayment | Status::Cancelled | Status::Expired => None,
+    }
+}
+
+fn is_row_of(made: &Payment, row: &BookedPayment) -> bool {
+    row.payment.id.as_str() == made.id
+        && row.payment.amount.map(Price::minor) == made.amount_cents
+        && row.payment.sent_at == sent_at(made)
+}
+
+/// The time in the event of a payment, in whole seconds.
+fn sent_at(payment: &Payment) -> Timestamp {
+    timestamp(payment.at_ms / 1_000 * 1_000)
+}
