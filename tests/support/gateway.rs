@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lambda_http::{Context, Response};
-use orders_domain::OrderStore;
+use orders_domain::{OrderStore, SlotCount};
 use orders_lambda::{
     clock,
     http::{ApiRequest, respond},
@@ -137,11 +137,15 @@ pub struct Api<S> {
 /// Hold of new orders.
 pub const HOLD: Duration = Duration::from_secs(30);
 
+/// Limits of new orders.
+const LIMITS: create_order::Limits =
+    create_order::Limits { hold: HOLD, holds_per_buyer: SlotCount::DEFAULT };
+
 impl<S: OrderStore> Api<S> {
     /// Sends the request to `create-order`.
     pub async fn create(&self, event: &Event) -> ApiResponse {
         event
-            .to(|request| create_order::handle(&self.store, HOLD, clock::new_order_id, request))
+            .to(|request| create_order::handle(&self.store, LIMITS, clock::new_order_id, request))
             .await
     }
 

@@ -7,8 +7,8 @@ use std::sync::{
 
 use orders_domain::{
     BookedPayment, CommitOutcome, ListQuery, Order, OrderId, OrderStore, Page, PaymentId,
-    PlaceOutcome, Placement, StoreError, Ticket, TicketId, TicketOutcome, TicketReplica,
-    TicketRule, Transition,
+    PlaceOutcome, Placement, Sale, Slots, StoreError, TicketId, TicketOutcome, TicketReplica,
+    TicketRule, Transition, UserId,
 };
 use orders_testing::MemoryStore;
 
@@ -48,6 +48,10 @@ impl OrderStore for StaleReadStore {
         self.inner.find_payment(id).await
     }
 
+    async fn find_slots(&self, user_id: &UserId) -> Result<Slots, StoreError> {
+        self.inner.find_slots(user_id).await
+    }
+
     async fn place(&self, placement: &Placement) -> Result<PlaceOutcome, StoreError> {
         self.inner.place(placement).await
     }
@@ -65,9 +69,9 @@ impl OrderStore for StaleReadStore {
 
     async fn apply_ticket(
         &self,
-        ticket: &Ticket,
+        sale: &Sale,
         rule: TicketRule,
     ) -> Result<TicketOutcome, StoreError> {
-        self.inner.apply_ticket(ticket, rule).await
+        self.inner.apply_ticket(sale, rule).await
     }
 }

@@ -57,21 +57,23 @@ pub async fn store_on(sdk: &SdkConfig) -> DynamoStore {
     DynamoStore::new(client, tables, CONFLICT_BUDGET)
 }
 
-/// Creates the three tables of the template.
+/// Creates the four tables of the template.
 pub async fn make_tables(client: &Client) -> TableNames {
     let tables = TableNames {
         orders: "orders-conformance-orders".to_owned(),
         tickets: "orders-conformance-tickets".to_owned(),
         payments: "orders-conformance-payments".to_owned(),
+        buyers: "orders-conformance-buyers".to_owned(),
     };
-    let [tickets, payments] = [&tables.tickets, &tables.payments].map(|table| {
-        client
-            .create_table()
-            .table_name(table)
-            .billing_mode(BillingMode::PayPerRequest)
-            .attribute_definitions(attribute("id", ScalarAttributeType::S))
-            .key_schema(key("id", KeyType::Hash))
-    });
+    let [tickets, payments, buyers] =
+        [&tables.tickets, &tables.payments, &tables.buyers].map(|table| {
+            client
+                .create_table()
+                .table_name(table)
+                .billing_mode(BillingMode::PayPerRequest)
+                .attribute_definitions(attribute("id", ScalarAttributeType::S))
+                .key_schema(key("id", KeyType::Hash))
+        });
     let by_user = GlobalSecondaryIndex::builder()
         .index_name(ORDERS_BY_USER)
         .key_schema(key("user_id", KeyType::Hash))
@@ -88,13 +90,13 @@ pub async fn make_tables(client: &Client) -> TableNames {
         .attribute_definitions(attribute("created_at", ScalarAttributeType::N))
         .key_schema(key("id", KeyType::Hash))
         .global_secondary_indexes(by_user);
-    for request in [tickets, payments, orders] {
+    for request in [tickets, payments, buyers, orders] {
         if let Err(error) = request.send().await {
             let error = error.into_service_error();
             assert!(error.is_resource_in_use_exception(), "{error:?}");
         }
     }
-    for table in [&tables.tickets, &tables.payments, &tables.orders] {
+    for table in [&tables.tickets, &tables.payments, &tables.buyers, &tables.orders] {
         wait_until_active(client, table).await;
     }
     tables

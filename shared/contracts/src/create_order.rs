@@ -58,14 +58,11 @@ fn ticket_id(field: Option<&Value>) -> Result<TicketId, FieldError> {
 fn ticket_version(field: Option<&Value>) -> Result<Option<TicketVersion>, FieldError> {
     let Some(value) = field.filter(|value| !value.is_null()) else { return Ok(None) };
     let version = value.as_u64().map(TicketVersion::new);
-    match version.filter(|version| *version <= TicketVersion::MAX) {
-        Some(version) => Ok(Some(version)),
-        None => {
-            let max = TicketVersion::MAX.number();
-            let reason = format!("must be a whole number from 0 to {max}");
-            Err(FieldError::for_field(TICKET_VERSION, reason))
-        }
-    }
+    let version = version.filter(|version| *version <= TicketVersion::MAX);
+    version.map(Some).ok_or_else(|| {
+        let max = TicketVersion::MAX.number();
+        FieldError::for_field(TICKET_VERSION, format!("must be a whole number from 0 to {max}"))
+    })
 }
 
 #[cfg(test)]

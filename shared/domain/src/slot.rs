@@ -35,6 +35,9 @@ impl SlotCount {
     /// Largest number of slots.
     pub const MAX: u8 = 50;
 
+    /// The number of slots that the template suggests.
+    pub const DEFAULT: Self = Self(10);
+
     /// Whether buyers may hold any number of tickets.
     #[must_use]
     pub fn is_unlimited(self) -> bool {

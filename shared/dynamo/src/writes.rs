@@ -15,9 +15,9 @@ use aws_sdk_dynamodb::{
     },
 };
 use orders_domain::{
-    BookedPayment, Change, Lock, LockChange, Order, OrderId, PaymentResult, Placement, RefundDue,
-    RefundState, Slot, SlotChange, Status, StoreError, Takeover, Ticket, TicketId, Timestamp,
-    Transition, UserId,
+    BookedPayment, Change, Lock, LockChange, Order, OrderId, Placement, RefundDue, RefundState,
+    Slot, SlotChange, Status, StoreError, Takeover, Ticket, TicketId, Timestamp, Transition,
+    UserId,
 };
 
 use crate::{
@@ -45,51 +45,73 @@ pub(crate) fn change_order(
     transition: &Transition,
 ) -> Result<Write, StoreError> {
     let order = transition.order();
-    let mut expression = "SET #status = :status, #version = :version".to_owned();
-    let mut update = Update::builder()
+    let update = Update::builder()
         .table_name(&tables.orders)
         .key("id", text(&order.id))
         .condition_expression("#version = :expected")
-        .expression_attribute_names("#status", "status")
-        .expression_attribute_names("#version", "version")
-        .expression_attribute_values(":status", text(&order.status.name()))
-        .expression_attribute_values(":version", number(order.version.number()))
         .expression_attribute_values(":expected", number(transition.expected_version().number()));
-    if let (Some(booked), Status::Paid { payment_id }) = (transition.booked(), &order.status)
-        && booked.result == PaymentResult::Bought
-    {
-        expression.push_str(", #payment_id = :payment_id");
-        update = update
-            .expression_attribute_names("#payment_id", "payment_id")
-            .expression_attribute_values(":payment_id", text(payment_id));
+    let changes = Assignments::new(update)
+        .set("status", text(&order.status.name()))
+        .set("version", number(order.version.number()));
+    let changes = match transition.change() {
+        Change::Status => changes,
+        Change::Booked(booked) => match transition.refund() {
+            None => changes.set("payment_id", text(&booked.payment.id)),
+            Some(refund) => changes
+                .assign(
+                    "refunds_due",
+                    "#refunds_due = list_append(if_not_exists(#refunds_due, :none), :refund)",
+                )
+                .value(":none", AttributeValue::L(Vec::new()))
+                .value(":refund", list_of(refund)?),
+        },
+        Change::Extended => changes
+            .set("expires_at", number(order.expires_at.epoch_ms()))
+            .set("extended", AttributeValue::Bool(true)),
+        Change::Settled(index) => changes
+            .assign("refunds_due", &format!("#refunds_due[{index}].#state = :state"))
+            .name("state")
+            .value(":state", text(&RefundState::Settled.name())),
+    };
+    changes.build()
+}
+
+/// Assignments of an update expression.
+struct Assignments {
+    update: UpdateBuilder,
+    texts: Vec<String>,
+}
+
+impl Assignments {
+    fn new(update: UpdateBuilder) -> Self {
+        Self { update, texts: Vec::new() }
     }
-    if let Some(refund) = transition.refund() {
-        expression
-            .push_str(", #refunds_due = list_append(if_not_exists(#refunds_due, :none), :refund)");
-        update = update
-            .expression_attribute_names("#refunds_due", "refunds_due")
-            .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
-            .expression_attribute_values(":refund", list_of(refund)?);
+
+    /// Assigns a value to an attribute.
+    fn set(self, name: &str, value: AttributeValue) -> Self {
+        self.assign(name, &format!("#{name} = :{name}")).value(&format!(":{name}"), value)
     }
-    match transition.change() {
-        Change::Status | Change::Booked(_) => {}
-        Change::Extended => {
-            expression.push_str(", #expires_at = :expires_at, #extended = :extended");
-            update = update
-                .expression_attribute_names("#expires_at", "expires_at")
-                .expression_attribute_names("#extended", "extended")
-                .expression_attribute_values(":expires_at", number(order.expires_at.epoch_ms()))
-                .expression_attribute_values(":extended", AttributeValue::Bool(true));
-        }
-        Change::Settled(index) => {
-            expression.push_str(&format!(", #refunds_due[{index}].#state = :state"));
-            update = update
-                .expression_attribute_names("#refunds_due", "refunds_due")
-                .expression_attribute_names("#state", "state")
-                .expression_attribute_values(":state", text(&RefundState::Settled.name()));
-        }
+
+    /// Adds an assignment to an attribute.
+    fn assign(mut self, name: &str, text: &str) -> Self {
+        self.texts.push(text.to_owned());
+        self.name(name)
     }
-    built(update.update_expression(expression).build().map(update_item))
+
+    fn name(mut self, name: &str) -> Self {
+        self.update = self.update.expression_attribute_names(format!("#{name}"), name);
+        self
+    }
+
+    fn value(mut self, placeholder: &str, value: AttributeValue) -> Self {
+        self.update = self.update.expression_attribute_values(placeholder, value);
+        self
+    }
+
+    fn build(self) -> Result<Write, StoreError> {
+        let update = self.update.update_expression(format!("SET {}", self.texts.join(", ")));
+        built(update.build().map(update_item))
+    }
 }
 
 /// A list with one refund.
@@ -308,7 +330,7 @@ pub(crate) fn book_payment(
     tables: &TableNames,
     booked: &BookedPayment,
 ) -> Result<Write, StoreError> {
-    let mut update = Update::builder()
+    let update = Update::builder()
         .table_name(&tables.payments)
         .key("id", text(&booked.payment.id))
         .condition_expression(format!(
@@ -316,19 +338,14 @@ pub(crate) fn book_payment(
         ))
         .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
         .can_be_read();
-    let mut assignments = Vec::new();
-    for (name, value) in PaymentItem::from(booked).into_item()? {
-        if name != "id" {
-            assignments.push(format!("#{name} = :{name}"));
-            update = update
-                .expression_attribute_names(format!("#{name}"), &name)
-                .expression_attribute_values(format!(":{name}"), value);
-        }
-    }
-    // A fixed order: a retry must be the same request.
-    assignments.sort_unstable();
-    let update = update.update_expression(format!("SET {}", assignments.join(", ")));
-    built(update.build().map(update_item))
+    let mut attributes: Vec<_> = PaymentItem::from(booked).into_item()?.into_iter().collect();
+    attributes.retain(|(name, _)| name != "id");
+    attributes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    let assignments = Assignments::new(update);
+    attributes
+        .into_iter()
+        .fold(assignments, |assignments, (name, value)| assignments.set(&name, value))
+        .build()
 }
 
 /// An update of a ticket's lock.

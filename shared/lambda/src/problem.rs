@@ -128,21 +128,21 @@ impl Problem {
         } else {
             vec![FieldError::general(detail.clone())]
         };
-        let ticket = match self {
-            Self::TicketChanged { ticket, .. } => Some(TicketBody::from(ticket)),
-            _ => None,
+        let ticket = if let Self::TicketChanged { ticket, .. } = self {
+            Some(TicketBody::from(ticket))
+        } else {
+            None
         };
         ProblemBody { kind, title, status: status.as_u16(), detail, errors, ticket }
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Reserved { free_in } | Self::TooManyHolds { free_in } => Some(*free_in),
-            Self::Unavailable(_) | Self::TicketChanged { is_behind: true, .. } => {
-                Some(Duration::from_secs(1))
-            }
-            _ => None,
+        if let Self::Reserved { free_in } | Self::TooManyHolds { free_in } = self {
+            return Some(*free_in);
         }
+        let is_short =
+            matches!(self, Self::Unavailable(_) | Self::TicketChanged { is_behind: true, .. });
+        is_short.then_some(Duration::from_secs(1))
     }
 
     fn kind(&self) -> Kind {
