@@ -250,7 +250,7 @@ async fn free_slot(
     }
     let slots = store.find_slots(&request.order.user_id).await?;
     let free = slots.free_slots(request.holds_per_buyer, request.order.now);
-    Ok(free.map(|free| fastrand::choice(free)))
+    Ok(free.map(fastrand::choice))
 }
 
 /// Makes the lock of a paid order permanent: a restored table had lost the sale.
