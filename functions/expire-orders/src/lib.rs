@@ -130,7 +130,7 @@ mod tests {
         place(&store, &order).await;
         let start = Command::StartPayment {
             sent_at: at(10),
-            time_to_pay: Duration::from_secs(300),
+            time_to_pay: Duration::from_mins(5),
             now: at(10),
         };
         commit(&store, &order, &start).await;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const LIMITS: Limits = Limits { late_payment: LATE_LIMIT, time_to_pay: Duration::from_secs(300) };
+const LIMITS: Limits = Limits { late_payment: LATE_LIMIT, time_to_pay: Duration::from_mins(5) };
 
 /// A payment event, sent at this second.
 fn event(order: OrderId, payment: &str, amount: Value, sent_at: u64) -> String {

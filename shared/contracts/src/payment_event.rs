@@ -175,10 +175,9 @@ mod tests {
     }
 
     fn parse(event: &Value) -> Result<Payment, PaymentEventError> {
-        match PaymentEvent::parse(&event.to_string())? {
-            PaymentEvent::Created(payment) => Ok(payment),
-            other => panic!("{other:?}"),
-        }
+        let event = PaymentEvent::parse(&event.to_string())?;
+        let PaymentEvent::Created(payment) = event else { panic!("{event:?}") };
+        Ok(payment)
     }
 
     fn parse_as(kind: &str, detail: &Value) -> Result<PaymentEvent, PaymentEventError> {
@@ -241,7 +240,7 @@ mod tests {
     fn amount_is_read_like_a_price() {
         let amount = |amount: Value| {
             let detail = json!({"id": "p1", "orderId": order_id(), "amount": amount});
-            parse(&event(&detail)).map(|payment| payment.amount.map(|amount| amount.minor()))
+            parse(&event(&detail)).map(|payment| payment.amount.map(Price::minor))
         };
         for (text, minor) in
             [("20", 2_000), ("20.00", 2_000), ("59.970000000000006", 5_997), ("0", 0)]

@@ -363,9 +363,9 @@ fn order_has_room_for_20_refunds() {
 fn every_transition_has_its_event() {
     let awaiting = order(Status::AwaitingPayment);
     assert_eq!(OrderEvent::between(None, &awaiting), Some(OrderEvent::Created));
-    let refund = |command: &Command, reason| match command {
-        Command::Pay { payment, .. } => OrderEvent::RefundDue(RefundDue::new(payment, reason)),
-        other => panic!("{other:?} is not a payment"),
+    let refund = |command: &Command, reason| {
+        let Command::Pay { payment, .. } = command else { panic!("{command:?} is no payment") };
+        OrderEvent::RefundDue(RefundDue::new(payment, reason))
     };
     let wrong = pay_at("p1", Some(1), 1_000);
     let free = found(Availability::Free, PRICE);
@@ -410,7 +410,7 @@ fn final_events_settle_the_expiry() {
 fn start_at(sent_ms: u64, now_ms: u64) -> Command {
     Command::StartPayment {
         sent_at: at(sent_ms),
-        time_to_pay: Duration::from_secs(300),
+        time_to_pay: Duration::from_mins(5),
         now: at(now_ms),
     }
 }
