@@ -39,7 +39,8 @@ NUMBERS = [
     ("docs/runbook.md", r"one batch of (\d+) per shard", r"StartingPosition: TRIM_HORIZON BatchSize: (\d+)"),
     ("docs/verification.md", r"runs the first (\d+) seeds", r"const SEEDS: u64 = (\d{5,})"),
     ("docs/verification.md", r"\| wide \|.*?(\d+) \| \| deep", r"\(WIDE\), (\d+)"),
-    ("docs/verification.md", r"\| deep \|[ \d|]*?(\d+) \| Both", r"\(DEEP\), (\d+)"),
+    ("docs/verification.md", r"\| deep \|.*?(\d+) \| \| shared", r"\(DEEP\), (\d+)"),
+    ("docs/verification.md", r"\| shared \|.*?(\d+) \| The tests", r"\(SHARED\), (\d+)"),
     ("docs/verification.md", r"and (\d+) mutations per target", r"const MUTATIONS: usize = (\d+)"),
 ]
 # Marks of a figure that is still to be measured.
