@@ -87,8 +87,8 @@ impl Promises {
         }
     }
 
-    /// Promise 8: every payment of existing orders is booked once, for one of them, and the payments
-    /// table has the same result. All other messages of the payment are dead-lettered.
+    /// Promise 8: every payment of existing orders is booked once, for one of them, and the
+    /// payments table has the same result. All other messages of the payment are dead-lettered.
     fn check_payments(&mut self, store: &MemoryStore, payments: &Queue) {
         let mut times: BTreeMap<String, Vec<OrderId>> = BTreeMap::new();
         for order in self.orders.values() {
@@ -116,8 +116,8 @@ impl Promises {
         self.require(agrees, || format!("promise 8: the payments table has {stored:?}"));
     }
 
-    /// Promise 8: each refund of a whole payment has an effect on its order, and each other refund is
-    /// dead-lettered or came after it.
+    /// Promise 8: each refund of a whole payment has an effect on its order, and each other refund
+    /// is dead-lettered or came after it.
     fn check_refunds(&mut self, payments: &Queue) {
         for (refund, body) in self.refunds.clone() {
             let id: Option<OrderId> = refund.order.parse().ok();

@@ -27,8 +27,8 @@ impl Promises {
         starts.map(move |(start, _)| whole_seconds(start.at_ms).plus(time_to_pay))
     }
 
-    /// Whether the payment is of nothing, for a ticket that costs nothing: nothing is booked, unless the
-    /// order has been cancelled.
+    /// Whether the payment is of nothing, for a ticket that costs nothing: nothing is booked,
+    /// unless the order has been cancelled.
     pub(super) fn is_nothing_to_pay(&self, payment: &Payment) -> bool {
         payment.amount_cents == Some(0)
             && self.price_of(&payment.order).is_some_and(|price| price.minor() == 0)
@@ -138,8 +138,8 @@ impl Promises {
         Some(if is_whole { Observed::RefundForAnotherOrder } else { Observed::RefundPartial })
     }
 
-    /// Whether a message of the payment service can only be dead-lettered: it names no existing order, or a
-    /// payment of another order, or a part of a payment.
+    /// Whether a message of the payment service can only be dead-lettered: it names no existing
+    /// order, or a payment of another order, or a part of a payment.
     pub(crate) fn is_undeliverable(&self, body: &str) -> bool {
         let exists = |order: &str| {
             let id: Option<OrderId> = order.parse().ok();

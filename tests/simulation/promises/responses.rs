@@ -76,8 +76,8 @@ impl Promises {
         });
     }
 
-    /// Whether the first check that fails for the ticket is the reason of the refusal, at some moment of
-    /// the request.
+    /// Whether the first check that fails for the ticket is the reason of the refusal, at some
+    /// moment of the request.
     fn is_true_refusal(
         &self,
         buyer: &str,
@@ -143,8 +143,8 @@ impl Promises {
         self.require(view.buyer == buyer, || format!("promise 12: {buyer} got {view:?}"));
     }
 
-    /// Checks that a request for an order got the order of its key, or else the order with which the
-    /// buyer has the ticket.
+    /// Checks that a request for an order got the order of its key, or else the order with which
+    /// the buyer has the ticket.
     fn check_order_of_request(
         &mut self,
         buyer: &str,

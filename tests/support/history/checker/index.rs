@@ -176,8 +176,8 @@ impl<'a> Index<'a> {
         })
     }
 
-    /// Checks that each order is new to one request at most, that it is new at version 0, and that a
-    /// key places one order.
+    /// Checks that each order is new to one request at most, that it is new at version 0, and that
+    /// a key places one order.
     fn check_placements(&self) -> Result<(), Contradiction> {
         let (mut orders, mut keys) = (BTreeSet::new(), BTreeSet::new());
         for Request { buyer, operation, outcome, .. } in &self.history.requests {

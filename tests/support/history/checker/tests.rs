@@ -8,7 +8,8 @@ const LATE_LIMIT_MS: u64 = 600_000;
 const TIME_TO_PAY_MS: u64 = 300_000;
 const WRITE_DEADLINE_MS: u64 = 10_000;
 
-/// A history of one ticket at 20 dollars, then at 20.01. Orders are held from second 0 to second 30.
+/// A history of one ticket at 20 dollars, then at 20.01. Orders are held from second 0 to second
+/// 30.
 fn history(requests: Vec<Request>, payments: Vec<Payment>, events: Vec<Event>) -> History {
     let published = |version: u64| PublishedTicket {
         ticket: "t".into(),
@@ -895,7 +896,8 @@ fn changed_ticket_is_at_another_published_version() {
     assert_contradiction(&refused(Some(0), 7), "got TicketChanged");
 }
 
-/// Orders of alice for tickets `t0`, `t1` ..., all held from second 0 to second 30, with a limit of holds.
+/// Orders of alice for tickets `t0`, `t1` ..., all held from second 0 to second 30, with a limit of
+/// holds.
 fn holds(count: usize, limit: u64, extra: Vec<Request>) -> History {
     let (mut requests, mut events) = (vec![], vec![]);
     for number in 0..count {
