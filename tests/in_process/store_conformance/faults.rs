@@ -31,8 +31,8 @@ use orders_tests::stores;
 use serde_json::{Value, json};
 
 use crate::suite::{
-    late_payment_of, lock_of, new_ticket, order_for, placed_order, placement, sold_to, stored,
-    ticket, transition_on,
+    late_payment_of, lock_of, new_ticket, order_for, placed_order, placement, sale, sold_to,
+    stored, transition_on,
 };
 
 /// Fate of a request.
@@ -181,7 +181,7 @@ async fn ticket_write_conflict_is_retried() {
     let (store, faults) = store().await;
     let known = new_ticket(&store).await;
     faults.plan([error(400, "TransactionConflictException")]);
-    let next = ticket(&known.id, known.version.number() + 1);
+    let next = sale(&known.id, 4);
     let outcome = store.apply_ticket(&next, TicketRule::Next).await.unwrap();
     assert_eq!(outcome, TicketOutcome::Applied { replaced: Some(known.version) });
 }
@@ -207,7 +207,7 @@ async fn reply_lost_after_the_commit_is_a_success() {
 async fn ticket_write_with_a_lost_reply_is_refused_by_itself() {
     let (store, faults) = store().await;
     let known = new_ticket(&store).await;
-    let next = ticket(&known.id, known.version.number() + 1);
+    let next = sale(&known.id, 4);
     faults.plan([Fault::LoseReply]);
     let outcome = store.apply_ticket(&next, TicketRule::Next).await.unwrap();
     assert_eq!(outcome, TicketOutcome::Refused { stored: Some(next) });

@@ -2,7 +2,8 @@
 
 use orders_domain::{
     Availability, Command, CommitOutcome, Lock, Order, OrderStore, OrderVersion, PlaceOutcome,
-    Placement, RefundDue, RefundReason, Status, TicketReplica, TicketRule, Transition,
+    Placement, RefundDue, RefundReason, RefundState, Sale, Status, TicketReplica, TicketRule,
+    Transition,
 };
 use orders_dynamo::DynamoStore;
 use orders_testing::{at, order, order_at, order_id, pay, ticket, transition};
@@ -10,7 +11,7 @@ use orders_tests::stores;
 use serde_json::{Value, json};
 
 use crate::{
-    suite::{held_by, late_payment_of, lock_of, sold_to, stored, takeover_of},
+    suite::{apply, held_by, late_payment_of, lock_of, sold_to, stored, takeover_of},
     tables::Tables,
 };
 
@@ -70,7 +71,12 @@ async fn commit(store: &DynamoStore, transition: Transition) -> Order {
 
 #[tokio::test]
 async fn orders_of_the_first_edition_are_read() {
-    let refund = |payment: &str, reason| RefundDue { payment_id: payment.parse().unwrap(), reason };
+    let refund = |payment: &str, reason| RefundDue {
+        payment_id: payment.parse().unwrap(),
+        reason,
+        amount: None,
+        state: RefundState::Due,
+    };
     let refunds = [
         refund("p2", RefundReason::AlreadyPaid),
         refund("p3", RefundReason::OrderCancelled),
@@ -114,8 +120,8 @@ async fn tickets_of_the_first_edition_are_read() {
         let item = ticket_item(&item);
         let (store, _) = store_with(&order_item("expired", 1, &json!({})), &item).await;
         let replica = store.find_ticket(&order.ticket.id).await.unwrap();
-        let ticket = ticket("ticket-1", 0);
-        assert_eq!(replica, Some(TicketReplica { ticket, lock, locked_for: None }));
+        let sale = Sale::Open(ticket("ticket-1", 0));
+        assert_eq!(replica, Some(TicketReplica { sale, lock, locked_for: None }));
     }
 }
 
@@ -169,6 +175,6 @@ async fn cancelled_order_of_the_first_edition_gets_another_refund() {
 #[tokio::test]
 async fn ticket_of_the_first_edition_gets_newer_versions() {
     let (store, order) = held_order().await;
-    store.apply_ticket(&ticket("ticket-1", 1), TicketRule::Next).await.unwrap();
+    apply(&store, &Sale::Open(ticket("ticket-1", 1)), TicketRule::Next, Some(0)).await;
     assert_eq!(lock_of(&store, &order).await, held_by(&order));
 }

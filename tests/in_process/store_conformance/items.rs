@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::{
     suite::{
-        Repair, late_payment_of, new_ticket, order_at, placed_order, placement, takeover_of,
-        ticket, transition_on,
+        Repair, apply_next, late_payment_of, new_ticket, order_at, placed_order, placement, sale,
+        takeover_of, transition_on, withdrawal,
     },
     tables::Tables,
 };
@@ -151,8 +151,7 @@ async fn unknown_attributes_survive_a_takeover_and_a_ticket_event() {
     let next = Placement { order: order_at(&order.ticket, 30), takeover };
     assert_eq!(store.place(&next).await.unwrap(), PlaceOutcome::Placed);
     assert_unknown(&tables, &order).await;
-    let newer = ticket(&order.ticket.id, 4);
-    store.apply_ticket(&newer, TicketRule::Next).await.unwrap();
+    apply_next(&store, &sale(&order.ticket.id, 4)).await;
     assert_unknown(&tables, &order).await;
 }
 
@@ -297,7 +296,9 @@ async fn ticket_that_cannot_be_read_is_never_changed() {
             assert_eq!(store.place(&placement).await.unwrap(), PlaceOutcome::Conflict);
         }
         for rule in [TicketRule::Next, TicketRule::FirstOrNext, TicketRule::AnyNewer] {
-            assert_unreadable(&store.apply_ticket(&ticket(&order.ticket.id, 4), rule).await);
+            for newer in [sale(&order.ticket.id, 4), withdrawal(&order.ticket.id, 4)] {
+                assert_unreadable(&store.apply_ticket(&newer, rule).await);
+            }
         }
         assert_eq!(tables.snapshot(&[&order]).await, before);
         tables.change_ticket(&order, &json!({"schema": 1})).await;
