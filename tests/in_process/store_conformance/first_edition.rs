@@ -1,4 +1,5 @@
-//! Items as the first edition wrote them: without `locked_for`, payments and `schema`.
+//! Items as earlier releases wrote them: of the first edition, without `locked_for`, payments and
+//! `schema`; and without slots, extensions, and states and amounts of refunds.
 
 use orders_domain::{
     Availability, Command, CommitOutcome, Lock, Order, OrderStore, OrderVersion, PlaceOutcome,
@@ -11,7 +12,10 @@ use orders_tests::stores;
 use serde_json::{Value, json};
 
 use crate::{
-    suite::{apply, held_by, late_payment_of, lock_of, sold_to, stored, takeover_of},
+    suite::{
+        apply, extension_of, held_by, late_payment_of, lock_of, sold_to, stored, takeover_of,
+        withdrawal,
+    },
     tables::Tables,
 };
 
@@ -130,7 +134,45 @@ async fn order_of_the_first_edition_is_paid_and_gets_refunds() {
     let (store, order) = held_order().await;
     let paid = commit(&store, transition(&order, &pay("p1", &order, 1))).await;
     assert_eq!(lock_of(&store, &order).await, sold_to(&order));
-    commit(&store, transition(&paid, &pay("p2", &order, 2))).await;
+    let owing = commit(&store, transition(&paid, &pay("p2", &order, 2))).await;
+    let settled = commit(&store, transition(&owing, &refund("p2"))).await;
+    commit(&store, transition(&settled, &refund("p1"))).await;
+    assert_eq!(lock_of(&store, &order).await, Lock::Free);
+}
+
+fn refund(payment_id: &str) -> Command {
+    Command::Refund { payment_id: payment_id.parse().unwrap(), amount: None }
+}
+
+#[tokio::test]
+async fn hold_of_the_first_edition_is_extended() {
+    let (store, order) = held_order().await;
+    let extended = commit(&store, extension_of(&order)).await;
+    assert_eq!(lock_of(&store, &order).await, held_by(&extended));
+}
+
+/// A refund without a state is due.
+#[tokio::test]
+async fn refund_of_the_first_edition_is_settled() {
+    let refunds = json!([
+        {"payment_id": "p1", "reason": "order_cancelled"},
+        {"payment_id": "p2", "reason": "order_cancelled"},
+    ]);
+    let item = order_item("cancelled", 3, &json!({ "refunds_due": refunds }));
+    let (store, tables) = store_with(&item, &ticket_item(&json!({}))).await;
+    let cancelled = stored(&store, &order(1)).await;
+    commit(&store, transition(&cancelled, &refund("p2"))).await;
+    let mut expected = refunds;
+    expected[1]["state"] = json!("settled");
+    let item = tables.get(&tables.names.orders, &cancelled.id.to_string()).await;
+    assert_eq!(item["refunds_due"], expected);
+}
+
+#[tokio::test]
+async fn ticket_of_the_first_edition_is_withdrawn() {
+    let (store, order) = held_order().await;
+    apply(&store, &withdrawal(&order.ticket.id, 1), TicketRule::Next, Some(0)).await;
+    assert_eq!(lock_of(&store, &order).await, held_by(&order));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// The extension to second 310, by a payment that starts at second 10.
-pub(super) fn extension_of(order: &Order) -> Transition {
+pub(crate) fn extension_of(order: &Order) -> Transition {
     let time_to_pay = Duration::from_mins(5);
     transition(order, &Command::StartPayment { sent_at: at(10), time_to_pay, now: at(10) })
 }
