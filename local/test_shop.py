@@ -245,7 +245,8 @@ class Server(unittest.TestCase):
     def setUp(self):
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         self.bus = FakeBus()
-        self.server = shop_server.serve(Shop("http://api", FakeIssuer(), self.bus, folder / "shop.jsonl"), 0)
+        self.shop = Shop("http://api", FakeIssuer(), self.bus, folder / "shop.jsonl")
+        self.server = shop_server.serve(self.shop, 0)
         self.addCleanup(self.server.server_close)
         self.addCleanup(self.server.shutdown)
 
@@ -281,7 +282,31 @@ class Server(unittest.TestCase):
         self.assertEqual(payment_created[:2], ("payments", "PaymentCreated"))
         self.assertEqual(payment_created[2]["orderId"], ORDER)
 
+    def test_changes_of_a_ticket_have_consecutive_versions(self):
+        self.shop.receive(ticket_event(0))
+        self.assertEqual(self.post("/withdrawals", {"ticketId": "concert-1"})[0], 202)
+        # The event of the withdrawal has not arrived yet.
+        self.assertEqual(self.post("/prices", {"ticketId": "concert-1", "price": 30})[0], 202)
+        ticket = {"id": "concert-1", "title": "Concert", "price": 30, "version": 2}
+        expected = [
+            ("tickets", "TicketWithdrawn", {"id": "concert-1", "version": 1}),
+            ("tickets", "TicketUpdated", ticket),
+        ]
+        self.assertEqual(self.bus.published, expected)
+
+    def test_start_and_refund_of_a_payment_are_published(self):
+        self.assertEqual(self.post("/payment-starts", {"orderId": ORDER})[0], 202)
+        self.assertEqual(self.post("/refunds", {"orderId": ORDER, "paymentId": "payment-1"})[0], 202)
+        expected = [
+            ("payments", "PaymentStarted", {"orderId": ORDER}),
+            ("payments", "PaymentRefunded", {"id": "payment-1", "orderId": ORDER}),
+        ]
+        self.assertEqual(self.bus.published, expected)
+
     def test_invalid_request_publishes_nothing(self):
+        for path in ("/prices", "/withdrawals"):
+            self.assertEqual(self.post(path, {"ticketId": "unknown", "price": 1})[0], 400)
+        self.assertEqual(self.post("/refunds", {"orderId": ORDER})[0], 400)
         for body in ({}, {"title": "Circus", "price": "much"}, [], None):
             self.assertEqual(self.post("/tickets", body)[0], 400)
         self.assertEqual(self.post("/elsewhere", {})[0], 404)
