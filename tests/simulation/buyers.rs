@@ -1,13 +1,12 @@
-//! Simulated buyers: they repeat requests, reuse keys, cancel, and pay late.
+//! Simulated buyers: they repeat requests, reuse keys, cancel, start to pay, pay late, and get refunds.
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::DateTime;
-use orders_domain::Price;
 use orders_tests::history::{Operation, Outcome, Payment};
 
 use crate::{
-    coverage::Observed, queues::QueueName, requests::FunctionCall, seller::ticket_id, world::World,
+    coverage::Observed, payments::payment_event, queues::QueueName, requests::FunctionCall,
+    seller::ticket_id, world::World,
 };
 
 /// A simulated buyer.
@@ -49,15 +48,19 @@ impl Buyer {
 
     async fn act(&mut self) {
         match self.world.random(0..=99) {
-            0..=44 => self.buy().await,
-            45..=59 => self.pay(),
-            60..=69 => self.cancel().await,
-            70..=74 => self.show().await,
-            75..=78 => self.list().await,
-            79..=85 => self.read_foreign_order().await,
+            0..=33 => self.buy().await,
+            34..=38 => self.buy_two_tickets().await,
+            39..=48 => self.pay(),
+            49..=55 => self.start_payment(),
+            56..=62 => self.get_refund(),
+            63..=71 => self.cancel().await,
+            72..=75 => self.show().await,
+            76..=79 => self.list().await,
+            80..=85 => self.read_foreign_order().await,
             86..=92 => self.reuse_key().await,
-            93..=96 => self.send_invalid_request().await,
-            97 => self.pay_without_order(),
+            93..=95 => self.send_invalid_request().await,
+            96 => self.pay_without_order(),
+            97 => self.start_payment_without_order(),
             _ => self.world.insert_poison_record(),
         }
     }
@@ -77,16 +80,44 @@ impl Buyer {
     async fn buy(&mut self) {
         let ticket = self.any_ticket();
         let key = self.world.chance(70).then(|| self.new_key(&ticket));
+        let version = self.any_version(&ticket);
         for _ in 0..3 {
-            let outcome = self.submit(&ticket, key.as_ref()).await;
+            let outcome = self.submit(&ticket, key.as_ref(), version).await;
             if outcome != Outcome::Unknown {
                 break;
             }
             self.world.sleep_ms(0..=5_000).await;
         }
+        if self.world.chance(25) {
+            self.start_payment();
+        }
         if self.world.chance(40) {
             self.pause().await;
             self.pay();
+        }
+    }
+
+    /// Orders two tickets at once.
+    async fn buy_two_tickets(&mut self) {
+        let place = |ticket: String| Operation::Place { ticket, key: None, version: None };
+        let (one, other) = (place(self.any_ticket()), place(self.any_ticket()));
+        let (one, other) = tokio::join!(
+            self.world.call_api(&self.name, one),
+            self.world.call_api(&self.name, other)
+        );
+        self.remember(&one);
+        self.remember(&other);
+    }
+
+    /// The version of the ticket that the buyer has seen: often none, else the published one, an older or
+    /// a newer one.
+    fn any_version(&self, ticket: &str) -> Option<u64> {
+        let newest = self.world.state().promises.newest_version(ticket)?;
+        match self.world.random(0..=9) {
+            0..=5 => None,
+            6..=7 => Some(newest),
+            8 => newest.checked_sub(1),
+            _ => Some(newest + 1),
         }
     }
 
@@ -97,8 +128,14 @@ impl Buyer {
     }
 
     /// Sends a request, or two at once.
-    async fn submit(&mut self, ticket: &str, key: Option<&String>) -> Outcome {
-        let operation = Operation::Place { ticket: ticket.to_owned(), key: key.cloned() };
+    async fn submit(
+        &mut self,
+        ticket: &str,
+        key: Option<&String>,
+        version: Option<u64>,
+    ) -> Outcome {
+        let operation =
+            Operation::Place { ticket: ticket.to_owned(), key: key.cloned(), version };
         let world = Arc::clone(&self.world);
         let outcome = if world.chance(15) {
             world.count(Observed::ConcurrentRepeat);
@@ -128,39 +165,44 @@ impl Buyer {
         let old = self.world.state().rng.choice(&self.keys).cloned();
         let Some((key, ticket)) = old else { return };
         let ticket = if self.world.chance(40) { self.any_ticket() } else { ticket };
-        self.submit(&ticket, Some(&key)).await;
+        let version = self.any_version(&ticket);
+        self.submit(&ticket, Some(&key), version).await;
     }
 
     /// Pays for an order: once, twice, with a repeated event, or for another order too.
     fn pay(&self) {
         let Some(order) = self.any_order() else { return };
-        let id = self.new_payment();
-        let event = self.make_payment(&id, &order);
+        let payment = self.new_payment(&order);
+        let event = self.world.make_payment(payment.clone());
         match self.world.random(0..=9) {
-            0..=1 => drop(self.make_payment(&self.new_payment(), &order)),
+            0..=1 => drop(self.world.make_payment(self.new_payment(&order))),
             2 => self.world.deliver(QueueName::Payments, &event),
-            3 => self.pay_another_order(&id, &order),
+            // The same payment names another order of any buyer.
+            3 => {
+                let other = self.any_known_order(&order);
+                let payment = Payment { id: payment.id, ..self.new_payment(&other) };
+                self.world.make_payment(payment);
+            }
             _ => {}
         }
     }
 
-    /// Names another order of any buyer in the same payment.
-    fn pay_another_order(&self, id: &str, order: &str) {
-        let mut orders = self.world.state().promises.order_ids();
-        orders.retain(|other| other != order);
-        let Some(other) = self.world.state().rng.choice(&orders).cloned() else { return };
-        self.make_payment(id, &other);
+    /// A new payment for the order, now.
+    fn new_payment(&self, order: &str) -> Payment {
+        let amount_cents = self.amount_cents(order);
+        let id = format!("payment-{}", self.world.state().history.payments.len());
+        Payment { id, order: order.to_owned(), amount_cents, at_ms: self.world.now_ms() }
     }
 
-    fn new_payment(&self) -> String {
-        format!("payment-{}", self.world.state().history.payments.len())
+    fn unknown_order(&self) -> String {
+        let number = self.world.state().rng.u128(..);
+        uuid::Uuid::from_u128(number).to_string()
     }
 
     /// Pays for an order that does not exist.
     fn pay_without_order(&self) {
-        let number = self.world.state().rng.u128(..);
         self.world.count(Observed::PaymentWithoutOrder);
-        self.make_payment(&self.new_payment(), &uuid::Uuid::from_u128(number).to_string());
+        self.world.make_payment(self.new_payment(&self.unknown_order()));
     }
 
     /// An amount as in the event of a payment: absent, the order's price, or another one.
@@ -171,23 +213,72 @@ impl Buyer {
             8..=16 => Some(price),
             17 => Some(price * 100),
             18 => Some(price + 1),
-            _ => Some(price - 1),
+            _ => Some(price.saturating_sub(1)),
         }
     }
 
-    /// Makes a payment and delivers its event. Returns the event.
-    fn make_payment(&self, id: &str, order: &str) -> String {
+    /// Starts a payment for an order: once, again, or with a repeated event.
+    fn start_payment(&self) {
+        let Some(order) = self.any_order() else { return };
+        let event = self.world.start_payment(&order);
+        match self.world.random(0..=5) {
+            0 => drop(self.world.start_payment(&order)),
+            1 => self.world.deliver(QueueName::Payments, &event),
+            _ => {}
+        }
+    }
+
+    /// Starts a payment for an order that does not exist.
+    fn start_payment_without_order(&self) {
+        let order = self.unknown_order();
+        self.world.count(Observed::StartWithoutOrder);
+        self.world.start_payment(&order);
+    }
+
+    /// Gets a payment back: the whole charge or a part, once or more often, for its order or another, and
+    /// sometimes before the payment arrives.
+    fn get_refund(&self) {
+        let Some(order) = self.any_order() else { return };
         let world = &self.world;
-        let (at_ms, amount_cents) = (world.now_ms(), self.amount_cents(order));
-        let payment = Payment { id: id.to_owned(), order: order.to_owned(), amount_cents, at_ms };
-        let event = payment_event(&payment);
-        let mut state = world.state();
-        state.promises.payment_made(&payment, &event);
-        state.history.payments.push(payment);
-        drop(state);
-        world.log(|| format!("{}: {id} for {order}, {amount_cents:?} cents", self.name));
-        world.deliver(QueueName::Payments, &event);
-        event
+        let payment = match self.payment_of(&order) {
+            Some(payment) => payment,
+            None => {
+                let payment = self.new_payment(&order);
+                world.make_payment(payment.clone());
+                payment
+            }
+        };
+        let charge = world.state().promises.charge_of(&payment.id, &order);
+        let part = charge.filter(|cents| *cents > 0).map(|cents| cents - 1);
+        let event = match world.random(0..=9) {
+            0..=4 => world.refund(&payment.id, &order, None),
+            5..=6 => world.refund(&payment.id, &order, charge),
+            7..=8 => world.refund(&payment.id, &order, part),
+            _ => world.refund(&payment.id, &self.any_known_order(&order), None),
+        };
+        if world.chance(20) {
+            world.deliver(QueueName::Payments, &event);
+        }
+        if world.chance(20) {
+            world.deliver(QueueName::Payments, &payment_event(&payment));
+        }
+    }
+
+    /// A payment made for the order, at random.
+    fn payment_of(&self, order: &str) -> Option<Payment> {
+        let mut state = self.world.state();
+        let state = &mut *state;
+        let made = state.history.payments.iter().filter(|payment| payment.order == order);
+        let made: Vec<&Payment> = made.collect();
+        state.rng.choice(made).cloned()
+    }
+
+    /// An order of any buyer, another one if possible.
+    fn any_known_order(&self, order: &str) -> String {
+        let mut orders = self.world.state().promises.order_ids();
+        orders.retain(|other| other != order);
+        let other = self.world.state().rng.choice(&orders).cloned();
+        other.unwrap_or_else(|| self.unknown_order())
     }
 
     async fn cancel(&self) {
@@ -236,16 +327,4 @@ impl Buyer {
             }
         }
     }
-}
-
-/// The event of a payment. The time of an envelope is in whole seconds.
-pub(crate) fn payment_event(payment: &Payment) -> String {
-    let Payment { id, order, amount_cents, at_ms } = payment;
-    let sent_at = i64::try_from(at_ms / 1_000).ok().and_then(|at| DateTime::from_timestamp(at, 0));
-    let time = sent_at.expect("a time before the year 9999").to_rfc3339();
-    let amount = amount_cents.map(|cents| Price::from_minor(cents).expect("a price"));
-    let amount = amount.map(|price| format!(r#","amount":{price}"#)).unwrap_or_default();
-    format!(
-        r#"{{"version":"0","detail-type":"PaymentCreated","source":"payments","time":"{time}","detail":{{"id":"{id}","orderId":"{order}"{amount}}}}}"#
-    )
 }

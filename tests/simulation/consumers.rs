@@ -29,6 +29,7 @@ struct Ticket {
 struct Refund {
     payment_id: String,
     reason: String,
+    state: String,
 }
 
 impl OrderState {
@@ -46,8 +47,8 @@ impl OrderState {
 #[derive(Default)]
 pub(crate) struct Consumers {
     newest: BTreeMap<String, OrderState>,
-    /// Payments that the payment service has refunded, with their reasons.
-    refunded: BTreeMap<String, String>,
+    /// Payments to refund, with the reason and the state of the refund.
+    refunds: BTreeMap<String, String>,
 }
 
 impl Consumers {
@@ -58,9 +59,11 @@ impl Consumers {
             return;
         }
         // A refund is identified by its payment id, so a repeat refunds nothing twice.
-        let refunds = state.refunds.iter();
-        self.refunded
-            .extend(refunds.map(|refund| (refund.payment_id.clone(), refund.reason.clone())));
+        let refunds = state.refunds.iter().map(|refund| {
+            let Refund { payment_id, reason, state } = refund;
+            (payment_id.clone(), format!("{reason}, {state}"))
+        });
+        self.refunds.extend(refunds);
         self.newest.insert(state.id.clone(), state);
     }
 
@@ -79,9 +82,9 @@ impl Consumers {
         orders.map(|state| (state.ticket.id.clone(), state.id.clone())).collect()
     }
 
-    /// Refunded payments with their reasons.
-    pub(crate) fn refunded(&self) -> &BTreeMap<String, String> {
-        &self.refunded
+    /// Payments to refund, with the reason and the state of the refund.
+    pub(crate) fn refunds(&self) -> &BTreeMap<String, String> {
+        &self.refunds
     }
 }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use orders_lambda::{
     BoxError,
-    queue::{Visibility, process},
+    queue::{MAX_DELAY, Queue, process},
 };
 
 use crate::{
@@ -22,9 +22,9 @@ const LONGEST_OUTAGE_MS: u64 = 1_200_000;
 const CONCURRENCY: usize = 2;
 
 /// Queue access of a function.
-struct SimulatedVisibility(Arc<Invocation>, QueueName);
+struct SimulatedQueue(Arc<Invocation>, QueueName);
 
-impl Visibility for SimulatedVisibility {
+impl Queue for SimulatedQueue {
     async fn set_visibility_timeout(
         &self,
         receipt_handle: &str,
@@ -40,6 +40,24 @@ impl Visibility for SimulatedVisibility {
         world.state().queue(*queue).set_visibility(receipt_handle.parse()?, until_ms);
         world.count(Observed::RetryScheduled);
         world.messages[*queue as usize].notify_waiters();
+        invocation.pause().await;
+        Ok(())
+    }
+
+    /// A call that succeeds, fails, or fails after its effect: the message is then in the queue twice.
+    async fn send(&self, body: &str, delay: Duration) -> Result<(), BoxError> {
+        let Self(invocation, queue) = self;
+        let world = &invocation.world;
+        invocation.pause().await;
+        if world.fault(Fault::SendFailed) {
+            return Err(Fault::SendFailed.name().into());
+        }
+        world.send(*queue, body.to_owned(), delay.min(MAX_DELAY).as_secs() * 1_000);
+        world.count(Observed::SentAgainLater);
+        if world.fault(Fault::SendReplyLost) {
+            invocation.time_out().await;
+            return Err(Fault::SendReplyLost.name().into());
+        }
         invocation.pause().await;
         Ok(())
     }
@@ -100,24 +118,24 @@ async fn handle(world: &Arc<World>, queue: QueueName, event: &SqsEvent) -> Optio
     };
     let response = invoke(world, function, async |invocation| {
         let (context, now) = (invocation.context(), invocation.now());
-        let visibility = SimulatedVisibility(Arc::clone(&invocation), queue);
+        let access = SimulatedQueue(Arc::clone(&invocation), queue);
         let store = invocation.store();
         let response = match queue {
             QueueName::Tickets => {
-                process(event, &context, now, &visibility, &async |message| {
+                process(event, &context, now, &access, &async |message| {
                     ticket_events::handle(&store, message).await
                 })
                 .await
             }
             QueueName::Payments => {
-                process(event, &context, now, &visibility, &async |message| {
+                process(event, &context, now, &access, &async |message| {
                     let now = invocation.begin_command();
-                    payment_events::handle(&store, world.plan.late_limit, now, message).await
+                    payment_events::handle(&store, world.plan.payment_limits(), now, message).await
                 })
                 .await
             }
             QueueName::Expiries => {
-                process(event, &context, now, &visibility, &async |message| {
+                process(event, &context, now, &access, &async |message| {
                     expire_orders::handle(&store, invocation.begin_command(), message).await
                 })
                 .await

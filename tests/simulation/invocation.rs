@@ -14,8 +14,8 @@ use std::{
 use lambda_http::Context;
 use orders_domain::{
     BookedPayment, CommitOutcome, ListQuery, Order, OrderId, OrderStore, Page, PaymentId,
-    PlaceOutcome, Placement, StoreError, Ticket, TicketId, TicketOutcome, TicketReplica,
-    TicketRule, Timestamp, Transition,
+    PlaceOutcome, Placement, Sale, Slots, StoreError, TicketId, TicketOutcome, TicketReplica,
+    TicketRule, Timestamp, Transition, UserId,
 };
 use orders_lambda::retry::MAX_ATTEMPTS;
 use tokio::time::Instant;
@@ -36,6 +36,8 @@ const LONGEST_SLOW_MS: u64 = 2_900;
 const LONGEST_CONFLICT_MS: u64 = 7_000;
 /// Longest delay of a write after its call has timed out.
 const LATE_EFFECT_MS: u64 = 40_000;
+/// Longest time from the decision on a command to its commit: timeout of the function and late effect.
+pub(crate) const WRITE_DEADLINE_MS: u64 = 10_000 + LATE_EFFECT_MS;
 
 /// An invocation of a function.
 pub(crate) struct Invocation {
@@ -225,6 +227,11 @@ impl OrderStore for SimulatedStore {
         self.call(move |invocation| ready(invocation.world.store.find_payment(&id))).await
     }
 
+    async fn find_slots(&self, user_id: &UserId) -> Result<Slots, StoreError> {
+        let user_id = user_id.clone();
+        self.call(move |invocation| ready(invocation.world.store.find_slots(&user_id))).await
+    }
+
     async fn place(&self, placement: &Placement) -> Result<PlaceOutcome, StoreError> {
         let placement = placement.clone();
         self.call(move |invocation| {
@@ -261,10 +268,10 @@ impl OrderStore for SimulatedStore {
 
     async fn apply_ticket(
         &self,
-        ticket: &Ticket,
+        sale: &Sale,
         rule: TicketRule,
     ) -> Result<TicketOutcome, StoreError> {
-        let ticket = ticket.clone();
-        self.call(move |invocation| invocation.world.apply_ticket(&ticket, rule)).await
+        let sale = sale.clone();
+        self.call(move |invocation| invocation.world.apply_ticket(&sale, rule)).await
     }
 }

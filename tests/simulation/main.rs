@@ -14,6 +14,7 @@ mod consumers;
 mod coverage;
 mod functions;
 mod invocation;
+mod payments;
 mod plan;
 mod promises;
 mod queues;

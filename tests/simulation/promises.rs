@@ -3,7 +3,9 @@
 mod ending;
 mod orders;
 mod payments;
+mod refunds;
 mod responses;
+mod slots;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,10 +13,10 @@ use std::{
 };
 
 use orders_domain::{
-    BookedPayment, Lock, Order, OrderId, PaymentId, Price, Status, Ticket, TicketId, TicketReplica,
-    Timestamp,
+    BookedPayment, Lock, Order, OrderId, PaymentId, RefundState, Sale, Slots, Status, TicketId,
+    TicketReplica, Timestamp, UserId,
 };
-use orders_tests::history::{Event, Payment};
+use orders_tests::history::{Event, Payment, PaymentStart, Refund};
 
 use crate::{coverage::Observed, plan::Plan, queues::QueueName};
 
@@ -24,20 +26,26 @@ pub(crate) struct Promises {
     /// Invalid messages.
     pub(crate) poison: Vec<(QueueName, String)>,
     hold: Duration,
+    holds_per_buyer: u8,
     late_limit: Duration,
+    time_to_pay: Duration,
     skew_ms: u64,
     orders: BTreeMap<OrderId, Order>,
     /// Every version of every order.
     committed: BTreeMap<(String, u64), Order>,
     tickets: BTreeMap<TicketId, TicketReplica>,
-    /// Every price and lock of each ticket, with the time of the write.
-    ticket_states: BTreeMap<TicketId, Vec<(u64, Price, Lock)>>,
-    published_tickets: BTreeMap<(TicketId, u64), Ticket>,
+    /// Every sale and lock of each ticket, with the time of the write.
+    ticket_states: BTreeMap<TicketId, Vec<(u64, Sale, Lock)>>,
+    /// Every state of the slots of each buyer, with the time of the write.
+    slot_states: BTreeMap<UserId, Vec<(u64, Slots)>>,
+    /// Orders whose slot was taken over after its end.
+    without_slot: BTreeSet<OrderId>,
+    published_tickets: BTreeMap<(TicketId, u64), Sale>,
     /// Highest receive count of each ticket event.
     received: BTreeMap<String, u32>,
     ticket_messages: BTreeMap<(TicketId, u64), String>,
     /// Messages with a published version and other content.
-    contradictions: BTreeMap<String, Ticket>,
+    contradictions: BTreeMap<String, Sale>,
     /// Requests for an order, by correlation id.
     requested: BTreeMap<String, RequestedOrder>,
     /// Order of each buyer and key.
@@ -46,6 +54,10 @@ pub(crate) struct Promises {
     cancel_requests: BTreeSet<String>,
     /// Payments by payment id and order id, with their messages.
     payments: BTreeMap<(String, String), (Payment, String)>,
+    /// Starts of payments, with their messages.
+    starts: Vec<(PaymentStart, String)>,
+    /// Refunds made by the payment service, with their messages.
+    refunds: Vec<(Refund, String)>,
     /// Rows of the payments table.
     booked: BTreeMap<PaymentId, BookedPayment>,
     /// Next version of each order to be published.
@@ -63,6 +75,7 @@ struct RequestedOrder {
     buyer: String,
     ticket: String,
     key: Option<String>,
+    version: Option<u64>,
     order: Option<OrderId>,
 }
 
@@ -99,12 +112,16 @@ impl Promises {
             violation: None,
             poison: Vec::new(),
             hold: plan.hold,
+            holds_per_buyer: plan.holds_per_buyer,
             late_limit: plan.late_limit,
+            time_to_pay: plan.time_to_pay,
             skew_ms: plan.skew_ms.unsigned_abs(),
             orders: BTreeMap::new(),
             committed: BTreeMap::new(),
             tickets: BTreeMap::new(),
             ticket_states: BTreeMap::new(),
+            slot_states: BTreeMap::new(),
+            without_slot: BTreeSet::new(),
             published_tickets: BTreeMap::new(),
             received: BTreeMap::new(),
             ticket_messages: BTreeMap::new(),
@@ -113,6 +130,8 @@ impl Promises {
             by_key: BTreeMap::new(),
             cancel_requests: BTreeSet::new(),
             payments: BTreeMap::new(),
+            starts: Vec::new(),
+            refunds: Vec::new(),
             booked: BTreeMap::new(),
             published: BTreeMap::new(),
             placed_at_ms: BTreeMap::new(),
@@ -159,31 +178,39 @@ impl Promises {
         buyer: &str,
         ticket: &str,
         key: Option<&str>,
+        version: Option<u64>,
     ) -> String {
         let correlation_id = format!("request-{}", self.requested.len());
         let order = RequestedOrder {
             buyer: buyer.to_owned(),
             ticket: ticket.to_owned(),
             key: key.map(str::to_owned),
+            version,
             order: None,
         };
         self.requested.insert(correlation_id.clone(), order);
         correlation_id
     }
 
-    pub(crate) fn ticket_published(&mut self, ticket: Ticket, body: &str) {
-        let key = (ticket.id.clone(), ticket.version.number());
+    pub(crate) fn ticket_published(&mut self, sale: Sale, body: &str) {
+        let key = (sale.id().clone(), sale.version().number());
         self.ticket_messages.insert(key.clone(), body.to_owned());
-        self.published_tickets.insert(key, ticket);
+        self.published_tickets.insert(key, sale);
+    }
+
+    /// Returns the newest published version of a ticket.
+    pub(crate) fn newest_version(&self, ticket: &str) -> Option<u64> {
+        let published = self.published_tickets.keys();
+        published.filter(|(id, _)| id.as_str() == ticket).map(|(_, version)| *version).max()
     }
 
     /// Whether the replica of the ticket is this version.
-    pub(crate) fn replica_has(&self, ticket: &Ticket) -> bool {
-        self.tickets.get(&ticket.id).is_some_and(|replica| replica.ticket == *ticket)
+    pub(crate) fn replica_has(&self, sale: &Sale) -> bool {
+        self.tickets.get(sale.id()).is_some_and(|replica| replica.sale == *sale)
     }
 
-    pub(crate) fn ticket_contradicted(&mut self, ticket: &Ticket, body: &str) {
-        self.contradictions.insert(body.to_owned(), ticket.clone());
+    pub(crate) fn ticket_contradicted(&mut self, sale: &Sale, body: &str) {
+        self.contradictions.insert(body.to_owned(), sale.clone());
     }
 
     pub(crate) fn is_contradiction(&self, body: &str) -> bool {
@@ -199,32 +226,33 @@ impl Promises {
     pub(crate) fn ticket_applied(
         &mut self,
         applied: bool,
-        ticket: &Ticket,
+        sale: &Sale,
         now: Option<TicketReplica>,
         now_ms: u64,
     ) {
         self.writes += 1;
-        let before = self.tickets.get(&ticket.id).cloned();
+        let (id, version) = (sale.id(), sale.version());
+        let before = self.tickets.get(id).cloned();
         let Some(now) = now else {
             return self.require(before.is_none() && !applied, || "a ticket is missing".to_owned());
         };
         let lock = before.as_ref().map_or(Lock::Free, |before| before.lock);
         self.require(now.lock == lock, || {
-            format!("promise 2: a ticket event changed {lock:?} of {} to {:?}", ticket.id, now.lock)
+            format!("promise 2: a ticket event changed {lock:?} of {id} to {:?}", now.lock)
         });
         if !applied {
             return self.require(before.as_ref() == Some(&now), || {
-                format!("a refused event changed {}", ticket.id)
+                format!("a refused event changed {id}")
             });
         }
-        let key = (ticket.id.clone(), ticket.version.number());
-        let known = self.published_tickets.get(&key) == Some(&now.ticket);
-        self.require(known, || format!("promise 10: unpublished version {:?}", now.ticket));
-        let newer = before.as_ref().is_none_or(|before| before.ticket.version < now.ticket.version);
-        self.require(newer, || format!("promise 10: the version of {} decreased", ticket.id));
+        let key = (id.clone(), version.number());
+        let known = self.published_tickets.get(&key) == Some(&now.sale) && now.sale == *sale;
+        self.require(known, || format!("promise 10: unpublished version {:?}", now.sale));
+        let newer = before.as_ref().is_none_or(|before| before.sale.version() < version);
+        self.require(newer, || format!("promise 10: the version of {id} decreased"));
         let next = match &before {
-            Some(before) => now.ticket.version.previous() == Some(before.ticket.version),
-            None => now.ticket.version.number() == 0,
+            Some(before) => version.previous() == Some(before.sale.version()),
+            None => version.number() == 0,
         };
         let body = self.ticket_messages.get(&key).cloned().unwrap_or_default();
         let received = self.received.get(&body).copied().unwrap_or_default();
@@ -235,8 +263,8 @@ impl Promises {
     }
 
     fn set_ticket(&mut self, replica: TicketReplica, now_ms: u64) {
-        let id = replica.ticket.id.clone();
-        let state = (now_ms, replica.ticket.price, replica.lock);
+        let id = replica.sale.id().clone();
+        let state = (now_ms, replica.sale.clone(), replica.lock);
         self.ticket_states.entry(id.clone()).or_default().push(state);
         self.tickets.insert(id, replica);
     }
@@ -248,9 +276,12 @@ impl Promises {
             self.report(format!("promise 9: {key:?} was published and not committed"));
             return true;
         };
-        self.require(event_matches(event, &order), || {
-            format!("promise 9: {event:?} does not match {order:?}")
-        });
+        let earlier = event.version.checked_sub(1).map(|version| (event.order.clone(), version));
+        let earlier = earlier.and_then(|key| self.committed.get(&key)).cloned();
+        let matches = event_matches(event, &order)
+            && (event.kind.as_str(), event.payment.as_deref())
+                == kind_and_payment(earlier.as_ref(), &order);
+        self.require(matches, || format!("promise 9: {event:?} does not match {order:?}"));
         let next = self.published.entry(event.order.clone()).or_default();
         let (expected, is_new) = (*next, event.version >= *next);
         *next = expected.max(event.version + 1);
@@ -262,19 +293,38 @@ impl Promises {
 }
 
 fn event_matches(event: &Event, order: &Order) -> bool {
-    let refund = order.refunds_due.last().map(|refund| refund.payment_id.as_str());
-    let kind = match &order.status {
-        _ if event.kind == "OrderRefundDue" => event.payment.as_deref() == refund,
-        Status::AwaitingPayment => event.kind == "OrderCreated" && event.version == 0,
-        Status::Paid { payment_id } => {
-            event.kind == "OrderPaid" && event.payment.as_deref() == Some(payment_id.as_str())
-        }
-        Status::Cancelled => event.kind == "OrderCancelled",
-        Status::Expired => event.kind == "OrderExpired",
-    };
-    kind && event.status == order.status.name()
+    event.status == order.status.name()
         && event.buyer == order.user_id.as_str()
         && event.ticket == order.ticket.id.as_str()
         && event.price_cents == order.ticket.price.minor()
         && event.expires_at_ms == order.expires_at.epoch_ms()
+}
+
+/// Type of the event of a change, and the payment that it is about.
+fn kind_and_payment<'a>(
+    before: Option<&Order>,
+    after: &'a Order,
+) -> (&'static str, Option<&'a str>) {
+    if let Some(before) = before {
+        let is_new = |payment: &PaymentId, state| {
+            !before.refunds_due.iter().any(|it| it.payment_id == *payment && it.state == state)
+        };
+        let changed = after.refunds_due.iter().find(|it| is_new(&it.payment_id, it.state));
+        if let Some(refund) = changed {
+            let kind = match refund.state {
+                RefundState::Due => "OrderRefundDue",
+                RefundState::Settled => "OrderRefundSettled",
+            };
+            return (kind, Some(refund.payment_id.as_str()));
+        }
+    }
+    match &after.status {
+        Status::AwaitingPayment if after.extended => ("OrderExtended", None),
+        Status::AwaitingPayment => ("OrderCreated", None),
+        Status::Paid { payment_id } => ("OrderPaid", Some(payment_id.as_str())),
+        Status::Free => ("OrderPaid", None),
+        Status::Cancelled => ("OrderCancelled", None),
+        Status::Expired => ("OrderExpired", None),
+        Status::Refunded { payment_id } => ("OrderRefunded", Some(payment_id.as_str())),
+    }
 }

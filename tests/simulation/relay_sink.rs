@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use order_relay::sink::{MAX_DELAY, RelaySink};
+use order_relay::sink::{Expiry, RelaySink};
 use orders_contracts::{ExpiryMessage, OutgoingEvent};
-use orders_domain::BoxError;
-use orders_domain::{OrderId, Timestamp};
+use orders_domain::{BoxError, Timestamp};
+use orders_lambda::queue::MAX_DELAY;
 use orders_tests::history::Event;
 
 use crate::{
@@ -21,8 +21,8 @@ const SCHEDULE_JITTER_MS: u64 = 60_000;
 /// State of the scheduler and the dead-letter queue.
 #[derive(Default)]
 pub(crate) struct External {
-    /// Time of each order's schedule.
-    pub(crate) schedules: BTreeMap<OrderId, Timestamp>,
+    /// Schedules by order and `expires_at`, with their times.
+    pub(crate) schedules: BTreeMap<Expiry, Timestamp>,
     pub(crate) dead_records: Vec<String>,
     /// Details of all published events.
     pub(crate) published: Vec<String>,
@@ -69,31 +69,30 @@ impl RelaySink for SimulatedRelaySink {
         accepted
     }
 
-    async fn schedule_expiry(&self, order_id: OrderId, at: Timestamp) -> Result<(), BoxError> {
-        self.call(|world| world.schedule(order_id, at)).await
+    async fn schedule_expiry(&self, expiry: Expiry, at: Timestamp) -> Result<(), BoxError> {
+        self.call(|world| world.schedule(expiry, at)).await
     }
 
-    async fn unschedule_expiry(&self, order_id: OrderId) -> Result<(), BoxError> {
+    async fn unschedule_expiry(&self, expiry: Expiry) -> Result<(), BoxError> {
         self.call(|world| {
             world.count(Observed::ScheduleDeleted);
-            world.state().external.schedules.remove(&order_id);
+            world.state().external.schedules.remove(&expiry);
         })
         .await
     }
 
-    async fn send_expiries(&self, expiries: &[(OrderId, Timestamp)]) -> Vec<bool> {
+    async fn send_expiries(&self, expiries: &[Expiry]) -> Vec<bool> {
         let now = self.0.now();
         let rejects_some = self.0.world.fault(Fault::ExpiryRefused);
         let mut accepted = vec![false; expiries.len()];
         let call = self.call(|world| {
-            for (accepted, &(order_id, at)) in accepted.iter_mut().zip(expiries) {
+            for (accepted, &expiry) in accepted.iter_mut().zip(expiries) {
                 if rejects_some && world.chance(50) {
                     continue;
                 }
-                let message = ExpiryMessage { order_id }.to_text().expect("a JSON message");
-                let delay = now.until(at).min(MAX_DELAY);
+                let delay = now.until(expiry.1).min(MAX_DELAY);
                 world.count(Observed::ExpiryQueued);
-                world.send(QueueName::Expiries, message, delay.as_secs() * 1_000);
+                world.send(QueueName::Expiries, message(expiry), delay.as_secs() * 1_000);
                 *accepted = true;
             }
         });
@@ -110,8 +109,9 @@ impl RelaySink for SimulatedRelaySink {
 }
 
 impl World {
-    fn publish(&self, event: &OutgoingEvent) {
+    fn publish(self: &Arc<Self>, event: &OutgoingEvent) {
         let detail = event.detail.clone();
+        self.notify_payment_service(&detail);
         let event = Event::read(event.detail_type, &event.detail, self.now_ms());
         self.log(|| format!("bus: {} {} v{}", event.kind, event.order, event.version));
         let mut state = self.state();
@@ -123,28 +123,34 @@ impl World {
     }
 
     /// Creates a schedule. No effect if the schedule exists.
-    fn schedule(self: &Arc<Self>, order_id: OrderId, at: Timestamp) {
+    fn schedule(self: &Arc<Self>, expiry: Expiry, at: Timestamp) {
         self.count(Observed::Scheduled);
-        let known = self.state().external.schedules.insert(order_id, at).is_some();
+        let known = self.state().external.schedules.insert(expiry, at).is_some();
         if !known {
-            tokio::task::spawn_local(fire(Arc::clone(self), order_id, at));
+            tokio::task::spawn_local(fire(Arc::clone(self), expiry, at));
         }
     }
 }
 
+/// The message of a timer.
+fn message((order_id, expires_at): Expiry) -> String {
+    let message = ExpiryMessage { order_id, expires_at: Some(expires_at) };
+    message.to_text().expect("a JSON message")
+}
+
 /// Fires a schedule within a minute after its time, unless it was deleted, or with a fault.
-async fn fire(world: Arc<World>, order_id: OrderId, at: Timestamp) {
+async fn fire(world: Arc<World>, expiry: Expiry, at: Timestamp) {
     let wait_ms = at.epoch_ms().saturating_sub(world.now_ms());
     tokio::time::sleep(Duration::from_millis(wait_ms)).await;
     world.sleep_ms(0..=SCHEDULE_JITTER_MS).await;
     if world.fault(Fault::ScheduleLate) {
         world.sleep_ms(0..=20 * SCHEDULE_JITTER_MS).await;
     }
-    if !world.state().external.schedules.contains_key(&order_id) {
+    if !world.state().external.schedules.contains_key(&expiry) {
         return;
     }
-    world.log(|| format!("schedule of {order_id} fires"));
-    let message = ExpiryMessage { order_id }.to_text().expect("a JSON message");
+    world.log(|| format!("schedule of {expiry:?} fires"));
+    let message = message(expiry);
     if world.fault(Fault::ScheduleNever) {
         // Its retries are exhausted: the message waits for a redrive.
         world.state().queue(QueueName::Expiries).dead.push(message);
@@ -152,5 +158,5 @@ async fn fire(world: Arc<World>, order_id: OrderId, at: Timestamp) {
         let times = if world.fault(Fault::ScheduleTwice) { 2 } else { 1 };
         (0..times).for_each(|_| world.send(QueueName::Expiries, message.clone(), 0));
     }
-    world.state().external.schedules.remove(&order_id);
+    world.state().external.schedules.remove(&expiry);
 }

@@ -53,7 +53,7 @@ impl FunctionCall {
 
     async fn invoke(&self, invocation: Arc<Invocation>) -> FunctionResponse {
         let (context, now) = (invocation.context(), invocation.now());
-        let (store, hold) = (invocation.store(), invocation.world.plan.hold);
+        let (store, limits) = (invocation.store(), invocation.world.plan.order_limits());
         let new_id = |now| {
             let random = invocation.world.state().rng.u128(..).to_be_bytes();
             Ok(OrderId::new(now, random.first_chunk().ok_or("too short")?))
@@ -62,7 +62,7 @@ impl FunctionCall {
         let response = match self.function {
             "create-order" => {
                 respond(event, &context, now, |request| {
-                    create_order::handle(&store, hold, new_id, request)
+                    create_order::handle(&store, limits, new_id, request)
                 })
                 .await
             }
@@ -115,6 +115,10 @@ impl FunctionResponse {
             (Outcome::Reserved, _) => Observed::Reserved,
             (Outcome::Sold, _) => Observed::Sold,
             (Outcome::NoSuchTicket | Outcome::NoSuchOrder, _) => Observed::NotFound,
+            (Outcome::Withdrawn, _) => Observed::Withdrawn,
+            (Outcome::TicketChanged { version }, Operation::Place { version: seen, .. }) if seen.is_some_and(|seen| seen > *version) => Observed::TicketBehind,
+            (Outcome::TicketChanged { .. }, _) => Observed::TicketChanged,
+            (Outcome::TooManyHolds, _) => Observed::TooManyHolds,
             (Outcome::KeyReused, _) => Observed::KeyReused,
             (Outcome::OrderPaid, _) => Observed::OrderPaid,
             (Outcome::Unknown, _) => Observed::Unavailable,
@@ -153,12 +157,18 @@ impl World {
 
     fn function_call(&self, buyer: &str, operation: &Operation) -> FunctionCall {
         match operation {
-            Operation::Place { ticket, key } => {
-                let correlation_id =
-                    self.state().promises.order_requested(buyer, ticket, key.as_deref());
+            Operation::Place { ticket, key, version } => {
+                let correlation_id = self.state().promises.order_requested(
+                    buyer,
+                    ticket,
+                    key.as_deref(),
+                    *version,
+                );
                 let mut headers = vec![("x-correlation-id", correlation_id.as_str())];
                 headers.extend(key.as_ref().map(|key| ("idempotency-key", key.as_str())));
-                let body = format!(r#"{{"ticketId":"{ticket}"}}"#);
+                let version = version.map(|version| format!(r#","ticketVersion":{version}"#));
+                let version = version.unwrap_or_default();
+                let body = format!(r#"{{"ticketId":"{ticket}"{version}}}"#);
                 FunctionCall::new("create-order", buyer, "", "", &headers, &body)
             }
             Operation::Show { order } => FunctionCall::new("show-order", buyer, order, "", &[], ""),

@@ -14,7 +14,8 @@ use tokio::{
 
 use crate::{
     buyers::run_buyer, consumers::deliver, coverage::Coverage, functions::start_consumers,
-    queues::QueueName, seller::run_seller, stream::start_relay, world::World,
+    queues::QueueName, seller::run_seller, stream::start_relay,
+    world::{World, timestamp},
 };
 
 /// Longest time to drain: twenty receives and the longest hold.
@@ -94,6 +95,7 @@ async fn simulate(world: &Arc<World>) {
         &state.queues,
         &state.external.dead_records,
         &state.stream.poison,
+        timestamp(world.now_ms()),
     );
     state.promises.check_consumers(&deliver(&state.external.published, world.seed));
 }

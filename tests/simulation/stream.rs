@@ -3,7 +3,7 @@
 
 use std::{fmt::Write as _, sync::Arc};
 
-use orders_domain::{Order, Status};
+use orders_domain::{Order, RefundDue, Slot, Status};
 use orders_lambda::stream;
 
 use crate::{
@@ -156,23 +156,32 @@ fn image(order: &Order) -> String {
         expires_at.epoch_ms(),
         order.correlation_id,
     );
-    if let Status::Paid { payment_id } = status {
-        write!(image, r#","payment_id":{{"S":"{payment_id}"}}"#).expect("a writable string");
+    let mut add = |name: &str, value: String| {
+        write!(image, r#","{name}":{value}"#).expect("a writable string");
+    };
+    if let Status::Paid { payment_id } | Status::Refunded { payment_id } = status {
+        add("payment_id", format!(r#"{{"S":"{payment_id}"}}"#));
+    }
+    if order.extended {
+        add("extended", r#"{"BOOL":true}"#.to_owned());
+    }
+    if let Some(slot) = order.slot.map(Slot::number) {
+        add("slot", format!(r#"{{"N":"{slot}"}}"#));
     }
     if !order.refunds_due.is_empty() {
-        let refunds: Vec<_> = order
-            .refunds_due
-            .iter()
-            .map(|refund| {
-                let (payment, reason) = (&refund.payment_id, refund.reason.name());
-                format!(
-                    r#"{{"M":{{"payment_id":{{"S":"{payment}"}},"reason":{{"S":"{reason}"}}}}}}"#
-                )
-            })
-            .collect();
-        write!(image, r#","refunds_due":{{"L":[{}]}}"#, refunds.join(","))
-            .expect("a writable string");
+        let refunds: Vec<_> = order.refunds_due.iter().map(refund_image).collect();
+        add("refunds_due", format!(r#"{{"L":[{}]}}"#, refunds.join(",")));
     }
     image.push('}');
     image
+}
+
+fn refund_image(refund: &RefundDue) -> String {
+    let (payment, reason, state) =
+        (&refund.payment_id, refund.reason.name(), refund.state.name());
+    let amount = refund.amount.map(|amount| format!(r#","amount":{{"N":"{}"}}"#, amount.minor()));
+    let amount = amount.unwrap_or_default();
+    format!(
+        r#"{{"M":{{"payment_id":{{"S":"{payment}"}},"reason":{{"S":"{reason}"}},"state":{{"S":"{state}"}}{amount}}}}}"#
+    )
 }

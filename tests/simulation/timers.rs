@@ -1,33 +1,40 @@
 //! Timer independence (promise 14) as a metamorphic test: the same history has the same result with timers
-//! that fire at once, late or never, and with payments that are handled at once or wait.
+//! that fire at once, late or never, and with messages that are handled at once or wait.
 //!
-//! A seed makes a script for one ticket: orders, payments, cancellations and prices, with their times. The
-//! script runs once for each policy, through the functions' own code, on a store in memory and without a
-//! clock. Compared are all answers, orders, payments and the lock. Versions are not compared: a fired timer
-//! is a version.
+//! A seed makes a script for two tickets, of which a buyer can hold one: orders, payments with their starts
+//! and refunds, cancellations, prices and withdrawals, with their times. The script runs once for each
+//! policy, through the functions' own code, on a store in memory and without a clock. Compared are all
+//! answers, orders, payments and locks. Versions are not compared: a fired timer is a version.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use create_order::{CreateOrder, Created, create_order};
 use fastrand::Rng;
 use orders_contracts::ExpiryMessage;
 use orders_domain::{
-    Availability, Command, Lock, NewOrder, Order, OrderId, OrderStore, PaymentResult, Price,
-    Ticket, TicketRule, TicketVersion, Timestamp,
+    Availability, Command, NewOrder, Order, OrderId, OrderStore, PaymentResult, Price, Sale, SlotCount,
+    Ticket, TicketId, TicketReplica, TicketRule, TicketVersion, Timestamp,
 };
 use orders_lambda::{
     command::{CommandOutcome, execute},
     queue::Message,
 };
 use orders_testing::{HOLD, LATE_LIMIT, MemoryStore, at, new_order, ticket};
+use orders_tests::history::{Payment, PaymentStart, Refund};
+use payment_events::Limits;
 
 use crate::{
-    buyers::payment_event,
+    payments::{payment_event, refund_event, start_event},
     world::{ready, timestamp},
 };
 
 const SEEDS: u64 = 4_000;
-const STEPS: u64 = 14;
+const STEPS: u64 = 16;
+const TIME_TO_PAY: Duration = Duration::from_secs(100);
+const TICKETS: [&str; 2] = ["ticket-1", "ticket-2"];
 
 /// Behavior of the timers.
 #[derive(Clone, Copy, Debug)]
@@ -40,26 +47,33 @@ enum Timers {
     Stopped,
 }
 
-/// Time at which a payment is handled.
+/// Time at which a message of the payment service is handled.
 #[derive(Clone, Copy, Debug)]
-enum Payments {
+enum Messages {
     AtOnce,
     /// Just before the next step, unless the wait matters by design: a payment that is handled after the
-    /// end of the hold buys only if the order's price is still asked and no other order has the ticket.
+    /// end of the hold buys only if the order's price is still asked and no other order has the ticket, and
+    /// the start of a payment that is handled after the end of the hold has no effect.
     Waiting,
 }
 
 /// A step of a script.
 #[derive(Clone, Debug)]
 enum Step {
-    /// The buyer orders the ticket.
-    Place { buyer: u8 },
+    /// The buyer orders a ticket.
+    Place { buyer: u8, ticket: &'static str },
     /// A payment names the buyer's newest order.
     Pay { buyer: u8, payment: u64, amount_cents: Option<u64>, sent_ms: u64 },
+    /// A payment for the buyer's newest order is started.
+    StartPayment { buyer: u8, sent_ms: u64 },
+    /// A payment of the buyer's newest order is refunded.
+    Refund { buyer: u8, payment: u64, amount_cents: Option<u64> },
     /// The buyer cancels the newest order.
     Cancel { buyer: u8 },
     /// The ticket gets a new version with this price.
-    NewPrice { cents: u64 },
+    NewPrice { ticket: &'static str, cents: u64 },
+    /// The ticket is withdrawn.
+    Withdraw { ticket: &'static str },
 }
 
 /// Steps with their times, in epoch milliseconds.
@@ -70,12 +84,12 @@ type Script = Vec<(u64, Step)>;
 struct Outcome {
     /// Answers to the steps.
     answers: Vec<String>,
-    /// Status, payment and refunds of each order.
+    /// Status, end, payment and refunds of each order.
     orders: Vec<String>,
     /// Results of the payments.
     payments: BTreeMap<String, String>,
-    /// Order that has the ticket.
-    owner: Option<OrderId>,
+    /// Orders that have the tickets.
+    owners: Vec<Option<OrderId>>,
 }
 
 // Fails, for example, if `decide` treats the payment of an awaiting order that is due like one in time.
@@ -83,33 +97,51 @@ struct Outcome {
 fn results_do_not_depend_on_timers_or_waiting() {
     for seed in 0..SEEDS {
         let script = script(seed);
-        let expected = play(&script, Timers::Fast, Payments::AtOnce);
-        for (timers, payments) in [
-            (Timers::Slow(Duration::from_secs(45)), Payments::AtOnce),
-            (Timers::Stopped, Payments::AtOnce),
-            (Timers::Fast, Payments::Waiting),
-            (Timers::Slow(Duration::from_secs(45)), Payments::Waiting),
-            (Timers::Stopped, Payments::Waiting),
+        let expected = play(&script, Timers::Fast, Messages::AtOnce);
+        for (timers, messages) in [
+            (Timers::Slow(Duration::from_secs(45)), Messages::AtOnce),
+            (Timers::Stopped, Messages::AtOnce),
+            (Timers::Fast, Messages::Waiting),
+            (Timers::Slow(Duration::from_secs(45)), Messages::Waiting),
+            (Timers::Stopped, Messages::Waiting),
         ] {
-            let outcome = play(&script, timers, payments);
-            assert_eq!(outcome, expected, "seed {seed}, {timers:?}, {payments:?}: {script:#?}");
+            let outcome = play(&script, timers, messages);
+            assert_eq!(outcome, expected, "seed {seed}, {timers:?}, {messages:?}: {script:#?}");
         }
     }
 }
 
 #[test]
-fn scripts_reach_every_result_of_a_payment() {
+fn scripts_reach_every_result() {
     let mut results = BTreeMap::<String, u64>::new();
+    let mut missing: BTreeSet<&str> = [
+        "TooManyHolds",
+        "Withdrawn",
+        "Reserved",
+        "Sold",
+        "Free",
+        "extended",
+        "Refunded",
+        "Settled",
+        "PartialRefund",
+        "RetryAfter",
+    ]
+    .into();
     for seed in 0..SEEDS {
-        for result in play(&script(seed), Timers::Fast, Payments::AtOnce).payments.into_values() {
+        let outcome = play(&script(seed), Timers::Fast, Messages::AtOnce);
+        let text = format!("{outcome:?}");
+        missing.retain(|word| !text.contains(word));
+        for result in outcome.payments.into_values() {
             *results.entry(result).or_default() += 1;
         }
     }
+    assert!(missing.is_empty(), "never occurred: {missing:?}");
     let names: Vec<_> = results.keys().map(String::as_str).collect();
     let expected = [
         "bought",
         "already_paid",
         "order_cancelled",
+        "order_refunded",
         "ticket_changed",
         "ticket_taken",
         "too_late",
@@ -123,39 +155,59 @@ fn script(seed: u64) -> Script {
     let mut rng = Rng::with_seed(seed);
     let mut now_ms = at(0).epoch_ms();
     let mut script = Script::new();
-    for payment in 0..STEPS {
+    for number in 0..STEPS {
         // A moment, up to a hold, or up to longer than hold and late limit together.
         let longest_ms = *rng.choice(&[2_000, 31_000, 31_000, 700_000]).expect("a choice");
         now_ms += rng.u64(1..=longest_ms);
-        let buyer = rng.u8(0..2);
-        let step = match rng.u8(0..10) {
-            0..4 => Step::Place { buyer },
-            4..8 => Step::Pay {
-                buyer,
-                // Sometimes the payment of an earlier step, which can name another order now.
-                payment: if rng.u8(0..8) == 0 { rng.u64(0..=payment) } else { payment },
-                amount_cents: *rng.choice(&[None, None, Some(1_990), Some(1)]).expect("a choice"),
-                // The event was on its way for a while.
-                sent_ms: now_ms - rng.u64(0..=20_000),
-            },
-            8 => Step::Cancel { buyer },
-            _ => Step::NewPrice { cents: if rng.bool() { 1_990 } else { 2_500 } },
-        };
-        script.push((now_ms, step));
+        script.push((now_ms, step(&mut rng, number, now_ms)));
     }
     script
 }
 
+fn step(rng: &mut Rng, number: u64, now_ms: u64) -> Step {
+    let buyer = rng.u8(0..2);
+    let ticket = *rng.choice(&TICKETS).expect("a choice");
+    // The event was on its way for a while.
+    let sent_ms = now_ms - rng.u64(0..=20_000);
+    match rng.u8(0..14) {
+        0..4 => Step::Place { buyer, ticket },
+        4..8 => Step::Pay {
+            buyer,
+            // Sometimes the payment of an earlier step, which can name another order now.
+            payment: if rng.u8(0..8) == 0 { rng.u64(0..=number) } else { number },
+            amount_cents: *rng.choice(&[None, None, Some(1_990), Some(1)]).expect("a choice"),
+            sent_ms,
+        },
+        8 => Step::StartPayment { buyer, sent_ms },
+        // Most likely the payment of the step before.
+        9..11 => Step::Refund {
+            buyer,
+            payment: number.saturating_sub(rng.u64(1..=3)),
+            amount_cents: *rng.choice(&[None, None, Some(1_990), Some(1)]).expect("a choice"),
+        },
+        11 => Step::Cancel { buyer },
+        12 => Step::NewPrice {
+            ticket,
+            cents: *rng.choice(&[1_990, 1_990, 2_500, 0]).expect("a choice"),
+        },
+        _ => Step::Withdraw { ticket },
+    }
+}
+
 /// Plays a script to its end, and until an hour later.
-fn play(script: &Script, timers: Timers, payments: Payments) -> Outcome {
-    let mut play = Play { store: MemoryStore::default(), timers, orders: Vec::new(), fired: 0 };
-    ready(play.store.apply_ticket(&ticket("ticket-1", 0), TicketRule::AnyNewer)).unwrap();
+fn play(script: &Script, timers: Timers, messages: Messages) -> Outcome {
+    let (store, pending) = (MemoryStore::default(), BTreeSet::new());
+    let mut play = Play { store, timers, orders: Vec::new(), pending };
+    for id in TICKETS {
+        play.publish(Sale::Open(ticket(id, 0)));
+    }
     let end_ms = script.last().map_or(0, |(at_ms, _)| at_ms + 3_600_000);
     let next_ms = script.iter().skip(1).map(|(at_ms, _)| *at_ms).chain([end_ms]);
     let mut answers = Vec::new();
     for ((at_ms, step), next_ms) in script.iter().zip(next_ms) {
         play.fire_timers(*at_ms);
-        let can_wait = matches!(payments, Payments::Waiting) && play.can_wait(step, *at_ms);
+        let waits = matches!(messages, Messages::Waiting);
+        let can_wait = waits && play.can_wait(step, *at_ms, next_ms - 1);
         let now_ms = if can_wait { next_ms - 1 } else { *at_ms };
         play.fire_timers(now_ms);
         answers.push(play.handle(step, now_ms));
@@ -169,8 +221,8 @@ struct Play {
     timers: Timers,
     /// Orders with their buyers, by time of placing.
     orders: Vec<(u8, OrderId)>,
-    /// Number of orders whose timer has fired.
-    fired: usize,
+    /// Timers that have not fired: each is for one end of a hold.
+    pending: BTreeSet<(Timestamp, OrderId)>,
 }
 
 impl Play {
@@ -181,15 +233,16 @@ impl Play {
             Timers::Slow(late) => late,
             Timers::Stopped => return,
         };
-        while let Some((_, id)) = self.orders.get(self.fired) {
-            let fires_at = self.order(*id).expires_at.plus(late);
+        while let Some((expires_at, order_id)) = self.pending.first().copied() {
+            let fires_at = expires_at.plus(late);
             if fires_at > timestamp(until_ms) {
                 return;
             }
-            let body = ExpiryMessage { order_id: *id }.to_text().unwrap();
+            let message = ExpiryMessage { order_id, expires_at: Some(expires_at) };
+            let body = message.to_text().unwrap();
             let message = Message { body: &body, receive_count: 1 };
             ready(expire_orders::handle(&self.store, fires_at, message)).unwrap();
-            self.fired += 1;
+            self.pending.pop_first();
         }
     }
 
@@ -202,71 +255,126 @@ impl Play {
         newest.map(|(_, id)| self.order(*id))
     }
 
-    fn ticket(&self) -> (Ticket, Lock) {
-        let replica = ready(self.store.find_ticket(&"ticket-1".parse().unwrap())).unwrap();
-        let replica = replica.expect("the ticket of the script");
-        (replica.ticket, replica.lock)
+    fn replica(&self, id: &str) -> TicketReplica {
+        let id: TicketId = id.parse().unwrap();
+        ready(self.store.find_ticket(&id)).unwrap().expect("a ticket of the script")
     }
 
-    /// Whether the step is a payment, and the buyer could buy the ticket now at the order's price.
-    fn can_wait(&self, step: &Step, now_ms: u64) -> bool {
-        let Step::Pay { buyer, .. } = step else { return false };
-        let Some(order) = self.newest_order(*buyer) else { return false };
-        let (ticket, lock) = self.ticket();
-        let is_available = match lock.availability(order.id, timestamp(now_ms)) {
-            Availability::Own | Availability::Free | Availability::Lapsed(_) => true,
-            Availability::Reserved { .. } | Availability::Sold => false,
-        };
-        is_available && order.ticket.price == ticket.price
+    /// Whether the result of the step is the same at a later time before the next step.
+    fn can_wait(&self, step: &Step, now_ms: u64, later_ms: u64) -> bool {
+        let order_of = |buyer: u8| self.newest_order(buyer);
+        match step {
+            // The buyer could buy the ticket now at the order's price.
+            Step::Pay { buyer, .. } => order_of(*buyer).is_some_and(|order| {
+                let replica = self.replica(order.ticket.id.as_str());
+                let is_available = match replica.lock.availability(order.id, timestamp(now_ms)) {
+                    Availability::Own | Availability::Free | Availability::Lapsed(_) => true,
+                    Availability::Reserved { .. } | Availability::Sold => false,
+                };
+                let price = replica.sale.ticket().map(|ticket| ticket.price);
+                is_available && price == Some(order.ticket.price)
+            }),
+            Step::StartPayment { buyer, .. } => {
+                order_of(*buyer).is_some_and(|order| !order.is_due(timestamp(later_ms)))
+            }
+            Step::Refund { .. } => true,
+            Step::Place { .. }
+            | Step::Cancel { .. }
+            | Step::NewPrice { .. }
+            | Step::Withdraw { .. } => false,
+        }
     }
 
     fn handle(&mut self, step: &Step, now_ms: u64) -> String {
+        let now = timestamp(now_ms);
         match step {
-            Step::Place { buyer } => self.place(*buyer, timestamp(now_ms)),
-            Step::Pay { buyer, payment, amount_cents, sent_ms } => {
-                let Some(order) = self.newest_order(*buyer) else { return "no order".to_owned() };
-                let event = payment_event(&orders_tests::history::Payment {
+            Step::Place { buyer, ticket } => self.place(*buyer, ticket, now),
+            Step::Pay { buyer, .. }
+            | Step::StartPayment { buyer, .. }
+            | Step::Refund { buyer, .. }
+            | Step::Cancel { buyer } => match self.newest_order(*buyer) {
+                Some(order) => self.handle_order(step, order, now),
+                None => "no order".to_owned(),
+            },
+            Step::NewPrice { ticket: id, cents } => {
+                let price = Price::from_minor(*cents).unwrap();
+                let version = self.next_version(id);
+                self.publish(Sale::Open(Ticket { price, version, ..ticket(id, 0) }))
+            }
+            Step::Withdraw { ticket: id } => {
+                let (id, version) = (id.parse().unwrap(), self.next_version(id));
+                self.publish(Sale::Withdrawn { id, version })
+            }
+        }
+    }
+
+    fn next_version(&self, ticket: &str) -> TicketVersion {
+        TicketVersion::new(self.replica(ticket).sale.version().number() + 1)
+    }
+
+    fn publish(&self, sale: Sale) -> String {
+        ready(self.store.apply_ticket(&sale, TicketRule::FirstOrNext)).unwrap();
+        format!("published {sale:?}")
+    }
+
+    fn handle_order(&mut self, step: &Step, order: Order, now: Timestamp) -> String {
+        let id = order.id.to_string();
+        match step {
+            Step::Pay { payment, amount_cents, sent_ms, .. } => self.receive(
+                &payment_event(&Payment {
                     id: format!("payment-{payment}"),
-                    order: order.id.to_string(),
+                    order: id,
                     amount_cents: *amount_cents,
                     at_ms: *sent_ms,
-                });
-                let message = Message { body: &event, receive_count: 1 };
-                let now = timestamp(now_ms);
-                let handled = payment_events::handle(&self.store, LATE_LIMIT, now, message);
-                format!("{:?}", ready(handled))
+                }),
+                now,
+            ),
+            Step::Refund { payment, amount_cents, .. } => self.receive(
+                &refund_event(&Refund {
+                    payment: format!("payment-{payment}"),
+                    order: id,
+                    amount_cents: *amount_cents,
+                    at_ms: now.epoch_ms(),
+                }),
+                now,
+            ),
+            Step::StartPayment { sent_ms, .. } => {
+                let start = PaymentStart { order: id, at_ms: *sent_ms };
+                let answer = self.receive(&start_event(&start), now);
+                self.pending.insert((self.order(order.id).expires_at, order.id));
+                answer
             }
-            Step::Cancel { buyer } => {
-                let Some(order) = self.newest_order(*buyer) else { return "no order".to_owned() };
-                let now = timestamp(now_ms);
+            _ => {
                 let cancelled = ready(execute(&self.store, order, &Command::Cancel, now)).unwrap();
                 // Whether the order was cancelled by this request or before.
                 let is_refused = matches!(cancelled, CommandOutcome::Refused(_));
                 if is_refused { "paid".to_owned() } else { "cancelled".to_owned() }
             }
-            Step::NewPrice { cents } => {
-                let (ticket, _) = self.ticket();
-                let version = TicketVersion::new(ticket.version.number() + 1);
-                let price = Price::from_minor(*cents).unwrap();
-                let ticket = Ticket { price, version, ..ticket };
-                ready(self.store.apply_ticket(&ticket, TicketRule::Next)).unwrap();
-                "published".to_owned()
-            }
         }
     }
 
-    fn place(&mut self, buyer: u8, now: Timestamp) -> String {
+    /// Handles an event of the payment service.
+    fn receive(&self, event: &str, now: Timestamp) -> String {
+        let message = Message { body: event, receive_count: 1 };
+        let limits = Limits { late_payment: LATE_LIMIT, time_to_pay: TIME_TO_PAY };
+        format!("{:?}", ready(payment_events::handle(&self.store, limits, now, message)))
+    }
+
+    fn place(&mut self, buyer: u8, ticket: &str, now: Timestamp) -> String {
         let number = u8::try_from(self.orders.len()).expect("a short script");
         let id = OrderId::from_bytes([number + 1; 16]);
         let user_id = format!("buyer-{buyer}").parse().unwrap();
         let request = CreateOrder {
-            ticket_id: "ticket-1".parse().unwrap(),
+            ticket_id: ticket.parse().unwrap(),
+            ticket_version: None,
             has_key: false,
+            holds_per_buyer: SlotCount::try_from(1).unwrap(),
             order: NewOrder { user_id, hold: HOLD, ..new_order(id, now) },
         };
         match ready(create_order(&self.store, &request)) {
             Ok(Created::New(order)) => {
                 self.orders.push((buyer, order.id));
+                self.pending.insert((order.expires_at, order.id));
                 format!("placed {} for {}", order.id, order.ticket.price)
             }
             Ok(Created::Existing(order)) => {
@@ -280,7 +388,9 @@ impl Play {
     fn outcome(&self, answers: Vec<String>, now: Timestamp) -> Outcome {
         let describe = |(_, id): &(u8, OrderId)| {
             let order = self.order(*id);
-            format!("{id}: {:?}, {:?}", order.effective_status(now), order.refunds_due)
+            let (status, extended) =
+                (order.effective_status(now), if order.extended { "extended" } else { "" });
+            format!("{id}: {status:?}, {extended} {:?}, {:?}", order.expires_at, order.refunds_due)
         };
         let payments = self.store.payments().into_iter().map(|booked| {
             let result = match booked.result {
@@ -289,12 +399,15 @@ impl Play {
             };
             (booked.payment.id.to_string(), result.to_owned())
         });
-        let (_, lock) = self.ticket();
+        let owner = |id: &str| {
+            let lock = self.replica(id).lock;
+            lock.holder().filter(|_| !lock.has_lapsed(now))
+        };
         Outcome {
             answers,
             orders: self.orders.iter().map(describe).collect(),
             payments: payments.collect(),
-            owner: if lock.has_lapsed(now) { None } else { lock.holder() },
+            owners: TICKETS.into_iter().map(owner).collect(),
         }
     }
 }

@@ -18,6 +18,8 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     coverage::{Coverage, Fault, Observed},
+    invocation::WRITE_DEADLINE_MS,
+    payments::PaymentService,
     plan::Plan,
     promises::Promises,
     queues::{Queue, QueueName},
@@ -51,6 +53,7 @@ pub(crate) struct State {
     pub(crate) queues: [Queue; 3],
     pub(crate) stream: Stream,
     pub(crate) external: External,
+    pub(crate) payment_service: PaymentService,
     pub(crate) promises: Promises,
     pub(crate) history: History,
     /// Log of the run, if requested.
@@ -73,6 +76,7 @@ impl State {
             (self.promises.any_awaiting_payment(), "orders await payment; "),
             (!self.stream.is_relayed(), "changes are not relayed; "),
             (!self.external.schedules.is_empty(), "schedules have not fired; "),
+            (self.payment_service.pending > 0, "refunds are not made; "),
         ] {
             pending.push_str(if is_pending { text } else { "" });
         }
@@ -91,7 +95,10 @@ impl World {
         let plan = Plan::new(&mut rng);
         let history = History {
             clock_tolerance_ms: plan.skew_ms.unsigned_abs(),
+            write_deadline_ms: WRITE_DEADLINE_MS,
             late_limit_ms: plan.late_limit.as_secs() * 1_000,
+            time_to_pay_ms: plan.time_to_pay.as_secs() * 1_000,
+            holds_per_buyer: plan.holds_per_buyer.into(),
             ..History::default()
         };
         let state = State {
@@ -102,6 +109,7 @@ impl World {
             queues: QueueName::ALL.map(Queue::new),
             stream: Stream::default(),
             external: External::default(),
+            payment_service: PaymentService::default(),
             promises: Promises::new(&plan),
             history,
             log: with_log.then(Vec::new),

@@ -1,8 +1,10 @@
 //! Writes of the store. Each write goes to the stream and is checked against the promises.
 
+use std::collections::BTreeSet;
+
 use orders_domain::{
     BookedPayment, CommitOutcome, LockChange, Order, OrderStore, PlaceOutcome, Placement,
-    StoreError, Takeover, Ticket, TicketId, TicketOutcome, TicketRule, Timestamp, Transition,
+    Sale, StoreError, Takeover, TicketId, TicketOutcome, TicketRule, Timestamp, Transition,
 };
 
 use crate::{
@@ -69,25 +71,29 @@ impl World {
 
     pub(crate) fn apply_ticket(
         &self,
-        ticket: &Ticket,
+        sale: &Sale,
         rule: TicketRule,
     ) -> Result<TicketOutcome, StoreError> {
-        let outcome = ready(self.store.apply_ticket(ticket, rule))?;
-        let (id, version) = (&ticket.id, ticket.version.number());
+        let before = ready(self.store.find_ticket(sale.id()))?;
+        let outcome = ready(self.store.apply_ticket(sale, rule))?;
+        let (id, version) = (sale.id(), sale.version().number());
         self.log(|| format!("ticket-events: apply {id} v{version} ({rule:?}) -> {outcome:?}"));
-        let replica = ready(self.store.find_ticket(&ticket.id))?;
+        let replica = ready(self.store.find_ticket(id))?;
         let now_ms = self.now_ms();
         let mut state = self.state();
         state.coverage.observed(match outcome {
             TicketOutcome::Refused { .. } => Observed::TicketRefused,
             TicketOutcome::Applied { replaced: None } => Observed::TicketFirst,
-            TicketOutcome::Applied { replaced } if replaced == ticket.version.previous() => {
+            TicketOutcome::Applied { replaced } if replaced == sale.version().previous() => {
                 Observed::TicketNext
             }
             TicketOutcome::Applied { .. } => Observed::TicketOverGap,
         });
         let applied = matches!(outcome, TicketOutcome::Applied { .. });
-        state.promises.ticket_applied(applied, ticket, replica, now_ms);
+        if applied && let Some(observed) = withdrawal(before.map(|before| before.sale), sale) {
+            state.coverage.observed(observed);
+        }
+        state.promises.ticket_applied(applied, sale, replica, now_ms);
         Ok(outcome)
     }
 
@@ -102,11 +108,15 @@ impl World {
         let found = |order: &&Order| (order.id, ready(self.store.find(order.id)).ok().flatten());
         let orders: Vec<_> = rows.iter().map(found).collect();
         let replica = ready(self.store.find_ticket(ticket)).ok().flatten();
+        let buyers: BTreeSet<_> = rows.iter().map(|order| order.user_id.clone()).collect();
+        let slots = |user_id| ready(self.store.find_slots(&user_id)).ok().map(|it| (user_id, it));
+        let slots: Vec<_> = buyers.into_iter().filter_map(slots).collect();
         let expected = if committed { rows } else { &[] };
         let now_ms = self.now_ms();
         let mut state = self.state();
         let changes =
             state.promises.orders_written(expected, orders, ticket, replica, write, now_ms);
+        state.promises.slots_written(&changes, slots, now_ms);
         let has_changes = !changes.is_empty();
         for Change { before, after, observed } in changes {
             for observed in observed {
@@ -118,6 +128,16 @@ impl World {
         if has_changes {
             self.records.notify_waiters();
         }
+    }
+}
+
+/// What a ticket event changes about the withdrawal of a ticket.
+fn withdrawal(before: Option<Sale>, after: &Sale) -> Option<Observed> {
+    match (before, after) {
+        (None, Sale::Withdrawn { .. }) => Some(Observed::TicketWithdrawnFirst),
+        (Some(_), Sale::Withdrawn { .. }) => Some(Observed::TicketWithdrawn),
+        (Some(Sale::Withdrawn { .. }), Sale::Open(_)) => Some(Observed::TicketReopened),
+        (Some(Sale::Open(_)) | None, Sale::Open(_)) => None,
     }
 }
 

@@ -1,5 +1,5 @@
-//! The observations of a run, simulated or deployed: requests with their outcomes, payments, ticket
-//! versions, and events of the bus.
+//! The observations of a run, simulated or deployed: requests with their outcomes, payments with their
+//! starts and refunds, ticket versions, and events of the bus.
 //!
 //! The records are plain data and can be stored as JSON. [`check_history`] verifies a history.
 
@@ -16,8 +16,14 @@ pub use checker::{Contradiction, check_history};
 pub struct History {
     /// Largest difference between the service's clocks and the observer's.
     pub clock_tolerance_ms: u64,
+    /// Longest time from the decision on a command to its commit.
+    pub write_deadline_ms: u64,
     /// Time after the end of a hold in which a payment can still be sent.
     pub late_limit_ms: u64,
+    /// Time to pay from the start of a payment on; 0 if no hold becomes longer.
+    pub time_to_pay_ms: u64,
+    /// Number of unpaid tickets that one buyer can hold at once; 0 without a limit.
+    pub holds_per_buyer: u64,
     /// Whether the run has ended: all events are published and all payments booked.
     pub complete: bool,
     /// Versions published by the ticket service.
@@ -26,6 +32,10 @@ pub struct History {
     pub requests: Vec<Request>,
     /// Payments of the buyers.
     pub payments: Vec<Payment>,
+    /// Starts of payments.
+    pub starts: Vec<PaymentStart>,
+    /// Refunds made by the payment service.
+    pub refunds: Vec<Refund>,
     /// Events of the bus, in order of arrival, with repeats.
     pub events: Vec<Event>,
 }
@@ -37,12 +47,19 @@ pub struct PublishedTicket {
     pub ticket: String,
     /// Ticket version.
     pub version: u64,
+    /// The offer of this version; `None` if the version is a withdrawal.
+    pub offer: Option<Offer>,
+    /// Time of the publication.
+    pub at_ms: u64,
+}
+
+/// Title and price of a ticket on sale.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Offer {
     /// Title.
     pub title: String,
     /// Price in cents.
     pub price_cents: u64,
-    /// Time of the publication.
-    pub at_ms: u64,
 }
 
 /// A request of a buyer, with its outcome.
@@ -69,6 +86,8 @@ pub enum Operation {
         ticket: String,
         /// Idempotency key.
         key: Option<String>,
+        /// Ticket version that the buyer has seen, if the buyer wants no other version.
+        version: Option<u64>,
     },
     /// Reads an order.
     Show {
@@ -101,6 +120,15 @@ pub enum Outcome {
     Sold,
     /// The ticket does not exist.
     NoSuchTicket,
+    /// The ticket is withdrawn.
+    Withdrawn,
+    /// The ticket is not at the requested version.
+    TicketChanged {
+        /// Version of the ticket.
+        version: u64,
+    },
+    /// The buyer holds as many unpaid tickets as allowed.
+    TooManyHolds,
     /// The buyer has no such order.
     NoSuchOrder,
     /// The key belongs to an order for another ticket.
@@ -129,6 +157,9 @@ impl Outcome {
             | Self::Reserved
             | Self::Sold
             | Self::NoSuchTicket
+            | Self::Withdrawn
+            | Self::TicketChanged { .. }
+            | Self::TooManyHolds
             | Self::NoSuchOrder
             | Self::KeyReused
             | Self::OrderPaid
@@ -152,7 +183,7 @@ pub struct OrderView {
     pub ticket_version: u64,
     /// Price of the ticket on the order, in cents.
     pub price_cents: u64,
-    /// `awaiting_payment`, `paid`, `cancelled` or `expired`.
+    /// `awaiting_payment`, `paid`, `cancelled`, `expired` or `refunded`.
     pub status: String,
     /// Order version.
     pub version: u64,
@@ -173,10 +204,33 @@ pub struct Payment {
     pub at_ms: u64,
 }
 
+/// The start of a payment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PaymentStart {
+    /// Order id.
+    pub order: String,
+    /// Time at which the event is sent. Its envelope has this time in whole seconds.
+    pub at_ms: u64,
+}
+
+/// A refund made by the payment service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refund {
+    /// Payment id.
+    pub payment: String,
+    /// Order id.
+    pub order: String,
+    /// Amount in cents, if the event has it; otherwise the whole charge.
+    pub amount_cents: Option<u64>,
+    /// Time at which the event is sent.
+    pub at_ms: u64,
+}
+
 /// A published event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// `OrderCreated`, `OrderPaid`, `OrderCancelled`, `OrderExpired` or `OrderRefundDue`.
+    /// `OrderCreated`, `OrderPaid`, `OrderCancelled`, `OrderExpired`, `OrderExtended`, `OrderRefundDue`,
+    /// `OrderRefundSettled` or `OrderRefunded`.
     pub kind: String,
     /// Order id.
     pub order: String,
@@ -192,7 +246,7 @@ pub struct Event {
     pub price_cents: u64,
     /// End of the hold.
     pub expires_at_ms: u64,
-    /// Payment id of `OrderPaid` and `OrderRefundDue`.
+    /// Payment id, if the event is about a payment.
     pub payment: Option<String>,
     /// Reason of the refund.
     pub reason: Option<String>,

@@ -12,15 +12,20 @@ use uuid::Uuid;
 use crate::{
     bus::{Listener, payment_result},
     buyers::{Buyer, TestStack, eventually},
-    history::{Event, History, Operation, Outcome, Payment, PublishedTicket, Request},
+    history::{Event, History, Offer, Operation, Outcome, Payment, PublishedTicket, Request},
 };
 
 /// The history of a run in progress.
 #[derive(Debug, Default)]
 pub struct Record(Mutex<History>);
 
-/// `LatePaymentSeconds` of the template's default.
+/// `LatePaymentSeconds`, `PaymentSeconds` and `HoldsPerBuyer` of the template's defaults.
 const LATE_LIMIT_MS: u64 = 600_000;
+const TIME_TO_PAY_MS: u64 = 300_000;
+const HOLDS_PER_BUYER: u64 = 10;
+
+/// Timeout of the functions, in the template.
+const WRITE_DEADLINE_MS: u64 = 10_000;
 
 impl Record {
     fn add(&self, change: impl FnOnce(&mut History)) {
@@ -34,8 +39,15 @@ impl Record {
 
     /// Returns the history of an ended run, checked with this clock tolerance.
     pub fn complete(&self, clock_tolerance_ms: u64) -> History {
-        let late_limit_ms = LATE_LIMIT_MS;
-        History { clock_tolerance_ms, late_limit_ms, complete: true, ..self.history() }
+        History {
+            clock_tolerance_ms,
+            write_deadline_ms: WRITE_DEADLINE_MS,
+            late_limit_ms: LATE_LIMIT_MS,
+            time_to_pay_ms: TIME_TO_PAY_MS,
+            holds_per_buyer: HOLDS_PER_BUYER,
+            complete: true,
+            ..self.history()
+        }
     }
 
     /// Publishes new tickets and waits until all are stored.
@@ -55,8 +67,10 @@ impl Record {
         let published = tickets.iter().map(|ticket| PublishedTicket {
             ticket: ticket.clone(),
             version,
-            title: format!("Version {version}"),
-            price_cents: version * 100 + 50,
+            offer: Some(Offer {
+                title: format!("Version {version}"),
+                price_cents: version * 100 + 50,
+            }),
             at_ms,
         });
         self.add(|history| history.tickets.extend(published));
@@ -100,9 +114,10 @@ impl Record {
 
 fn request(buyer: &Buyer, operation: &Operation) -> RequestBuilder {
     match operation {
-        Operation::Place { ticket, key } => {
+        Operation::Place { ticket, key, version } => {
             let request = buyer.request(Method::POST, "/api/orders");
-            let request = request.json(&json!({ "ticketId": ticket }));
+            // A version of `null` is none.
+            let request = request.json(&json!({ "ticketId": ticket, "ticketVersion": version }));
             match key {
                 Some(key) => request.header("Idempotency-Key", key),
                 None => request,

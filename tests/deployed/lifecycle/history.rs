@@ -184,7 +184,7 @@ impl SimulatedBuyer {
         let ticket = self.rng.choice(&self.tickets).unwrap().clone();
         let key = self.rng.bool().then(|| format!("key-{}", self.keys.len()));
         self.keys.extend(key.iter().map(|key| (key.clone(), ticket.clone())));
-        let operation = Operation::Place { ticket, key };
+        let operation = Operation::Place { ticket, key, version: None };
         let is_double_click = self.rng.u8(0..4) == 0;
         let (one, other) =
             tokio::join!(self.record.call_api(&self.buyer, operation.clone()), async {
@@ -221,8 +221,8 @@ impl SimulatedBuyer {
         if self.rng.u8(0..4) == 0 {
             ticket.clone_from(self.rng.choice(&self.tickets).unwrap());
         }
-        let outcome =
-            self.record.call_api(&self.buyer, Operation::Place { ticket, key: Some(key) }).await;
+        let operation = Operation::Place { ticket, key: Some(key), version: None };
+        let outcome = self.record.call_api(&self.buyer, operation).await;
         self.remember([outcome, Outcome::Unknown]);
     }
 

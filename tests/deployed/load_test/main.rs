@@ -94,7 +94,8 @@ async fn run_buyer(
 ) {
     for attempt in 0..TICKETS_PER_BUYER {
         let ticket = rng.choice(tickets).expect("a ticket").clone();
-        let operation = Operation::Place { ticket, key: Some(format!("attempt-{attempt}")) };
+        let key = Some(format!("attempt-{attempt}"));
+        let operation = Operation::Place { ticket, key, version: None };
         let outcome = call_until_known(record, buyer, operation).await;
         let Some(OrderView { order, .. }) = outcome.order().cloned() else { continue };
         let next = match rng.u8(0..4) {

@@ -1,12 +1,12 @@
 //! Checks at the end of a run, after the faults have stopped and everything has drained: promises
-//! 8 to 11.
+//! 8 to 11, 15 and 17.
 
 use std::collections::BTreeMap;
 
-use orders_domain::{Order, OrderId, OrderStore, Status};
+use orders_domain::{Order, OrderId, OrderStore, RefundState, Sale, Status, TicketId, Timestamp};
 use orders_testing::MemoryStore;
 
-use super::Promises;
+use super::{Promises, refunds::paid_by};
 use crate::{
     consumers::Consumers,
     queues::{Queue, QueueName},
@@ -39,11 +39,14 @@ impl Promises {
         queues: &[Queue],
         dead_records: &[String],
         poison: &[String],
+        now: Timestamp,
     ) {
         self.check_payments(store, &queues[QueueName::Payments as usize]);
+        self.check_refunds(&queues[QueueName::Payments as usize]);
         self.check_published();
         self.check_replicas();
         self.check_stored_rows(store);
+        self.check_stored_slots(store, now);
         self.check_dead_letters(queues);
         for record in poison {
             self.require(dead_records.contains(record), || {
@@ -64,16 +67,19 @@ impl Promises {
             let orders = orders().filter(|order| wanted(&order.status));
             orders.map(|order| (order.ticket.id.to_string(), order.id.to_string())).collect()
         };
-        let sold = tickets(|status| matches!(status, Status::Paid { .. }));
+        let sold = tickets(|status| matches!(status, Status::Paid { .. } | Status::Free));
         let held = tickets(|status| matches!(status, Status::AwaitingPayment));
         let refunds: BTreeMap<String, String> = orders()
             .flat_map(|order| &order.refunds_due)
-            .map(|refund| (refund.payment_id.to_string(), refund.reason.name().to_owned()))
+            .map(|refund| {
+                let (reason, state) = (refund.reason.name(), refund.state.name());
+                (refund.payment_id.to_string(), format!("{reason}, {state}"))
+            })
             .collect();
         for (what, true_state, seen) in [
             ("sales", format!("{sold:?}"), format!("{:?}", consumers.sold())),
             ("holds", format!("{held:?}"), format!("{:?}", consumers.held())),
-            ("refunds", format!("{refunds:?}"), format!("{:?}", consumers.refunded())),
+            ("refunds", format!("{refunds:?}"), format!("{:?}", consumers.refunds())),
         ] {
             self.require(true_state == seen, || {
                 format!("promise 15: {what} are {true_state}, consumers have {seen}")
@@ -90,14 +96,16 @@ impl Promises {
                 times.entry(payment).or_default().push(order.id);
             }
         }
-        for ((payment, order), (_, body)) in self.payments.clone() {
+        for ((payment, order), (made, body)) in self.payments.clone() {
             let id: Option<OrderId> = order.parse().ok();
             let id = id.filter(|id| self.orders.contains_key(id));
             let booked = times.get(&payment).map_or(&[][..], Vec::as_slice);
-            self.require(booked.len() <= 1 && (id.is_none() || booked.len() == 1), || {
+            let is_nothing = self.is_nothing_to_pay(&made);
+            let is_booked = id.is_none() || is_nothing || booked.len() == 1;
+            self.require(booked.len() <= 1 && is_booked, || {
                 format!("promise 8: {payment} is booked for {booked:?}")
             });
-            let is_applied = id.is_some() && booked.first() == id.as_ref();
+            let is_applied = is_nothing || id.is_some() && booked.first() == id.as_ref();
             self.require(is_applied || payments.dead.contains(&body), || {
                 format!("promise 8: {payment} of {order} is neither booked nor dead-lettered")
             });
@@ -106,6 +114,29 @@ impl Promises {
             store.payments().into_iter().map(|row| (row.payment.id.clone(), row)).collect();
         let agrees = stored == self.booked;
         self.require(agrees, || format!("promise 8: the payments table has {stored:?}"));
+    }
+
+    /// Promise 8: each refund of a whole payment has an effect on its order, and each other refund is
+    /// dead-lettered or came after it.
+    fn check_refunds(&mut self, payments: &Queue) {
+        for (refund, body) in self.refunds.clone() {
+            let id: Option<OrderId> = refund.order.parse().ok();
+            let order = id.and_then(|id| self.orders.get(&id));
+            let is_settled = order.is_some_and(|order| is_refunded(order, &refund.payment));
+            let is_dead = payments.dead.contains(&body);
+            let is_lost = if self.is_undeliverable_refund(&refund) {
+                !is_settled && !is_dead
+            } else {
+                !is_settled
+            };
+            self.require(!is_lost, || format!("promise 8: {refund:?} has no effect on {id:?}"));
+        }
+    }
+
+    fn check_stored_slots(&mut self, store: &MemoryStore, now: Timestamp) {
+        let slots = |user_id| ready(store.find_slots(&user_id)).ok().map(|slots| (user_id, slots));
+        let slots = self.buyers().into_iter().filter_map(slots).collect();
+        self.check_slots(slots, now);
     }
 
     fn check_published(&mut self) {
@@ -123,14 +154,14 @@ impl Promises {
     }
 
     fn check_replicas(&mut self) {
-        let mut newest = std::collections::BTreeMap::new();
-        for ((id, _), ticket) in &self.published_tickets {
-            newest.insert(id.clone(), ticket.clone());
+        let mut newest: BTreeMap<TicketId, Sale> = BTreeMap::new();
+        for ((id, _), sale) in &self.published_tickets {
+            newest.insert(id.clone(), sale.clone());
         }
-        for (id, ticket) in newest {
-            let replica = self.tickets.get(&id).map(|replica| replica.ticket.clone());
-            self.require(replica.as_ref() == Some(&ticket), || {
-                format!("promise 10: replica of {id} is {replica:?}, not {ticket:?}")
+        for (id, sale) in newest {
+            let replica = self.tickets.get(&id).map(|replica| replica.sale.clone());
+            self.require(replica.as_ref() == Some(&sale), || {
+                format!("promise 10: replica of {id} is {replica:?}, not {sale:?}")
             });
         }
     }
@@ -143,7 +174,7 @@ impl Promises {
             });
         }
         for replica in self.tickets.values().cloned().collect::<Vec<_>>() {
-            let stored = ready(store.find_ticket(&replica.ticket.id)).ok().flatten();
+            let stored = ready(store.find_ticket(replica.sale.id())).ok().flatten();
             self.require(stored.as_ref() == Some(&replica), || {
                 format!("{replica:?} is stored as {stored:?}")
             });
@@ -155,10 +186,10 @@ impl Promises {
             let dead = &queues[name as usize].dead;
             self.require(dead.contains(&poison), || format!("promise 11: {poison} is lost"));
         }
-        for (body, ticket) in self.contradictions.clone() {
+        for (body, sale) in self.contradictions.clone() {
             // An older version has no content to contradict any more.
             let dead = &queues[QueueName::Tickets as usize].dead;
-            let is_handled = !self.replica_has(&ticket) || dead.contains(&body);
+            let is_handled = !self.replica_has(&sale) || dead.contains(&body);
             self.require(is_handled, || format!("promise 10: {body} is not dead-lettered"));
         }
         for queue in queues {
@@ -175,9 +206,14 @@ impl Promises {
 /// Ids of the payments that an order has counted.
 fn booked_by(order: &Order) -> Vec<String> {
     let refunds = order.refunds_due.iter().map(|refund| refund.payment_id.to_string());
-    let paid_by = match &order.status {
-        Status::Paid { payment_id } => Some(payment_id.to_string()),
-        Status::AwaitingPayment | Status::Cancelled | Status::Expired => None,
-    };
-    refunds.chain(paid_by).collect()
+    refunds.chain(paid_by(order).map(ToString::to_string)).collect()
+}
+
+/// Whether the order knows that the payment has been refunded.
+fn is_refunded(order: &Order, payment: &str) -> bool {
+    let mut refunds = order.refunds_due.iter();
+    matches!(&order.status, Status::Refunded { payment_id } if payment_id.as_str() == payment)
+        || refunds.any(|refund| {
+            refund.payment_id.as_str() == payment && refund.state == RefundState::Settled
+        })
 }

@@ -1,8 +1,7 @@
 //! Checks of promises 1 to 5, 7 and 8 on every write of an order.
 
 use orders_domain::{
-    Lock, Order, OrderId, PaymentId, Price, RefundReason, Status, TicketId, TicketReplica,
-    Timestamp,
+    Lock, Order, OrderId, PaymentId, Sale, Status, TicketId, TicketReplica, Timestamp,
 };
 
 use super::{Change, CommandTime, Promises, Write};
@@ -39,7 +38,7 @@ impl Promises {
                 None => {
                     self.placed_at_ms.insert(id, now_ms);
                     self.live_since_ms.insert(id, now_ms);
-                    vec![self.placed(&after, lock_before, write)]
+                    self.placed(&after, lock_before, write)
                 }
                 Some(before) => self.changed(before, &after, lock_before, write, now_ms),
             };
@@ -57,8 +56,8 @@ impl Promises {
 
     /// Promises 1 and 2: the lock names the live order, if there is one.
     fn ticket_locked(&mut self, ticket: &TicketId, replica: Option<TicketReplica>, now_ms: u64) {
-        let before = self.tickets.get(ticket).map(|replica| replica.ticket.clone());
-        let now = replica.as_ref().map(|replica| replica.ticket.clone());
+        let before = self.tickets.get(ticket).map(|replica| replica.sale.clone());
+        let now = replica.as_ref().map(|replica| replica.sale.clone());
         self.require(before == now, || format!("an order write changed {ticket} to {now:?}"));
         let Some(replica) = replica else { return };
         let live: Vec<&Order> = self
@@ -74,7 +73,7 @@ impl Promises {
                     && order.status == Status::AwaitingPayment
             }
             (Lock::Sold { to }, [order]) => {
-                order.id == to && matches!(order.status, Status::Paid { .. })
+                order.id == to && matches!(order.status, Status::Paid { .. } | Status::Free)
             }
             (Lock::Free | Lock::Held { .. } | Lock::Sold { .. }, _) => false,
         };
@@ -84,22 +83,26 @@ impl Promises {
     }
 
     /// Checks a new order: promises 4 and 5, and promise 7 for a takeover.
-    fn placed(&mut self, order: &Order, lock_before: Lock, write: &Write) -> Observed {
+    fn placed(&mut self, order: &Order, lock_before: Lock, write: &Write) -> Vec<Observed> {
         let id = order.id;
         self.require(matches!(write, Write::Placement { .. }), || {
             format!("{id} was created by a transition")
         });
-        let is_new = order.status == Status::AwaitingPayment
+        let is_free = order.ticket.price.minor() == 0;
+        let status = if is_free { Status::Free } else { Status::AwaitingPayment };
+        let is_new = order.status == status
             && order.version.number() == 0
             && order.refunds_due.is_empty()
+            && !order.extended
             && order.expires_at == order.created_at.plus(self.hold);
         self.require(is_new, || format!("{id} is not a new order: {order:?}"));
-        let replica = self.tickets.get(&order.ticket.id).map(|replica| replica.ticket.clone());
-        self.require(replica.as_ref() == Some(&order.ticket), || {
-            format!("promise 4: {id} is for {:?}, not for {replica:?}", order.ticket)
+        // The ticket is on sale: a withdrawn ticket has no offer.
+        let sale = self.tickets.get(&order.ticket.id).map(|replica| replica.sale.clone());
+        let is_offered = sale.as_ref().is_some_and(|sale| sale.ticket() == Some(&order.ticket));
+        self.require(is_offered, || {
+            format!("promise 4: {id} is for {:?}, not for {sale:?}", order.ticket)
         });
-        self.check_request(order);
-        match lock_before {
+        let mut observed = vec![match lock_before {
             Lock::Free => Observed::Placed,
             Lock::Held { until, .. } => {
                 self.require(until <= order.created_at, || {
@@ -111,16 +114,23 @@ impl Promises {
                 self.report(format!("promise 1: {id} was placed for a sold ticket"));
                 Observed::TakenOver
             }
-        }
+        }];
+        observed.extend(is_free.then_some(Observed::PlacedFree));
+        observed.extend(self.check_request(order));
+        observed.extend(self.slot_taken(order));
+        observed
     }
 
-    fn check_request(&mut self, order: &Order) {
+    fn check_request(&mut self, order: &Order) -> Option<Observed> {
         let id = order.id;
         let Some(requested) = self.requested.get_mut(order.correlation_id.as_str()) else {
-            return self.report(format!("{id} has no request"));
+            self.report(format!("{id} has no request"));
+            return None;
         };
+        let version = requested.version;
         let matches = requested.buyer == order.user_id.as_str()
             && requested.ticket == order.ticket.id.as_str()
+            && version.is_none_or(|version| version == order.ticket.version.number())
             && requested.order.replace(id).is_none();
         let key = requested.key.clone().map(|key| (requested.buyer.clone(), key));
         self.require(matches, || format!("promise 5: {id} does not match its request"));
@@ -130,6 +140,7 @@ impl Promises {
                 format!("promise 5: one key for {id} and {earlier:?}")
             });
         }
+        version.map(|_| Observed::PlacedAtVersion)
     }
 
     /// Checks a changed order: promises 3, 4, 7 and 8.
@@ -149,9 +160,18 @@ impl Promises {
             status: before.status.clone(),
             version: before.version,
             refunds_due: before.refunds_due.clone(),
+            expires_at: before.expires_at,
+            extended: before.extended,
             ..after.clone()
         };
-        self.require(unchanged == *before, || format!("promise 4: {before:?} became {after:?}"));
+        let is_extended =
+            (after.expires_at, after.extended) != (before.expires_at, before.extended);
+        let has_refund = after.refunds_due != before.refunds_due;
+        let changes = [is_extended, has_refund, after.status != before.status];
+        let is_one_change = changes.iter().filter(|change| **change).count() == 1;
+        self.require(unchanged == *before && is_one_change, || {
+            format!("promises 3 and 4: {before:?} became {after:?}")
+        });
         let (command, at) = match write {
             Write::Placement { at } => (None, *at),
             Write::Transition { command, at, .. } => (Some(*command), *at),
@@ -161,14 +181,42 @@ impl Promises {
             }
         };
         match command {
-            Some(command) if after.refunds_due != before.refunds_due => {
-                vec![self.refund_due(before, after, command, now_ms)]
-            }
+            Some(command) if has_refund => self.refund_changed(before, after, command, now_ms),
+            Some(command) if is_extended => self.extended(before, after, command, at, now_ms),
             Some(command) if let Status::Paid { payment_id } = &after.status => {
                 self.sold(before, after, payment_id, lock_before, command, now_ms)
             }
+            _ if let Status::Refunded { payment_id } = &after.status => {
+                vec![self.refunded(before, after, payment_id)]
+            }
             _ => vec![self.ended(before, after, at)],
         }
+    }
+
+    /// Checks a longer hold: once, never of an order that is due, for the start of a payment.
+    fn extended(
+        &mut self,
+        before: &Order,
+        after: &Order,
+        command: CommandTime,
+        at: Timestamp,
+        now_ms: u64,
+    ) -> Vec<Observed> {
+        let id = after.id;
+        let was_held = before.status == Status::AwaitingPayment && !before.is_due(command.now);
+        self.require(was_held && !before.extended && after.extended, || {
+            format!("promise 3: {before:?} was extended at {:?}", command.now)
+        });
+        let has_start = self.ends_of_starts(id).any(|end| end == after.expires_at);
+        self.require(has_start && after.expires_at > before.expires_at, || {
+            format!("promise 7: {id} was extended from {:?} to {after:?}", before.expires_at)
+        });
+        if !before.is_due(at) {
+            return vec![Observed::Extended];
+        }
+        // Until now the order was due.
+        self.live_since_ms.insert(id, now_ms);
+        vec![Observed::Extended, Observed::ExtendedLate]
     }
 
     /// Checks the end of an order without a sale.
@@ -178,8 +226,9 @@ impl Promises {
         let observed = match (&before.status, &after.status) {
             (Status::AwaitingPayment, Status::Expired) => {
                 self.require(due, || format!("promise 7: {id} expired early"));
-                return Observed::Expired;
+                return if after.extended { Observed::ExpiredExtended } else { Observed::Expired };
             }
+            (Status::Free, Status::Cancelled) => Observed::CancelledFree,
             (Status::AwaitingPayment, Status::Cancelled) if due => Observed::CancelledWhenDue,
             (Status::AwaitingPayment, Status::Cancelled) => Observed::Cancelled,
             (Status::Expired, Status::Cancelled) => Observed::CancelledWhenExpired,
@@ -215,7 +264,7 @@ impl Promises {
             Status::AwaitingPayment if !before.is_due(command.now) => return vec![Observed::Paid],
             Status::AwaitingPayment => Observed::PaidWhenDue,
             Status::Expired => Observed::PaidLate,
-            Status::Paid { .. } | Status::Cancelled => {
+            Status::Paid { .. } | Status::Free | Status::Cancelled | Status::Refunded { .. } => {
                 self.report(format!("promise 3: {id} was sold when {}", before.status.name()));
                 return Vec::new();
             }
@@ -240,9 +289,10 @@ impl Promises {
         self.require(sent_at <= last, || {
             format!("promise 8: {id} was sold by a payment sent at {sent_at:?}, after {last:?}")
         });
-        let price = self.tickets.get(&order.ticket.id).map(|replica| replica.ticket.price);
-        self.require(price == Some(order.ticket.price), || {
-            format!("promise 4: {id} was sold late, with its ticket at {price:?}")
+        let sale = self.tickets.get(&order.ticket.id).map(|replica| replica.sale.clone());
+        let is_offered = sale.as_ref().is_some_and(|sale| asks_price(sale, order));
+        self.require(is_offered, || {
+            format!("promise 4: {id} was sold late, with its ticket at {sale:?}")
         });
         let is_available = match lock {
             Lock::Free => true,
@@ -251,76 +301,9 @@ impl Promises {
         };
         self.require(is_available, || format!("promise 1: {id} was sold late with lock {lock:?}"));
     }
+}
 
-    fn refund_due(
-        &mut self,
-        before: &Order,
-        after: &Order,
-        command: CommandTime,
-        now_ms: u64,
-    ) -> Observed {
-        let one_more = after.refunds_due.len() == before.refunds_due.len() + 1
-            && after.refunds_due.starts_with(&before.refunds_due)
-            && after.status == before.status;
-        self.require(one_more, || format!("promise 8: {before:?} became {after:?}"));
-        let Some(refund) = after.refunds_due.last() else { return Observed::RefundTicketTaken };
-        let is_repeated = before.refunds_due.iter().any(|it| it.payment_id == refund.payment_id)
-            || before.status == Status::Paid { payment_id: refund.payment_id.clone() };
-        self.require(!is_repeated, || format!("promise 8: {} is counted twice", refund.payment_id));
-        let reasons = self.possible_reasons(before, &refund.payment_id, command, now_ms);
-        self.require(reasons.contains(&refund.reason), || {
-            format!("promise 8: {refund:?} instead of {reasons:?} of {after:?}")
-        });
-        match refund.reason {
-            RefundReason::AlreadyPaid => Observed::RefundAlreadyPaid,
-            RefundReason::OrderCancelled => Observed::RefundCancelled,
-            RefundReason::WrongAmount if after.status == Status::AwaitingPayment => {
-                Observed::RefundWrongAmountInTime
-            }
-            RefundReason::WrongAmount => Observed::RefundWrongAmount,
-            RefundReason::TooLate => Observed::RefundTooLate,
-            RefundReason::TicketChanged => Observed::RefundTicketChanged,
-            RefundReason::TicketTaken => Observed::RefundTicketTaken,
-        }
-    }
-
-    /// Reasons for a refund of the payment: the first condition of the buy-back rule that fails. The
-    /// ticket was read at some time since the command began.
-    fn possible_reasons(
-        &mut self,
-        order: &Order,
-        payment: &PaymentId,
-        command: CommandTime,
-        now_ms: u64,
-    ) -> Vec<RefundReason> {
-        let Some((pays_price, sent_at)) = self.payment_of(order, payment) else {
-            return Vec::new();
-        };
-        match order.status {
-            Status::Paid { .. } => return vec![RefundReason::AlreadyPaid],
-            Status::Cancelled => return vec![RefundReason::OrderCancelled],
-            Status::AwaitingPayment if order.is_due(command.now) => return Vec::new(),
-            Status::AwaitingPayment | Status::Expired if !pays_price => {
-                return vec![RefundReason::WrongAmount];
-            }
-            Status::AwaitingPayment => return Vec::new(),
-            Status::Expired if sent_at > order.expires_at.plus(self.late_limit) => {
-                return vec![RefundReason::TooLate];
-            }
-            Status::Expired => {}
-        }
-        let states = self.ticket_states_since(&order.ticket.id, command.since_ms, now_ms);
-        let reason = |(price, lock): (Price, Lock)| {
-            if price != order.ticket.price {
-                return Some(RefundReason::TicketChanged);
-            }
-            let is_taken = match lock {
-                Lock::Free => false,
-                Lock::Held { by, until } => by != order.id && until > command.now,
-                Lock::Sold { to } => to != order.id,
-            };
-            is_taken.then_some(RefundReason::TicketTaken)
-        };
-        states.into_iter().filter_map(reason).collect()
-    }
+/// Whether the ticket is on sale at the order's price.
+pub(super) fn asks_price(sale: &Sale, order: &Order) -> bool {
+    sale.ticket().is_some_and(|ticket| ticket.price == order.ticket.price)
 }

@@ -1,10 +1,10 @@
 //! Checks of promise 8: payments, their results, and the payments table.
 
 use orders_domain::{
-    BookedPayment, Lock, Order, OrderId, PaymentId, PaymentResult, Price, Status, TicketId,
+    BookedPayment, Lock, Order, OrderId, PaymentId, PaymentResult, Price, Sale, Status, TicketId,
     Timestamp,
 };
-use orders_tests::history::Payment;
+use orders_tests::history::{Payment, PaymentStart};
 
 use super::{Change, Promises, Write};
 use crate::world::timestamp;
@@ -13,6 +13,25 @@ impl Promises {
     pub(crate) fn payment_made(&mut self, payment: &Payment, body: &str) {
         let key = (payment.id.clone(), payment.order.clone());
         self.payments.insert(key, (payment.clone(), body.to_owned()));
+    }
+
+    pub(crate) fn payment_started(&mut self, start: &PaymentStart, body: &str) {
+        self.starts.push((start.clone(), body.to_owned()));
+    }
+
+    /// Returns the ends of a hold that the starts of payments for an order allow.
+    pub(super) fn ends_of_starts(&self, order: OrderId) -> impl Iterator<Item = Timestamp> {
+        let (order, time_to_pay) = (order.to_string(), self.time_to_pay);
+        let starts = self.starts.iter().filter(move |(start, _)| start.order == order);
+        let starts = starts.filter(move |_| !time_to_pay.is_zero());
+        starts.map(move |(start, _)| whole_seconds(start.at_ms).plus(time_to_pay))
+    }
+
+    /// Whether the payment is of nothing, for a ticket that costs nothing: nothing is booked, unless the
+    /// order has been cancelled.
+    pub(super) fn is_nothing_to_pay(&self, payment: &Payment) -> bool {
+        payment.amount_cents == Some(0)
+            && self.price_of(&payment.order).is_some_and(|price| price.minor() == 0)
     }
 
     /// Returns the price of an order.
@@ -81,8 +100,21 @@ impl Promises {
         });
     }
 
-    /// Whether a payment message can only be dead-lettered: it names no existing order, or a second one.
+    /// Whether a message of the payment service can only be dead-lettered: it names no existing order, or a
+    /// payment of another order, or a part of a payment.
     pub(crate) fn is_undeliverable(&self, body: &str) -> bool {
+        let exists = |order: &str| {
+            let id: Option<OrderId> = order.parse().ok();
+            id.is_some_and(|id| self.orders.contains_key(&id))
+        };
+        let mut starts = self.starts.iter().filter(|(_, message)| message == body);
+        let mut refunds = self.refunds.iter().filter(|(_, message)| message == body);
+        starts.any(|(start, _)| !exists(&start.order))
+            || refunds.any(|(refund, _)| self.is_undeliverable_refund(refund))
+            || self.is_undeliverable_payment(body)
+    }
+
+    fn is_undeliverable_payment(&self, body: &str) -> bool {
         self.payments.values().filter(|(_, message)| message == body).any(|(payment, _)| {
             let order: Option<OrderId> = payment.order.parse().ok();
             let Some(order) = order.filter(|id| self.orders.contains_key(id)) else { return true };
@@ -92,17 +124,17 @@ impl Promises {
         })
     }
 
-    /// Returns price and lock of a ticket at every moment between two times.
+    /// Returns sale and lock of a ticket at every moment between two times.
     pub(super) fn ticket_states_since(
         &self,
         ticket: &TicketId,
         since_ms: u64,
         now_ms: u64,
-    ) -> Vec<(Price, Lock)> {
+    ) -> Vec<(Sale, Lock)> {
         let states = self.ticket_states.get(ticket).map_or(&[][..], Vec::as_slice);
         let ends = states.iter().skip(1).map(|(from_ms, ..)| *from_ms).chain([now_ms]);
         let states = states.iter().zip(ends).filter(|(_, end_ms)| *end_ms >= since_ms);
-        states.map(|((_, price, lock), _)| (*price, *lock)).collect()
+        states.map(|((_, sale, lock), _)| (sale.clone(), *lock)).collect()
     }
 }
 
@@ -118,7 +150,12 @@ fn booking(change: &Change) -> Option<(OrderId, PaymentId, PaymentResult)> {
         Status::Paid { payment_id } if before.status != after.status => {
             Some((after.id, payment_id.clone(), PaymentResult::Bought))
         }
-        Status::Paid { .. } | Status::AwaitingPayment | Status::Cancelled | Status::Expired => None,
+        Status::Paid { .. }
+        | Status::AwaitingPayment
+        | Status::Free
+        | Status::Cancelled
+        | Status::Expired
+        | Status::Refunded { .. } => None,
     }
 }
 
@@ -128,7 +165,12 @@ fn is_row_of(made: &Payment, row: &BookedPayment) -> bool {
         && row.payment.sent_at == sent_at(made)
 }
 
-/// The time in the event of a payment, in whole seconds.
+/// The time in the event of a payment.
 fn sent_at(payment: &Payment) -> Timestamp {
-    timestamp(payment.at_ms / 1_000 * 1_000)
+    whole_seconds(payment.at_ms)
+}
+
+/// The time in an envelope is in whole seconds.
+fn whole_seconds(ms: u64) -> Timestamp {
+    timestamp(ms / 1_000 * 1_000)
 }

@@ -1,6 +1,6 @@
 //! Checks of promises 5, 6 and 12 on every response to a buyer.
 
-use orders_domain::{Order, OrderId, Status};
+use orders_domain::{Lock, Order, OrderId, Sale, Status, TicketId};
 use orders_tests::history::{Operation, OrderView, Outcome};
 
 use super::Promises;
@@ -18,7 +18,7 @@ impl Promises {
     ) {
         match (operation, outcome) {
             (_, Outcome::Unknown | Outcome::Cancelled | Outcome::OrderPaid) => {}
-            (Operation::Place { ticket, key }, Outcome::Placed(view) | Outcome::Order(view)) => {
+            (Operation::Place { ticket, key, .. }, Outcome::Placed(view) | Outcome::Order(view)) => {
                 self.check_view(buyer, view);
                 self.require(view.ticket == *ticket, || {
                     format!("promise 6: {operation:?} got {view:?}")
@@ -30,11 +30,14 @@ impl Promises {
                 });
                 self.check_order_of_request(buyer, key.as_deref(), view, from_ms);
             }
-            (Operation::Place { ticket, key }, _) => {
+            (Operation::Place { ticket, key, version }, _) => {
                 self.require(placed.is_none(), || {
                     format!("promise 6: {operation:?} got {outcome:?}")
                 });
-                self.check_refusal(buyer, ticket, key.as_deref(), outcome, (from_ms, now_ms));
+                let time = (from_ms, now_ms);
+                self.check_refusal(buyer, ticket, key.as_deref(), outcome, time);
+                let is_true = self.is_true_refusal(buyer, ticket, *version, outcome, time);
+                self.require(is_true, || format!("promise 6: {operation:?} got {outcome:?}"));
             }
             (_, Outcome::Placed(view) | Outcome::Order(view)) => self.check_view(buyer, view),
             (_, Outcome::Orders(list)) => list.iter().for_each(|view| self.check_view(buyer, view)),
@@ -68,6 +71,58 @@ impl Promises {
         self.require(own.is_none() || is_reused, || {
             format!("promise 6: {buyer} has {own:?} and got {outcome:?}")
         });
+    }
+
+    /// Whether the first check that fails for the ticket is the reason of the refusal, at some moment of
+    /// the request.
+    fn is_true_refusal(
+        &self,
+        buyer: &str,
+        ticket: &str,
+        version: Option<u64>,
+        outcome: &Outcome,
+        (from_ms, to_ms): (u64, u64),
+    ) -> bool {
+        let id: TicketId = ticket.parse().expect("a ticket id");
+        let states = self.ticket_states_since(&id, from_ms, to_ms);
+        let current = |sale: &Sale| sale.ticket().map(|ticket| ticket.version.number());
+        let is_wanted = |sale: &Sale| {
+            current(sale).is_some_and(|current| version.is_none_or(|wanted| wanted == current))
+        };
+        let any = |wanted: &dyn Fn(&Sale, Lock) -> bool| {
+            states.iter().any(|(sale, lock)| wanted(sale, *lock))
+        };
+        let earliest_ms = from_ms.saturating_sub(self.skew_ms);
+        let latest_ms = to_ms + self.skew_ms;
+        match outcome {
+            Outcome::NoSuchTicket => {
+                let first = self.ticket_states.get(&id).and_then(|states| states.first());
+                first.is_none_or(|(since_ms, ..)| *since_ms >= from_ms)
+            }
+            Outcome::Withdrawn => any(&|sale, _| current(sale).is_none()),
+            Outcome::TicketChanged { version: shown } => {
+                any(&|sale, _| current(sale) == Some(*shown) && !is_wanted(sale))
+            }
+            Outcome::Reserved => any(&|sale, lock| {
+                is_wanted(sale)
+                    && matches!(lock, Lock::Held { until, .. } if until.epoch_ms() > earliest_ms)
+            }),
+            Outcome::Sold => {
+                any(&|sale, lock| is_wanted(sale) && matches!(lock, Lock::Sold { .. }))
+            }
+            Outcome::TooManyHolds => {
+                let is_available = any(&|sale, lock| {
+                    is_wanted(sale)
+                        && match lock {
+                            Lock::Free => true,
+                            Lock::Held { until, .. } => until.epoch_ms() <= latest_ms,
+                            Lock::Sold { .. } => false,
+                        }
+                });
+                is_available && self.had_no_free_slot(buyer, from_ms, to_ms)
+            }
+            _ => true,
+        }
     }
 
     /// Checks that a shown order belongs to the buyer and matches the stored version.
@@ -106,8 +161,8 @@ impl Promises {
         let shown = self.committed.get(&(view.order.clone(), view.version));
         let was_live = shown.is_some_and(|order| match order.status {
             Status::AwaitingPayment => order.expires_at.epoch_ms() + self.skew_ms > from_ms,
-            Status::Paid { .. } => true,
-            Status::Cancelled | Status::Expired => false,
+            Status::Paid { .. } | Status::Free => true,
+            Status::Cancelled | Status::Expired | Status::Refunded { .. } => false,
         });
         self.require(was_live, || format!("promise 6: {buyer} got {view:?}, which has ended"));
     }
@@ -123,8 +178,8 @@ impl Promises {
         let own = self.orders.values().find(|order| {
             let has_ticket = match order.status {
                 Status::AwaitingPayment => order.expires_at.epoch_ms() > now_ms + self.skew_ms,
-                Status::Paid { .. } => true,
-                Status::Cancelled | Status::Expired => false,
+                Status::Paid { .. } | Status::Free => true,
+                Status::Cancelled | Status::Expired | Status::Refunded { .. } => false,
             };
             has_ticket
                 && order.user_id.as_str() == buyer

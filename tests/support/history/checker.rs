@@ -4,6 +4,7 @@
 //! Single records are checked first. Then a search looks for a sequential order of operations that
 //! explains all observations of a ticket.
 
+mod holds;
 mod index;
 mod steps;
 
@@ -34,6 +35,8 @@ pub fn check_history(history: &History) -> Result<(), Contradiction> {
         return Ok(());
     }
     index.check_payments()?;
+    index.check_refunds()?;
+    holds::check_holds(&index)?;
     for ticket in index.tickets() {
         let steps = steps::of_ticket(&index, ticket)?;
         model::search(&steps).map_err(|dead_end| {

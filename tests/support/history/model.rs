@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, HashSet};
 pub(super) struct OrderState {
     pub(super) version: u64,
     pub(super) status: Status,
+    /// End of the hold.
+    pub(super) expires_at_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +18,7 @@ pub(super) enum Status {
     Paid,
     Cancelled,
     Expired,
+    Refunded,
 }
 
 impl Status {
@@ -25,6 +28,7 @@ impl Status {
             "paid" => Self::Paid,
             "cancelled" => Self::Cancelled,
             "expired" => Self::Expired,
+            "refunded" => Self::Refunded,
             _ => return None,
         })
     }
@@ -36,7 +40,7 @@ pub(super) struct Ticket {
     /// Id of the order with the lock.
     pub(super) holder: Option<String>,
     pub(super) orders: BTreeMap<String, OrderState>,
-    /// Newest ticket version that an order has shown.
+    /// Newest ticket version that an order or a response has shown.
     newest_version: u64,
 }
 
@@ -57,15 +61,19 @@ pub(super) struct Step {
 pub(super) enum StepKind {
     /// A change of an order to this version.
     Change { order: String, version: u64, change: Change },
+    /// The ticket has one of these versions: no older version is seen after it.
+    Seen { versions: Vec<u64> },
     /// An observation, without a change.
     Observation(Observation),
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Change {
-    /// The ticket version is known if the order was shown to a buyer.
+    /// The ticket version is known if the order was shown to a buyer. The order for a free ticket is paid.
     Created {
         ticket_version: Option<u64>,
+        status: Status,
+        expires_at_ms: u64,
     },
     /// An order that is not due is sold at its price. A late sale needs a ticket at the order's price:
     /// `asked` are the ticket versions with this price.
@@ -73,8 +81,17 @@ pub(super) enum Change {
         is_late: bool,
         asked: Vec<u64>,
     },
-    Cancelled,
+    /// A paid order can be cancelled if its ticket is free.
+    Cancelled {
+        is_free: bool,
+    },
     Expired,
+    Extended {
+        expires_at_ms: u64,
+    },
+    /// The payment that bought the order went back.
+    Refunded,
+    /// A refund is due, or is settled.
     Refund {
         for_status: Status,
     },
@@ -86,17 +103,17 @@ pub(super) enum Observation {
     Order { order: String, version: Option<u64>, statuses: Vec<Status> },
     /// The order does not exist.
     NoOrder { order: String },
-    /// One of these orders holds the ticket and awaits payment.
-    Reserved { by: Vec<String> },
+    /// One of these orders holds the ticket until after this time and awaits payment.
+    Reserved { by: Vec<String>, after_ms: u64 },
+    /// None of these orders has the ticket, unless its hold has ended by this time.
+    NotHeld { by: Vec<String>, end_ms: u64 },
     /// One of these orders is paid and has the ticket.
     Sold { to: Vec<String> },
     /// The ticket is unknown.
     UnknownTicket,
-    /// The order has expired, and the ticket, at one of these versions, is sold or held by one of these
-    /// orders.
-    TakenOver { order: String, by: Vec<String>, versions: Vec<u64> },
-    /// The ticket has one of these versions.
-    Offered { versions: Vec<u64> },
+    /// The order has expired, and the ticket, at one of these versions, is sold or held until after this
+    /// time.
+    TakenOver { order: String, after_ms: u64, versions: Vec<u64> },
 }
 
 /// The deepest point of a failed search.
@@ -117,10 +134,14 @@ impl Ticket {
         let next = self.orders.get(order).map_or(0, |state| state.version + 1);
         let is_holder = self.holder.as_deref() == Some(order);
         let before = self.status(order);
+        let mut expires_at_ms = self.orders.get(order).map_or(0, |state| state.expires_at_ms);
         let (status, holder) = match (change, before) {
-            (Change::Created { ticket_version }, None) if self.holder.is_none() => {
+            (Change::Created { ticket_version, status, expires_at_ms: end_ms }, None)
+                if self.holder.is_none() =>
+            {
                 after.newest_version = ticket_version.unwrap_or(self.newest_version);
-                (Status::Awaiting, Some(order.to_owned()))
+                expires_at_ms = *end_ms;
+                (*status, Some(order.to_owned()))
             }
             (Change::Paid { is_late: false, .. }, Some(Status::Awaiting)) if is_holder => {
                 (Status::Paid, self.holder.clone())
@@ -131,8 +152,20 @@ impl Ticket {
                 after.newest_version = self.earliest_of(asked)?;
                 (Status::Paid, Some(order.to_owned()))
             }
-            (Change::Cancelled, Some(Status::Awaiting)) if is_holder => (Status::Cancelled, None),
-            (Change::Cancelled, Some(Status::Expired)) => (Status::Cancelled, self.holder.clone()),
+            (Change::Cancelled { is_free: false }, Some(Status::Awaiting))
+            | (Change::Cancelled { is_free: true }, Some(Status::Paid))
+                if is_holder =>
+            {
+                (Status::Cancelled, None)
+            }
+            (Change::Cancelled { .. }, Some(Status::Expired)) => {
+                (Status::Cancelled, self.holder.clone())
+            }
+            (Change::Extended { expires_at_ms: end_ms }, Some(Status::Awaiting)) if is_holder => {
+                expires_at_ms = *end_ms;
+                (Status::Awaiting, self.holder.clone())
+            }
+            (Change::Refunded, Some(Status::Paid)) if is_holder => (Status::Refunded, None),
             (Change::Expired, Some(Status::Awaiting)) if is_holder => (Status::Expired, None),
             (Change::Refund { for_status }, Some(status)) if status == *for_status => {
                 (status, self.holder.clone())
@@ -140,7 +173,7 @@ impl Ticket {
             _ => return None,
         };
         after.holder = holder;
-        after.orders.insert(order.to_owned(), OrderState { version, status });
+        after.orders.insert(order.to_owned(), OrderState { version, status, expires_at_ms });
         (version == next && after.newest_version >= self.newest_version).then_some(after)
     }
 
@@ -150,7 +183,10 @@ impl Ticket {
     }
 
     fn allows(&self, observation: &Observation) -> bool {
-        let holder = self.holder.as_ref().and_then(|order| Some((order, self.status(order)?)));
+        let holder = self.holder.as_ref().and_then(|order| Some((order, self.orders.get(order)?)));
+        let is_held_after = |state: &OrderState, at_ms: u64| {
+            state.status == Status::Awaiting && state.expires_at_ms > at_ms
+        };
         match observation {
             Observation::Order { order, version, statuses } => {
                 self.orders.get(order).is_some_and(|state| {
@@ -159,20 +195,43 @@ impl Ticket {
                 })
             }
             Observation::NoOrder { order } => !self.orders.contains_key(order),
-            Observation::Reserved { by } => holder
-                .is_some_and(|(order, status)| status == Status::Awaiting && by.contains(order)),
-            Observation::Sold { to } => {
-                holder.is_some_and(|(order, status)| status == Status::Paid && to.contains(order))
-            }
+            Observation::Reserved { by, after_ms } => holder
+                .is_some_and(|(order, state)| is_held_after(state, *after_ms) && by.contains(order)),
+            Observation::NotHeld { by, end_ms } => holder.is_none_or(|(order, state)| {
+                let is_held = state.status == Status::Paid || is_held_after(state, *end_ms);
+                !is_held || !by.contains(order)
+            }),
+            Observation::Sold { to } => holder
+                .is_some_and(|(order, state)| state.status == Status::Paid && to.contains(order)),
             Observation::UnknownTicket => self.orders.is_empty(),
-            Observation::TakenOver { order, by, versions } => {
+            Observation::TakenOver { order, after_ms, versions } => {
                 self.status(order) == Some(Status::Expired)
                     && self.earliest_of(versions).is_some()
-                    && holder.is_some_and(|(holder, status)| {
-                        status == Status::Paid || by.contains(holder)
+                    && holder.is_some_and(|(_, state)| {
+                        state.status == Status::Paid || is_held_after(state, *after_ms)
                     })
             }
-            Observation::Offered { versions } => self.earliest_of(versions).is_some(),
+        }
+    }
+
+    /// Whether the step is possible and changes nothing.
+    fn is_unchanged_by(&self, kind: &StepKind) -> bool {
+        match kind {
+            StepKind::Change { .. } => false,
+            StepKind::Seen { versions } => self.earliest_of(versions) == Some(self.newest_version),
+            StepKind::Observation(observation) => self.allows(observation),
+        }
+    }
+
+    /// Returns the ticket after a step that changes it, or `None` if the step is not possible.
+    fn after(&self, kind: &StepKind) -> Option<Self> {
+        match kind {
+            StepKind::Change { order, version, change } => self.apply(order, *version, change),
+            StepKind::Seen { versions } => {
+                let newest_version = self.earliest_of(versions)?;
+                Some(Self { newest_version, ..self.clone() })
+            }
+            StepKind::Observation(_) => None,
         }
     }
 }
@@ -195,8 +254,7 @@ pub(super) fn search(steps: &[Step]) -> Result<(), Box<DeadEnd>> {
         // The last entry is popped first: the change with the earliest end.
         next.sort_by_key(|at| std::cmp::Reverse(steps[*at].to_ms));
         for at in next {
-            let StepKind::Change { order, version, change } = &steps[at].kind else { continue };
-            if let Some(after) = ticket.apply(order, *version, change) {
+            if let Some(after) = ticket.after(&steps[at].kind) {
                 let mut done = done.clone();
                 done[at] = true;
                 open.push((done, after));
@@ -212,8 +270,8 @@ pub(super) fn search(steps: &[Step]) -> Result<(), Box<DeadEnd>> {
 
 fn apply_observations(steps: &[Step], done: &mut [bool], ticket: &Ticket) {
     loop {
-        let observation = ready(steps, done)
-            .find(|at| matches!(&steps[*at].kind, StepKind::Observation(observation) if ticket.allows(observation)));
+        let observation =
+            ready(steps, done).find(|at| ticket.is_unchanged_by(&steps[*at].kind));
         match observation {
             Some(at) => done[at] = true,
             None => return,

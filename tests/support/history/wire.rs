@@ -46,6 +46,19 @@ struct TicketDetail<'a> {
     price: f64,
 }
 
+/// Problem of a refused request.
+#[derive(Deserialize)]
+struct Problem {
+    #[serde(rename = "type")]
+    kind: String,
+    ticket: Option<CurrentTicket>,
+}
+
+#[derive(Deserialize)]
+struct CurrentTicket {
+    version: u64,
+}
+
 impl From<OrderWire<'_>> for OrderView {
     fn from(order: OrderWire<'_>) -> Self {
         Self {
@@ -65,22 +78,34 @@ impl From<OrderWire<'_>> for OrderView {
 impl Outcome {
     /// Returns the outcome of a response, or `None` if the API does not allow the response.
     pub fn read(operation: &Operation, status: u16, body: &str) -> Option<Self> {
-        let is = |kind: &str| body.contains(kind);
         Some(match (operation, status) {
             (_, 503) => Self::Unknown,
             (Operation::Place { .. }, 201) => Self::Placed(order(body)),
             (Operation::Place { .. } | Operation::Show { .. }, 200) => Self::Order(order(body)),
-            (Operation::Place { .. }, 404) => Self::NoSuchTicket,
-            (Operation::Place { .. }, 409) if is("orders:ticket-reserved") => Self::Reserved,
-            (Operation::Place { .. }, 409) if is("orders:ticket-sold") => Self::Sold,
-            (Operation::Place { .. }, 422) => Self::KeyReused,
+            (Operation::Place { .. }, 404 | 409 | 410 | 422) => refusal(status, body)?,
             (Operation::List, 200) => Self::Orders(orders(body)),
             (Operation::Cancel { .. }, 204) => Self::Cancelled,
-            (Operation::Cancel { .. }, 409) if is("orders:order-paid") => Self::OrderPaid,
+            (Operation::Cancel { .. }, 409) if body.contains("orders:order-paid") => Self::OrderPaid,
             (Operation::Show { .. } | Operation::Cancel { .. }, 404) => Self::NoSuchOrder,
             _ => return None,
         })
     }
+}
+
+/// The refusal of an order.
+fn refusal(status: u16, body: &str) -> Option<Outcome> {
+    let Problem { kind, ticket } = serde_json::from_str(body).expect("a JSON problem");
+    let kind = kind.strip_prefix("urn:problem-type:orders:")?;
+    Some(match (status, kind) {
+        (404, "no-such-ticket") => Outcome::NoSuchTicket,
+        (409, "ticket-reserved") => Outcome::Reserved,
+        (409, "ticket-sold") => Outcome::Sold,
+        (409, "ticket-changed") => Outcome::TicketChanged { version: ticket?.version },
+        (409, "too-many-holds") => Outcome::TooManyHolds,
+        (410, "ticket-withdrawn") => Outcome::Withdrawn,
+        (422, "idempotency-key-reused") => Outcome::KeyReused,
+        _ => return None,
+    })
 }
 
 fn order(body: &str) -> OrderView {

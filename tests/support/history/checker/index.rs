@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::{Event, History, Operation, OrderView, Outcome, Payment, Request},
+    super::{Event, History, Operation, OrderView, Outcome, Payment, Refund, Request},
     Contradiction, contradiction, require,
 };
 
@@ -16,6 +16,8 @@ pub(super) struct Index<'a> {
     pub(super) first_views: BTreeMap<&'a str, &'a OrderView>,
     /// Payments by payment id and order id.
     pub(super) payments: BTreeMap<(&'a str, &'a str), &'a Payment>,
+    /// Times of the responses with a new order.
+    pub(super) placed_ms: BTreeMap<&'a str, u64>,
 }
 
 impl<'a> Index<'a> {
@@ -29,6 +31,7 @@ impl<'a> Index<'a> {
                 .iter()
                 .map(|it| ((it.id.as_str(), it.order.as_str()), it))
                 .collect(),
+            placed_ms: BTreeMap::new(),
         };
         for event in &history.events {
             index.add_event(event)?;
@@ -45,7 +48,7 @@ impl<'a> Index<'a> {
         self.history.tickets.iter().map(|version| version.ticket.as_str()).collect()
     }
 
-    /// Returns the `OrderCreated` event of an order.
+    /// Returns the first event of an order.
     pub(super) fn created(&self, order: &str) -> Option<&'a Event> {
         self.changes.get(order)?.get(&0).copied()
     }
@@ -56,13 +59,15 @@ impl<'a> Index<'a> {
         let next = versions.len() as u64;
         let Some(first) = versions.get(&event.version) else {
             require(event.version == next, || format!("{event:?} arrived before version {next}"))?;
-            require((event.kind == "OrderCreated") == (next == 0), || {
+            require(is_first(event) == (next == 0), || {
                 format!("{event:?} has the wrong type for its version")
             })?;
-            let before = versions.get(&0).copied();
+            let before = next.checked_sub(1).and_then(|last| versions.get(&last)).copied();
             require(before.is_none_or(|before| same_order(before, event)), || {
                 format!("{event:?} differs from {before:?}")
             })?;
+            let is_repeated = versions.values().any(|earlier| is_repetition(earlier, event));
+            require(!is_repeated, || format!("{event:?} is a second change of its kind"))?;
             versions.insert(next, event);
             return Ok(());
         };
@@ -82,9 +87,22 @@ impl<'a> Index<'a> {
                 format!("{order:?} differs from the earlier {first:?}")
             })?;
         }
+        if let Outcome::Placed(order) = outcome {
+            self.placed_ms.insert(&order.order, request.to_ms);
+        }
         match (operation, outcome) {
-            (Operation::Place { ticket, .. }, Outcome::Placed(order) | Outcome::Order(order)) => {
+            (Operation::Place { ticket, version, .. }, Outcome::Placed(order)) => {
+                let is_wanted = version.is_none_or(|version| version == order.ticket_version);
+                require(order.ticket == *ticket && is_wanted, || {
+                    format!("{operation:?} got {order:?}")
+                })
+            }
+            (Operation::Place { ticket, .. }, Outcome::Order(order)) => {
                 require(order.ticket == *ticket, || format!("{operation:?} got {order:?}"))
+            }
+            (Operation::Place { version, .. }, Outcome::TicketChanged { version: shown }) => {
+                let is_other = version.is_some_and(|version| version != *shown);
+                require(is_other, || format!("{operation:?} got {outcome:?}"))
             }
             (Operation::Show { order }, Outcome::Order(view)) => {
                 require(view.order == *order, || format!("{operation:?} got {view:?}"))
@@ -104,8 +122,9 @@ impl<'a> Index<'a> {
         let published = self.history.tickets.iter().any(|version| {
             version.ticket == order.ticket
                 && version.version == order.ticket_version
-                && version.title == order.title
-                && version.price_cents == order.price_cents
+                && version.offer.as_ref().is_some_and(|offer| {
+                    offer.title == order.title && offer.price_cents == order.price_cents
+                })
         });
         require(published, || format!("unpublished ticket fields in {order:?}"))
     }
@@ -115,7 +134,7 @@ impl<'a> Index<'a> {
     fn check_keys(&self) -> Result<(), Contradiction> {
         let placed: BTreeMap<_, _> = self.placements().collect();
         for Request { buyer, operation, outcome, from_ms, to_ms } in &self.history.requests {
-            let Operation::Place { ticket, key } = operation else { continue };
+            let Operation::Place { ticket, key, .. } = operation else { continue };
             match (key, outcome) {
                 (Some(key), Outcome::Placed(order) | Outcome::Order(order)) => {
                     let Some((first, placed_ms)) = placed.get(&(buyer, key)) else { continue };
@@ -133,7 +152,13 @@ impl<'a> Index<'a> {
                 (None, Outcome::KeyReused) => {
                     return contradiction("KeyReused for a request without a key");
                 }
-                _ => {}
+                (Some(_), Outcome::Unknown) | (None, _) => {}
+                (Some(key), refusal) => {
+                    let earlier = placed.get(&(buyer, key));
+                    require(earlier.is_none_or(|(_, placed_ms)| from_ms <= placed_ms), || {
+                        format!("key {key} of {buyer} has {earlier:?} and got {refusal:?}")
+                    })?;
+                }
             }
         }
         Ok(())
@@ -170,7 +195,7 @@ impl<'a> Index<'a> {
     /// Returns the tickets requested with a key, with the times of the requests.
     fn uses_of_key(&self, buyer: &str, key: &str) -> impl Iterator<Item = (&'a String, u64)> {
         self.history.requests.iter().filter_map(move |request| match &request.operation {
-            Operation::Place { ticket, key: Some(used) }
+            Operation::Place { ticket, key: Some(used), .. }
                 if request.buyer == buyer && used == key =>
             {
                 Some((ticket, request.from_ms))
@@ -183,15 +208,50 @@ impl<'a> Index<'a> {
     pub(super) fn check_payments(&self) -> Result<(), Contradiction> {
         let mut booked: BTreeMap<&str, u64> = BTreeMap::new();
         for event in self.changes.values().flat_map(BTreeMap::values) {
-            if let Some(payment) = &event.payment {
+            if let Some(payment) = booked_payment(event) {
                 *booked.entry(payment).or_default() += 1;
             }
         }
-        for payment in self.history.payments.iter().filter(|it| self.created(&it.order).is_some()) {
+        for payment in &self.history.payments {
+            let Some(created) = self.created(&payment.order) else { continue };
             let times = booked.get(payment.id.as_str()).copied().unwrap_or_default();
-            require(times == 1, || format!("{payment:?} is booked {times} times"))?;
+            // A payment of nothing for a free ticket needs no result.
+            let is_nothing = created.price_cents == 0 && payment.amount_cents == Some(0);
+            require(times == 1 || times == 0 && is_nothing, || {
+                format!("{payment:?} is booked {times} times")
+            })?;
         }
         Ok(())
+    }
+
+    /// Checks that every refund of a whole payment is published once by the order that booked it.
+    pub(super) fn check_refunds(&self) -> Result<(), Contradiction> {
+        for refund in &self.history.refunds {
+            let Some(versions) = self.changes.get(refund.order.as_str()) else { continue };
+            let about = |event: &&&Event| event.payment.as_ref() == Some(&refund.payment);
+            let booked = versions.values().filter(about).find(|it| booked_payment(it).is_some());
+            let is_whole = booked.is_some_and(|booked| self.is_whole(refund, booked.price_cents));
+            let is_known = versions.values().filter(about).any(|event| is_refund_made(event));
+            require(!is_whole || is_known, || format!("{refund:?} is not published"))?;
+        }
+        Ok(())
+    }
+
+    /// Returns the refunds of this whole payment of an order at this price.
+    pub(super) fn whole_refunds(
+        &self,
+        event: &Event,
+    ) -> impl Iterator<Item = &'a Refund> {
+        let refunds = self.history.refunds.iter().filter(|refund| {
+            refund.order == event.order && Some(&refund.payment) == event.payment.as_ref()
+        });
+        refunds.filter(|refund| self.is_whole(refund, event.price_cents))
+    }
+
+    fn is_whole(&self, refund: &Refund, price_cents: u64) -> bool {
+        let payment = self.payments.get(&(refund.payment.as_str(), refund.order.as_str()));
+        let charge = payment.and_then(|payment| payment.amount_cents).unwrap_or(price_cents);
+        refund.amount_cents.is_none_or(|amount| amount >= charge)
     }
 }
 
@@ -199,7 +259,38 @@ fn same_order(one: &Event, other: &Event) -> bool {
     one.buyer == other.buyer
         && one.ticket == other.ticket
         && one.price_cents == other.price_cents
-        && one.expires_at_ms == other.expires_at_ms
+        && match other.kind.as_str() {
+            "OrderExtended" => one.expires_at_ms < other.expires_at_ms,
+            _ => one.expires_at_ms == other.expires_at_ms,
+        }
+}
+
+/// Whether the event is the first one of an order. An order for a free ticket is paid at once.
+fn is_first(event: &Event) -> bool {
+    match event.kind.as_str() {
+        "OrderCreated" => event.price_cents > 0,
+        "OrderPaid" => event.price_cents == 0 && event.payment.is_none(),
+        _ => false,
+    }
+}
+
+/// Whether the order can have only one of these two changes.
+fn is_repetition(earlier: &Event, event: &Event) -> bool {
+    match event.kind.as_str() {
+        "OrderExtended" => earlier.kind == event.kind,
+        _ if is_refund_made(event) => is_refund_made(earlier) && earlier.payment == event.payment,
+        _ => false,
+    }
+}
+
+fn is_refund_made(event: &Event) -> bool {
+    matches!(event.kind.as_str(), "OrderRefunded" | "OrderRefundSettled")
+}
+
+/// The payment that the event books.
+fn booked_payment(event: &Event) -> Option<&str> {
+    let books = matches!(event.kind.as_str(), "OrderPaid" | "OrderRefundDue");
+    event.payment.as_deref().filter(|_| books)
 }
 
 /// Whether the fixed fields of an order agree.
@@ -208,5 +299,4 @@ fn same_terms(one: &OrderView, other: &OrderView) -> bool {
         && one.ticket_version == other.ticket_version
         && one.price_cents == other.price_cents
         && one.title == other.title
-        && one.expires_at_ms == other.expires_at_ms
 }

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Event, Operation, OrderView, Outcome, Payment, Request,
+        Event, Operation, OrderView, Outcome, Payment, PublishedTicket, Request,
         model::{Change, Observation, Status, Step, StepKind},
     },
     Contradiction, contradiction,
@@ -32,18 +32,29 @@ fn add_change(
 ) -> Result<(), Contradiction> {
     let tolerance = index.history.clock_tolerance_ms;
     let description = format!("{} of {} as version {}", event.kind, event.order, event.version);
+    let mut to_ms = event.at_ms;
     let (change, from_ms) = match event.kind.as_str() {
-        "OrderCreated" => {
-            let ticket_version = index.first_views.get(event.order.as_str());
-            let ticket_version = ticket_version.map(|order| order.ticket_version);
-            (Change::Created { ticket_version }, earliest_request_ms(index, event)?)
+        _ if event.version == 0 => (created(index, event)?, earliest_request_ms(index, event)?),
+        "OrderCancelled" => {
+            let is_free = event.price_cents == 0;
+            (Change::Cancelled { is_free }, earliest_cancel_ms(index, event)?)
         }
-        "OrderCancelled" => (Change::Cancelled, earliest_cancel_ms(index, event)?),
+        "OrderExtended" => {
+            let (from_ms, last_ms) = check_extension(index, event)?;
+            to_ms = to_ms.min(last_ms);
+            (Change::Extended { expires_at_ms: event.expires_at_ms }, from_ms)
+        }
+        "OrderRefunded" => (Change::Refunded, earliest_refund_ms(index, event)?),
+        "OrderRefundSettled" => {
+            (Change::Refund { for_status: status(event)? }, earliest_refund_ms(index, event)?)
+        }
         "OrderExpired" => (Change::Expired, event.expires_at_ms.saturating_sub(tolerance)),
         "OrderPaid" => {
             let payment = payment_of(index, event)?;
             let is_late = check_sale(tolerance, index.history.late_limit_ms, event, payment)?;
-            let asked = versions(index, event, |price_cents| price_cents == event.price_cents);
+            let asked = versions(index, &event.ticket, event.at_ms, |version| {
+                version.offer.as_ref().is_some_and(|it| it.price_cents == event.price_cents)
+            });
             (Change::Paid { is_late, asked }, payment.at_ms)
         }
         "OrderRefundDue" => {
@@ -57,13 +68,46 @@ fn add_change(
         format!("{description} at {}, before {from_ms}", event.at_ms)
     })?;
     let (order, version) = (event.order.clone(), event.version);
-    let after = seen_ticket(index, event, from_ms).map(|(observation, description)| {
-        add(steps, StepKind::Observation(observation), from_ms, event.at_ms, description)
-    });
+    let after = seen_ticket(index, event, from_ms)
+        .map(|(seen, description)| add(steps, seen, from_ms, event.at_ms, description));
     let at =
-        add(steps, StepKind::Change { order, version, change }, from_ms, event.at_ms, description);
+        add(steps, StepKind::Change { order, version, change }, from_ms, to_ms, description);
     steps[at].after = after;
     Ok(())
+}
+
+fn created(index: &Index<'_>, event: &Event) -> Result<Change, Contradiction> {
+    let ticket_version = index.first_views.get(event.order.as_str());
+    let ticket_version = ticket_version.map(|order| order.ticket_version);
+    let (status, expires_at_ms) = (status(event)?, event.expires_at_ms);
+    Ok(Change::Created { ticket_version, status, expires_at_ms })
+}
+
+fn status(event: &Event) -> Result<Status, Contradiction> {
+    let status = Status::parse(&event.status);
+    status.map_or_else(|| contradiction(format!("{event:?} has an invalid status")), Ok)
+}
+
+/// Checks that the start of a payment explains a longer hold: sent before the old end. Returns the times
+/// between which the change is committed.
+fn check_extension(index: &Index<'_>, event: &Event) -> Result<(u64, u64), Contradiction> {
+    let history = index.history;
+    let before = index.changes[event.order.as_str()][&(event.version - 1)];
+    let end_ms = before.expires_at_ms.saturating_add(history.clock_tolerance_ms);
+    let starts = history.starts.iter().filter(|start| {
+        let sent_ms = start.at_ms / 1_000 * 1_000;
+        start.order == event.order && sent_ms + history.time_to_pay_ms == event.expires_at_ms
+    });
+    let from_ms = starts.map(|start| start.at_ms).min();
+    let Some(from_ms) = from_ms.filter(|from_ms| *from_ms < end_ms) else {
+        return contradiction(format!("no start of a payment for {event:?}"));
+    };
+    Ok((from_ms, end_ms.saturating_add(history.write_deadline_ms)))
+}
+
+fn earliest_refund_ms(index: &Index<'_>, event: &Event) -> Result<u64, Contradiction> {
+    let from_ms = index.whole_refunds(event).map(|refund| refund.at_ms).min();
+    from_ms.map_or_else(|| contradiction(format!("no refund for {event:?}")), Ok)
 }
 
 /// Checks the payment of a sale. Returns whether the sale is certainly a late one.
@@ -91,21 +135,20 @@ fn check_refund(
     let last_ms = event.expires_at_ms + index.history.late_limit_ms;
     let pays_price = pays_price(event, payment);
     let is_in_limit = pays_price && sent_ms <= last_ms.saturating_add(tolerance);
-    let status = Status::parse(&event.status);
+    let status = status(event)?;
     let is_possible = match (event.reason.as_deref(), status) {
-        (Some("already_paid"), Some(Status::Paid))
-        | (Some("order_cancelled"), Some(Status::Cancelled)) => true,
-        (Some("wrong_amount"), Some(Status::Awaiting | Status::Expired)) => !pays_price,
-        (Some("too_late"), Some(Status::Expired)) => {
+        (Some("already_paid"), Status::Paid)
+        | (Some("order_cancelled"), Status::Cancelled)
+        | (Some("order_refunded"), Status::Refunded) => true,
+        (Some("wrong_amount"), Status::Awaiting | Status::Expired) => !pays_price,
+        (Some("too_late"), Status::Expired) => {
             pays_price && sent_ms.saturating_add(tolerance) > last_ms
         }
-        (Some("ticket_changed" | "ticket_taken"), Some(Status::Expired)) => is_in_limit,
+        (Some("ticket_changed" | "ticket_taken"), Status::Expired) => is_in_limit,
         _ => false,
     };
-    match status {
-        Some(status) if is_possible => Ok(status),
-        _ => contradiction(format!("{event:?} has the wrong reason for {payment:?}")),
-    }
+    require(is_possible, || format!("{event:?} has the wrong reason for {payment:?}"))?;
+    Ok(status)
 }
 
 fn pays_price(event: &Event, payment: &Payment) -> bool {
@@ -119,29 +162,38 @@ fn sent_ms(payment: &Payment) -> u64 {
 
 /// Returns the state of the ticket that the reason of a refund depends on. The ticket is read before the
 /// refund is committed.
-fn seen_ticket(index: &Index<'_>, event: &Event, from_ms: u64) -> Option<(Observation, String)> {
-    let Event { order, price_cents: price, .. } = event;
-    match event.reason.as_deref() {
-        Some("ticket_taken") => {
-            let by = unlapsed_orders(index, &event.ticket, from_ms);
-            let versions = versions(index, event, |price_cents| price_cents == *price);
-            let observation = Observation::TakenOver { order: order.clone(), by, versions };
-            Some((observation, format!("{order} had expired with its ticket taken")))
+fn seen_ticket(index: &Index<'_>, event: &Event, from_ms: u64) -> Option<(StepKind, String)> {
+    let Event { kind, order, ticket, price_cents: price, at_ms, .. } = event;
+    let is_asked = |version: &PublishedTicket| {
+        version.offer.as_ref().is_some_and(|offer| offer.price_cents == *price)
+    };
+    match (kind.as_str(), event.reason.as_deref()) {
+        ("OrderRefundDue", Some("ticket_taken")) => {
+            let after_ms = from_ms.saturating_sub(index.history.clock_tolerance_ms);
+            let versions = versions(index, ticket, *at_ms, is_asked);
+            let taken = Observation::TakenOver { order: order.clone(), after_ms, versions };
+            let description = format!("{order} had expired with its ticket taken");
+            Some((StepKind::Observation(taken), description))
         }
-        Some("ticket_changed") => {
-            let versions = versions(index, event, |price_cents| price_cents != *price);
+        ("OrderRefundDue", Some("ticket_changed")) => {
+            let versions = versions(index, ticket, *at_ms, |version| !is_asked(version));
             let description = format!("the ticket of {order} had another price");
-            Some((Observation::Offered { versions }, description))
+            Some((StepKind::Seen { versions }, description))
         }
         _ => None,
     }
 }
 
-/// Returns the versions of the event's ticket with such a price, published before the event.
-fn versions(index: &Index<'_>, event: &Event, wanted: impl Fn(u64) -> bool) -> Vec<u64> {
-    let latest_ms = event.at_ms.saturating_add(index.history.clock_tolerance_ms);
+/// Returns such versions of a ticket, published by this time.
+fn versions(
+    index: &Index<'_>,
+    ticket: &str,
+    by_ms: u64,
+    wanted: impl Fn(&PublishedTicket) -> bool,
+) -> Vec<u64> {
+    let latest_ms = by_ms.saturating_add(index.history.clock_tolerance_ms);
     let published = index.history.tickets.iter().filter(|version| {
-        version.ticket == event.ticket && version.at_ms <= latest_ms && wanted(version.price_cents)
+        version.ticket == ticket && version.at_ms <= latest_ms && wanted(version)
     });
     published.map(|version| version.version).collect()
 }
@@ -159,7 +211,7 @@ fn add(
 
 /// Returns the time of the first request that can have placed the order: the request with this order
 /// as new in its response, or else a request with an unknown outcome.
-fn earliest_request_ms(index: &Index<'_>, created: &Event) -> Result<u64, Contradiction> {
+pub(super) fn earliest_request_ms(index: &Index<'_>, created: &Event) -> Result<u64, Contradiction> {
     let of_buyer = || {
         index.history.requests.iter().filter(|request| {
             let of_ticket = matches!(&request.operation,
@@ -177,7 +229,7 @@ fn earliest_request_ms(index: &Index<'_>, created: &Event) -> Result<u64, Contra
     from_ms.map_or_else(|| contradiction(format!("no request for {created:?}")), Ok)
 }
 
-fn earliest_cancel_ms(index: &Index<'_>, cancelled: &Event) -> Result<u64, Contradiction> {
+pub(super) fn earliest_cancel_ms(index: &Index<'_>, cancelled: &Event) -> Result<u64, Contradiction> {
     let operation = Operation::Cancel { order: cancelled.order.clone() };
     let requests = index.history.requests.iter();
     let by_owner = requests.filter(|it| it.operation == operation && it.buyer == cancelled.buyer);
@@ -185,7 +237,7 @@ fn earliest_cancel_ms(index: &Index<'_>, cancelled: &Event) -> Result<u64, Contr
     from_ms.map_or_else(|| contradiction(format!("no request for {cancelled:?}")), Ok)
 }
 
-fn payment_of<'a>(index: &Index<'a>, event: &Event) -> Result<&'a Payment, Contradiction> {
+pub(super) fn payment_of<'a>(index: &Index<'a>, event: &Event) -> Result<&'a Payment, Contradiction> {
     let payment = event.payment.as_deref();
     let payment = payment.and_then(|payment| index.payments.get(&(payment, &event.order)));
     payment.map_or_else(|| contradiction(format!("no payment for {event:?}")), |it| Ok(*it))
@@ -206,8 +258,8 @@ fn add_observations(
         let observation = order_observation(index, order, request)?;
         add(steps, StepKind::Observation(observation), from_ms, *to_ms, description.clone());
     }
-    if let Some(observation) = other_observation(index, ticket, request)? {
-        add(steps, StepKind::Observation(observation), from_ms, *to_ms, description);
+    for kind in other_observations(index, ticket, request)? {
+        add(steps, kind, from_ms, *to_ms, description.clone());
     }
     Ok(())
 }
@@ -222,6 +274,10 @@ fn order_observation(
     let Some(status) = Status::parse(&order.status) else {
         return contradiction(format!("{order:?} has an invalid status"));
     };
+    let shown = index.changes.get(order.order.as_str()).and_then(|it| it.get(&order.version));
+    require(shown.is_none_or(|event| event.expires_at_ms == order.expires_at_ms), || {
+        format!("{order:?} differs from {shown:?}")
+    })?;
     let shown_when_due = status == Status::Awaiting
         && request.from_ms >= order.expires_at_ms.saturating_add(tolerance);
     require(!shown_when_due, || format!("{order:?} was due when shown by {request:?}"))?;
@@ -237,86 +293,94 @@ fn order_observation(
         statuses.retain(|status| match status {
             Status::Awaiting => !was_due,
             Status::Paid => true,
-            Status::Cancelled | Status::Expired => false,
+            Status::Cancelled | Status::Expired | Status::Refunded => false,
         });
         require(!statuses.is_empty(), || format!("{order:?} is no live order in {request:?}"))?;
     }
     Ok(Observation::Order { order: order.order.clone(), version: Some(order.version), statuses })
 }
 
-/// Observation of a response without an order, if the response is about this ticket.
-fn other_observation(
+/// Observations of a response without an order, if the response is about this ticket.
+fn other_observations(
     index: &Index<'_>,
     ticket: &str,
     request: &Request,
-) -> Result<Option<Observation>, Contradiction> {
+) -> Result<Vec<StepKind>, Contradiction> {
     let is_of_ticket =
         |order: &str| index.created(order).is_some_and(|created| created.ticket == ticket);
     let owns =
         |order: &str| index.created(order).is_some_and(|created| created.buyer == request.buyer);
+    let with_status = |order: &String, statuses| {
+        let order = order.clone();
+        vec![StepKind::Observation(Observation::Order { order, version: None, statuses })]
+    };
     Ok(match (&request.operation, &request.outcome) {
         (Operation::Place { ticket: requested, .. }, _) if requested == ticket => {
-            refusal_observation(index, ticket, request)
+            refusal_observations(index, ticket, request)
         }
+        // An order that has been refunded has ended too.
         (Operation::Cancel { order }, Outcome::Cancelled) if is_of_ticket(order) => {
-            let statuses = vec![Status::Cancelled];
-            Some(Observation::Order { order: order.clone(), version: None, statuses })
+            with_status(order, vec![Status::Cancelled, Status::Refunded])
         }
         (Operation::Cancel { order }, Outcome::OrderPaid) if is_of_ticket(order) => {
-            let statuses = vec![Status::Paid];
-            Some(Observation::Order { order: order.clone(), version: None, statuses })
+            with_status(order, vec![Status::Paid])
         }
         (Operation::Cancel { order } | Operation::Show { order }, Outcome::NoSuchOrder)
             if is_of_ticket(order) && owns(order) =>
         {
-            Some(Observation::NoOrder { order: order.clone() })
+            vec![StepKind::Observation(Observation::NoOrder { order: order.clone() })]
         }
         (Operation::Cancel { order }, Outcome::Cancelled | Outcome::OrderPaid) => {
             let exists = index.created(order).is_some();
             require(exists, || format!("{request:?} is about an unknown order"))?;
-            None
+            Vec::new()
         }
-        _ => None,
+        _ => Vec::new(),
     })
 }
 
-/// Observation of a refused order: another buyer has the ticket, or the ticket is unknown.
-fn refusal_observation(index: &Index<'_>, ticket: &str, request: &Request) -> Option<Observation> {
-    let owns =
-        |order: &str| index.created(order).is_some_and(|created| created.buyer == request.buyer);
-    match request.outcome {
+/// Observations of a refused order: why the buyer cannot have the ticket, and that the buyer does not have
+/// it.
+fn refusal_observations(index: &Index<'_>, ticket: &str, request: &Request) -> Vec<StepKind> {
+    let Request { buyer, from_ms, to_ms, outcome, operation } = request;
+    let tolerance = index.history.clock_tolerance_ms;
+    let wanted = match operation {
+        Operation::Place { version, .. } => *version,
+        Operation::Show { .. } | Operation::List | Operation::Cancel { .. } => None,
+    };
+    let all = || index.changes.keys().filter(|order| is_for(index, order, ticket));
+    let is_own = |order: &str| index.created(order).is_some_and(|it| it.buyer == *buyer);
+    let names = |own: bool| {
+        all().filter(|order| is_own(order) == own).map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let end_ms = to_ms.saturating_add(tolerance);
+    let not_own = || Observation::NotHeld { by: names(true), end_ms };
+    let seen = |wanted: &dyn Fn(&PublishedTicket) -> bool| StepKind::Seen {
+        versions: versions(index, ticket, *to_ms, wanted),
+    };
+    let on_sale = |version: &PublishedTicket| {
+        version.offer.is_some() && wanted.is_none_or(|wanted| wanted == version.version)
+    };
+    let (ticket_seen, observation) = match outcome {
+        Outcome::NoSuchTicket => return vec![StepKind::Observation(Observation::UnknownTicket)],
         Outcome::Reserved => {
-            let mut by = unlapsed_orders(index, ticket, request.from_ms);
-            by.retain(|order| !owns(order) || can_have_ended(index, order, request.to_ms));
-            Some(Observation::Reserved { by })
+            let after_ms = from_ms.saturating_sub(tolerance);
+            (seen(&on_sale), Observation::Reserved { by: names(false), after_ms })
         }
-        Outcome::Sold => {
-            let orders = index.changes.keys().filter(|order| !owns(order));
-            Some(Observation::Sold { to: orders.map(ToString::to_string).collect() })
+        Outcome::Sold => (seen(&on_sale), Observation::Sold { to: names(false) }),
+        Outcome::Withdrawn => (seen(&|version| version.offer.is_none()), not_own()),
+        Outcome::TicketChanged { version: shown } => {
+            (seen(&|version| version.version == *shown && version.offer.is_some()), not_own())
         }
-        Outcome::NoSuchTicket => Some(Observation::UnknownTicket),
-        _ => None,
-    }
+        Outcome::TooManyHolds => {
+            let by = all().map(ToString::to_string).collect();
+            (seen(&on_sale), Observation::NotHeld { by, end_ms })
+        }
+        _ => return Vec::new(),
+    };
+    vec![ticket_seen, StepKind::Observation(observation)]
 }
 
-/// Whether the order can have ended before this time. A buyer's own hold that ends between the reads of
-/// ticket and order refuses its buyer.
-fn can_have_ended(index: &Index<'_>, order: &str, before_ms: u64) -> bool {
-    index.changes[order].values().any(|event| match event.kind.as_str() {
-        "OrderExpired" => {
-            event.expires_at_ms <= before_ms.saturating_add(index.history.clock_tolerance_ms)
-        }
-        "OrderCancelled" => {
-            earliest_cancel_ms(index, event).is_ok_and(|from_ms| from_ms <= before_ms)
-        }
-        _ => false,
-    })
-}
-
-/// Returns the orders with an active hold on the ticket at this time.
-fn unlapsed_orders(index: &Index<'_>, ticket: &str, at_ms: u64) -> Vec<String> {
-    let at_ms = at_ms.saturating_sub(index.history.clock_tolerance_ms);
-    let created = index.changes.values().filter_map(|versions| versions.get(&0));
-    let holding = created.filter(|it| it.ticket == ticket && it.expires_at_ms > at_ms);
-    holding.map(|event| event.order.clone()).collect()
+fn is_for(index: &Index<'_>, order: &str, ticket: &str) -> bool {
+    index.created(order).is_some_and(|created| created.ticket == ticket)
 }
