@@ -134,8 +134,7 @@ impl Buyer {
         key: Option<&String>,
         version: Option<u64>,
     ) -> Outcome {
-        let operation =
-            Operation::Place { ticket: ticket.to_owned(), key: key.cloned(), version };
+        let operation = Operation::Place { ticket: ticket.to_owned(), key: key.cloned(), version };
         let world = Arc::clone(&self.world);
         let outcome = if world.chance(15) {
             world.count(Observed::ConcurrentRepeat);
