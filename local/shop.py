@@ -30,6 +30,8 @@ class Shop:
         self._history = history
         self._changed = threading.Condition()
         self._tickets, self._received = Tickets(), []
+        # Newest version that this process has published, by ticket id: its event may still be on the way.
+        self._published = {}
         for event in _read_history(history):
             self._apply(event)
 
@@ -72,16 +74,48 @@ class Shop:
         self.bus.put("tickets", "TicketCreated", ticket)
         return ticket
 
+    def change_price(self, ticket_id, price):
+        """Publishes a new price, as the ticket service does. A withdrawn ticket is on sale again."""
+        title, version = self._tickets.by_id[ticket_id]["title"], self._next_version(ticket_id)
+        ticket = {"id": ticket_id, "title": title, "price": price, "version": version}
+        self.bus.put("tickets", "TicketUpdated", ticket)
+        return ticket
+
+    def withdraw(self, ticket_id):
+        """Publishes the end of a ticket's sale, as the ticket service does."""
+        withdrawal = {"id": ticket_id, "version": self._next_version(ticket_id)}
+        self.bus.put("tickets", "TicketWithdrawn", withdrawal)
+        return withdrawal
+
+    def start_payment(self, order_id):
+        """Publishes the start of a payment, as the payment service does."""
+        start = {"orderId": order_id}
+        self.bus.put("payments", "PaymentStarted", start)
+        return start
+
     def pay(self, order_id):
         """Publishes a payment, as the payment service does."""
         payment = {"id": f"payment-{uuid.uuid4().hex[:8]}", "orderId": order_id}
         self.bus.put("payments", "PaymentCreated", payment)
         return payment
 
+    def refund(self, order_id, payment_id):
+        """Publishes the refund of a whole payment, as the payment service does."""
+        refund = {"id": payment_id, "orderId": order_id}
+        self.bus.put("payments", "PaymentRefunded", refund)
+        return refund
+
     def flash_sale(self, ticket_id):
         """Lets 100 buyers order one ticket at once. Yields the results."""
         buyers = [f"fan-{number:03}" for number in range(1, FLASH_SALE_BUYERS + 1)]
         return flash_sale.run(self.api_url, ticket_id, {name: self._issuer.token(sub=name) for name in buyers})
+
+    def _next_version(self, ticket_id):
+        with self._changed:
+            known = self._tickets.by_id[ticket_id]["version"]
+            version = max(known, self._published.get(ticket_id, known)) + 1
+            self._published[ticket_id] = version
+            return version
 
     def _apply(self, event):
         try:

@@ -1,10 +1,14 @@
 """HTTP server of the demo shop. Serves the page in `shop/` and these endpoints:
 
-GET  /config        address of the API, tokens of the sample buyers
-GET  /events        tickets and events, as server-sent events
-POST /tickets       {title, price}: puts a ticket on sale
-POST /payments      {orderId}: pays an order
-POST /flash-sales   {ticketId}: 100 buyers order one ticket at once; responds with a JSON line for each
+GET  /config          address of the API, tokens of the sample buyers
+GET  /events          tickets and events, as server-sent events
+POST /tickets         {title, price}: puts a ticket on sale
+POST /prices          {ticketId, price}: changes the price of a ticket; a withdrawn ticket is on sale again
+POST /withdrawals     {ticketId}: ends the sale of a ticket
+POST /payment-starts  {orderId}: starts the payment of an order
+POST /payments        {orderId}: pays an order
+POST /refunds         {orderId, paymentId}: refunds a payment
+POST /flash-sales     {ticketId}: 100 buyers order one ticket at once; responds with a JSON line for each
 """
 
 import functools
@@ -18,6 +22,15 @@ from ports import HOST
 FILES = Path(__file__).resolve().parent / "shop"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 MAX_BODY_BYTES = 4096
+# Commands that publish one event and return its detail.
+COMMANDS = {
+    "/tickets": lambda shop, body: shop.put_on_sale(str(body["title"]), float(body["price"])),
+    "/prices": lambda shop, body: shop.change_price(str(body["ticketId"]), float(body["price"])),
+    "/withdrawals": lambda shop, body: shop.withdraw(str(body["ticketId"])),
+    "/payment-starts": lambda shop, body: shop.start_payment(str(body["orderId"])),
+    "/payments": lambda shop, body: shop.pay(str(body["orderId"])),
+    "/refunds": lambda shop, body: shop.refund(str(body["orderId"]), str(body["paymentId"])),
+}
 
 
 def serve(shop, port):
@@ -51,10 +64,8 @@ class Handler(BaseHTTPRequestHandler):
         if not self._has_own_host() or not isinstance(body, dict):
             return self._respond(400, {"message": "Bad Request"})
         try:
-            if self.path == "/tickets":
-                return self._respond(202, self.shop.put_on_sale(str(body["title"]), float(body["price"])))
-            if self.path == "/payments":
-                return self._respond(202, self.shop.pay(str(body["orderId"])))
+            if self.path in COMMANDS:
+                return self._respond(202, COMMANDS[self.path](self.shop, body))
             if self.path == "/flash-sales":
                 results = self.shop.flash_sale(str(body["ticketId"]))
                 return self._stream("application/x-ndjson", (json.dumps(result) + "\n" for result in results))

@@ -18,12 +18,21 @@ from tickets import Tickets
 ORDER, OTHER = "order-1", "order-2"
 
 
-def ticket_event(version, title="Concert", id="concert-1"):
+def ticket_event(version, title="Concert"):
     return {
         "source": "tickets",
-        "detail-type": "TicketCreated",
+        "detail-type": "TicketUpdated" if version else "TicketCreated",
         "id": f"ticket-{version}",
-        "detail": {"id": id, "title": title, "price": 25.5, "version": version},
+        "detail": {"id": "concert-1", "title": title, "price": 25.5, "version": version},
+    }
+
+
+def withdrawal(version):
+    return {
+        "source": "tickets",
+        "detail-type": "TicketWithdrawn",
+        "id": f"ticket-{version}",
+        "detail": {"id": "concert-1", "version": version},
     }
 
 
@@ -58,10 +67,19 @@ class Consumer(unittest.TestCase):
         lock = tickets.by_id["concert-1"]["lock"]
         return lock and lock["order"], applied
 
-    def test_order_locks_its_ticket_until_cancelled_or_expired(self):
+    def test_order_locks_its_ticket_until_cancelled_expired_or_refunded(self):
         self.assertEqual(self.apply(CREATED), (ORDER, [True]))
-        for end in ("cancelled", "expired"):
+        for end in ("cancelled", "expired", "refunded"):
             self.assertEqual(self.apply(CREATED, order_event(1, end)), (None, [True, True]))
+        self.assertEqual(self.apply(order_event(2, "refunded"), order_event(1, "paid")), (None, [True, False]))
+
+    def test_extension_moves_the_end_of_the_hold(self):
+        extended = order_event(1, "awaiting_payment", until="2026-11-23T09:30:10.000Z")
+        for events in itertools.permutations((CREATED, extended)):
+            tickets = Tickets()
+            for event in events:
+                tickets.apply(event)
+            self.assertEqual(tickets.by_id["concert-1"]["lock"]["until"], "2026-11-23T09:30:10.000Z")
 
     def test_outdated_or_repeated_event_changes_nothing(self):
         self.assertEqual(self.apply(order_event(1, "expired"), CREATED), (None, [True, False]))
@@ -93,15 +111,28 @@ class Consumer(unittest.TestCase):
     def test_every_delivery_ends_in_the_true_state(self):
         rng = random.Random(1)
         for _ in range(10_000):
-            history = random_history(rng)
+            history = random_history(rng) + random_sale(rng)
             newest = {event["detail"]["id"]: event for event in history}
             older = [event for event in history if event is not newest[event["detail"]["id"]]]
             kept = [event for event in older if rng.random() < 0.7]
             delivered = [event for event in (*newest.values(), *kept) for _ in range(rng.choice((1, 1, 2)))]
             rng.shuffle(delivered)
-            live = [order for order, event in newest.items() if event["detail"]["status"] in LIVE]
-            expected = live[0] if live else None
-            self.assertEqual(self.apply(*delivered)[0], expected, delivered)
+            tickets = Tickets()
+            for event in delivered:
+                tickets.apply(event)
+            self.check(tickets.by_id["concert-1"], newest, delivered)
+
+    def check(self, ticket, newest, delivered):
+        """Compares a ticket with the newest event of each order and of the ticket."""
+        sale = newest.pop("concert-1")
+        withdrawn = sale["detail-type"] == "TicketWithdrawn"
+        self.assertEqual((ticket["version"], ticket["withdrawn"]), (sale["detail"]["version"], withdrawn), delivered)
+        if not withdrawn:
+            self.assertEqual(ticket["title"], sale["detail"]["title"], delivered)
+        live = [event["detail"] for event in newest.values() if event["detail"]["status"] in LIVE]
+        expected = [(it["id"], it["expiresAt"] if it["status"] == "awaiting_payment" else None) for it in live]
+        lock = ticket["lock"]
+        self.assertEqual([(lock["order"], lock["until"])] if lock else [], expected, delivered)
 
     def test_ticket_takes_the_newest_version_and_keeps_the_lock(self):
         tickets = Tickets()
@@ -110,33 +141,53 @@ class Consumer(unittest.TestCase):
         ticket = tickets.by_id["concert-1"]
         self.assertEqual((ticket["title"], ticket["version"], ticket["lock"]["order"]), ("New", 2, ORDER))
 
+    def test_withdrawn_ticket_keeps_title_and_lock_until_it_is_on_sale_again(self):
+        tickets = Tickets()
+        events = (CREATED, ticket_event(0), withdrawal(1), withdrawal(1), ticket_event(0))
+        self.assertEqual([tickets.apply(event) for event in events], [True, True, True, False, False])
+        ticket = tickets.by_id["concert-1"]
+        self.assertEqual((ticket["title"], ticket["withdrawn"], ticket["lock"]["order"]), ("Concert", True, ORDER))
+        self.assertTrue(tickets.apply(ticket_event(2, "Back")))
+        self.assertEqual((ticket["title"], ticket["withdrawn"]), ("Back", False))
+
 
 LIVE = ("awaiting_payment", "paid")
 
 
 def random_history(rng):
-    """Events of up to four orders of one ticket, of which at most one is live at any time."""
-    history, version, live = [], {}, None
+    """Events of orders of one ticket, of which at most one is live at any time."""
+    history, states, live = [], {}, None
     for _ in range(rng.randint(1, 14)):
-        ended = [order for order in version if order != live]
+        ended = [order for order in states if order != live]
         if live is None and ended and rng.random() < 0.4:
             # A late payment buys an expired order, or its owner cancels it.
-            order, status = rng.choice(ended), rng.choice(("paid", "cancelled"))
+            order, change = rng.choice(ended), {"status": rng.choice(("paid", "cancelled"))}
         elif live is None:
-            order, status = f"order-{len(version)}", "awaiting_payment"
+            order = f"order-{len(states)}"
+            minute = f"2026-11-23T09:{len(states) + 10}"
+            change = {"status": "awaiting_payment", "since": f"{minute}:00.000Z", "until": f"{minute}:30.000Z"}
         elif rng.random() < 0.3:
-            order, status = live, None  # a refund becomes due: the status stays
+            order, change = live, {}  # a refund becomes due or is settled: the status stays
+        elif states[live]["status"] == "paid":
+            order, change = live, {"status": "refunded"}
+        elif rng.random() < 0.3:
+            order, change = live, {"until": states[live]["since"].replace("T09:", "T10:")}  # the payment has started
         else:
-            order, status = live, rng.choice(("paid", "cancelled", "expired"))
-        if order not in version:
-            version[order] = (-1, "awaiting_payment", f"2026-11-23T09:{len(version) + 10}:00.000Z")
-        number, before, since = version[order]
-        status = status or before
-        version[order] = (number + 1, status, since)
-        live = order if status in LIVE else None
-        until = since.replace(":00.000Z", ":30.000Z")
-        history.append(order_event(number + 1, status, order, since, until))
+            order, change = live, {"status": rng.choice(("paid", "cancelled", "expired"))}
+        before = states.get(order, {"version": -1})
+        states[order] = state = {**before, **change, "version": before["version"] + 1}
+        live = order if state["status"] in LIVE else None
+        history.append(order_event(order=order, **state))
     return history
+
+
+def random_sale(rng):
+    """Events of one ticket, which is withdrawn and put back on sale."""
+    later = [
+        withdrawal(version) if rng.random() < 0.4 else ticket_event(version, f"Title {version}")
+        for version in range(1, rng.randint(1, 5))
+    ]
+    return [ticket_event(0), *later]
 
 
 class FakeBus:
@@ -194,7 +245,8 @@ class Server(unittest.TestCase):
     def setUp(self):
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         self.bus = FakeBus()
-        self.server = shop_server.serve(Shop("http://api", FakeIssuer(), self.bus, folder / "shop.jsonl"), 0)
+        self.shop = Shop("http://api", FakeIssuer(), self.bus, folder / "shop.jsonl")
+        self.server = shop_server.serve(self.shop, 0)
         self.addCleanup(self.server.server_close)
         self.addCleanup(self.server.shutdown)
 
@@ -230,7 +282,31 @@ class Server(unittest.TestCase):
         self.assertEqual(payment_created[:2], ("payments", "PaymentCreated"))
         self.assertEqual(payment_created[2]["orderId"], ORDER)
 
+    def test_changes_of_a_ticket_have_consecutive_versions(self):
+        self.shop.receive(ticket_event(0))
+        self.assertEqual(self.post("/withdrawals", {"ticketId": "concert-1"})[0], 202)
+        # The event of the withdrawal has not arrived yet.
+        self.assertEqual(self.post("/prices", {"ticketId": "concert-1", "price": 30})[0], 202)
+        ticket = {"id": "concert-1", "title": "Concert", "price": 30, "version": 2}
+        expected = [
+            ("tickets", "TicketWithdrawn", {"id": "concert-1", "version": 1}),
+            ("tickets", "TicketUpdated", ticket),
+        ]
+        self.assertEqual(self.bus.published, expected)
+
+    def test_start_and_refund_of_a_payment_are_published(self):
+        self.assertEqual(self.post("/payment-starts", {"orderId": ORDER})[0], 202)
+        self.assertEqual(self.post("/refunds", {"orderId": ORDER, "paymentId": "payment-1"})[0], 202)
+        expected = [
+            ("payments", "PaymentStarted", {"orderId": ORDER}),
+            ("payments", "PaymentRefunded", {"id": "payment-1", "orderId": ORDER}),
+        ]
+        self.assertEqual(self.bus.published, expected)
+
     def test_invalid_request_publishes_nothing(self):
+        for path in ("/prices", "/withdrawals"):
+            self.assertEqual(self.post(path, {"ticketId": "unknown", "price": 1})[0], 400)
+        self.assertEqual(self.post("/refunds", {"orderId": ORDER})[0], 400)
         for body in ({}, {"title": "Circus", "price": "much"}, [], None):
             self.assertEqual(self.post("/tickets", body)[0], 400)
         self.assertEqual(self.post("/elsewhere", {})[0], 404)

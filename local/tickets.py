@@ -2,8 +2,8 @@
 
 The bus delivers events at least once and in any order, and each event of an order carries the whole order. The
 consumer keeps the newest state of each order. A ticket has no lock of its own that events set and clear: its lock
-follows from the newest states of its orders. The result is the same for every sequence of deliveries, also with
-repeats and with losses of older events.
+follows from the newest states of its orders. Locks, versions and withdrawals are the same for every sequence of
+deliveries, also with repeats and with losses of older events.
 """
 
 from collections import defaultdict
@@ -14,7 +14,8 @@ class Tickets:
 
     A lock holds the order id, the buyer, `since` and `until`. After `until`, by the clock of the orders service,
     any buyer can take the ticket, even before a newer state of the order arrives. A sold ticket has a lock with
-    `until` = `None`.
+    `until` = `None`. A withdrawn ticket keeps its lock, and takes no new orders until a newer event puts it back on
+    sale.
     """
 
     def __init__(self):
@@ -26,17 +27,19 @@ class Tickets:
         """Applies an event. Returns `False` if it was a repeat or outdated."""
         source, detail = event["source"], event["detail"]
         if source == "tickets":
-            return self._apply_ticket(detail)
+            return self._apply_ticket(detail, event["detail-type"] == "TicketWithdrawn")
         if source == "orders":
             return self._apply_order(detail)
         return True
 
-    def _apply_ticket(self, detail):
-        new = {field: detail[field] for field in ("title", "price", "version")}
+    def _apply_ticket(self, detail, withdrawn):
+        # A withdrawal has neither title nor price: the ticket keeps those known by then.
+        fields = ("version",) if withdrawn else ("title", "price", "version")
+        new = {"withdrawn": withdrawn, **{field: detail[field] for field in fields}}
         ticket = self._ticket(detail["id"])
         if new["version"] <= ticket["version"]:
             return False
-        # An event carries the whole ticket, so a missing earlier event does no harm.
+        # A ticket on sale has its whole state from one event, so a missing earlier event does no harm.
         ticket.update(new)
         return True
 
@@ -73,7 +76,8 @@ class Tickets:
 
     def _ticket(self, id):
         # The first event of an order may arrive before the event of its ticket.
-        return self.by_id.setdefault(id, {"id": id, "title": id, "price": None, "version": -1, "lock": None})
+        unknown = {"id": id, "title": id, "price": None, "version": -1, "withdrawn": False, "lock": None}
+        return self.by_id.setdefault(id, unknown)
 
 
 def _age(order):

@@ -7,11 +7,21 @@ import time
 import aws
 from tools import UserError
 
+# More seats than one buyer can hold unpaid.
+SEATS = tuple(
+    {"id": f"cinema-{seat}", "title": f"Cinema, seat {seat}", "price": 9.5, "version": 0} for seat in range(1, 12)
+)
+# The shop shows the newest first.
 SAMPLE_TICKETS = (
+    *SEATS,
+    {"id": "revue-1", "title": "The revue of last year", "price": 18, "version": 0},
+    {"id": "reading-1", "title": "A reading in the library", "price": 0, "version": 0},
     {"id": "concert-1", "title": "Concert in the park", "price": 25.5, "version": 0},
     {"id": "opera-1", "title": "An evening at the opera", "price": 120, "version": 0},
     {"id": "match-1", "title": "The cup final", "price": 49.99, "version": 0},
 )
+SAMPLE_WITHDRAWAL = {"id": "revue-1", "version": 1}
+ORDERED_TICKET = "concert-1"
 NEW_TICKET = {"id": "circus-1", "title": "Circus in the park", "price": 25.5, "version": 0}
 ARRIVAL_SECONDS = 20
 
@@ -19,6 +29,9 @@ TEXT = """
 The shop, a demo page:
 
   {shop}
+
+  Worth a try: a free ticket, a withdrawn one, a slow payment, a refund, and 11 cinema seats, of which a
+  buyer can hold 10 unpaid.
 
 The API:
 
@@ -57,6 +70,7 @@ def put_sample_tickets(stack):
     bus, dynamodb = stack.bus(), aws.client("dynamodb", stack.endpoint)
     for ticket in SAMPLE_TICKETS:
         bus.put("tickets", "TicketCreated", ticket)
+    bus.put("tickets", "TicketWithdrawn", SAMPLE_WITHDRAWAL)
     deadline = time.monotonic() + ARRIVAL_SECONDS
     for ticket in SAMPLE_TICKETS:
         key = {"id": {"S": ticket["id"]}}
@@ -68,7 +82,7 @@ def put_sample_tickets(stack):
 
 def text(stack):
     """Returns the addresses, the tokens, and commands to try."""
-    order = shlex.quote(json.dumps({"ticketId": SAMPLE_TICKETS[0]["id"]}))
+    order = shlex.quote(json.dumps({"ticketId": ORDERED_TICKET}))
     entry = {
         "EventBusName": stack.outputs["EventBusName"],
         "Source": "tickets",

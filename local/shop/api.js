@@ -31,11 +31,17 @@ export class Api {
     this.clock = new Clock();
   }
 
-  /** Orders a ticket. All attempts share one idempotency key, so they create at most one order. */
-  async order(ticketId, key = crypto.randomUUID()) {
+  /** Orders a ticket at the version that the buyer has seen, and at no other price. All attempts share one
+   * idempotency key, so they create at most one order. `isFound`: the buyer had the ticket already. */
+  async order({ id, version }) {
+    const headers = { "Idempotency-Key": crypto.randomUUID() };
     for (let attempt = 1;; attempt += 1) {
-      const response = await this.#send("POST", "/api/orders", { ticketId }, { "Idempotency-Key": key });
-      if (response.status !== 503 || attempt === MAX_ATTEMPTS) return response;
+      const response = await this.#send("POST", "/api/orders", { ticketId: id, ticketVersion: version }, headers);
+      // The service may not know the ticket's newest version yet.
+      const isBehind = isProblem(response, "ticket-changed") && response.retryAfter !== null;
+      if ((response.status !== 503 && !isBehind) || attempt === MAX_ATTEMPTS) {
+        return { ...response, isFound: response.status === 200 && attempt === 1 };
+      }
       await new Promise((resolve) => setTimeout(resolve, 1000 * (response.retryAfter ?? 1)));
     }
   }
@@ -77,6 +83,9 @@ export class Api {
     };
   }
 }
+
+/** Whether a response is an error of this type. */
+export const isProblem = ({ body }, type) => body?.type === `urn:problem-type:orders:${type}`;
 
 /** The message of an error response. */
 export const errorMessage = ({ body }) => body.errors?.[0]?.message ?? body.message;

@@ -29,7 +29,8 @@ export function show(element, state, content) {
   element.dataset.shows = key;
   const focused = element.contains(document.activeElement) ? document.activeElement.id : null;
   element.replaceChildren(...[content()].flat(Infinity).filter(Boolean));
-  if (focused) (document.getElementById(focused) ?? element.querySelector("a, button"))?.focus();
+  if (!focused) return;
+  (document.getElementById(focused) ?? element.querySelector("a, button") ?? document.querySelector("h1"))?.focus();
 }
 
 const waiting = [];

@@ -1,9 +1,9 @@
 // The flash sale: 100 buyers order one ticket at once. Shows the results as a chart.
 
 import { command } from "./api.js";
-import { announce, h, s, show } from "./dom.js";
-import { stateOf } from "./lock.js";
+import { announce, h, s } from "./dom.js";
 import { name } from "./format.js";
+import { ticketSelect } from "./select.js";
 
 const BUYERS = 100;
 const BARS = 24;
@@ -13,7 +13,7 @@ const BOX = { left: 8, top: 12, width: 504, height: 150 };
 export function flashSale(world) {
   const chart = h("div", { class: "chart", id: "flash-chart" });
   const button = h("button", {}, `Send ${BUYERS} orders`);
-  const ticket = ticketSelect(world);
+  const ticket = ticketSelect(world, "flash-ticket");
   const start = async (event) => {
     event.preventDefault();
     if (button.ariaDisabled || !ticket.select.value) return;
@@ -34,35 +34,6 @@ export function flashSale(world) {
     h("div", { class: "row" }, h("label", {}, "Ticket", ticket.select), button),
     chart,
   );
-}
-
-/** A list of all tickets. Selects a free ticket until the user selects one. */
-function ticketSelect(world) {
-  let locked = false;
-  const select = h("select", {
-    id: "flash-ticket",
-    change: () => {
-      locked = true;
-    },
-  });
-  const update = () => {
-    const tickets = [...world.tickets.values()].reverse();
-    const before = select.value;
-    show(select, tickets.map(({ id }) => id), () => tickets.map(({ id, title }) => h("option", { value: id }, title)));
-    const free = tickets.find((ticket) => stateOf(ticket, world.api.clock.now()) === "free");
-    select.value = locked || !free ? before || tickets[0]?.id : free.id;
-  };
-  world.onTickets(update);
-  update();
-  return {
-    select,
-    lock: () => {
-      locked = true;
-    },
-    unlock: () => {
-      locked = false;
-    },
-  };
 }
 
 async function run(ticketId, chart) {

@@ -4,7 +4,7 @@ export const HOLD_SECONDS = 30;
 
 /** Display name of a buyer: `alice` is Alice, `fan-007` is Fan 7. */
 export const name = (buyer) => (buyer.charAt(0).toUpperCase() + buyer.slice(1)).replace(/-0*/, " ");
-export const price = (amount) => (amount == null ? "" : amount.toFixed(2));
+export const price = (amount) => (amount === 0 ? "Free" : amount?.toFixed(2) ?? "");
 /** First and last characters of an id; ids can share either end. */
 export const short = (id) => `${String(id).slice(0, 4)}…${String(id).slice(-4)}`;
 export const time = (at) => new Date(at).toLocaleTimeString("en-GB");
@@ -23,11 +23,13 @@ export const STATUS = {
   paid: "Paid",
   cancelled: "Cancelled",
   expired: "Expired",
+  refunded: "Refunded",
 };
 
 const REASON = {
   already_paid: "the order was already paid",
   order_cancelled: "the order was cancelled",
+  order_refunded: "the order was refunded",
   ticket_taken: "another buyer has the ticket",
   ticket_changed: "the ticket is no longer sold at this price",
   too_late: "the payment was sent too late",

@@ -2,9 +2,9 @@
 
 import { secondsLeft } from "./format.js";
 
-/** "free", "held" or "sold". An expired hold counts as free, even before its `OrderExpired` arrives. */
-export function stateOf({ lock }, now) {
-  if (!lock) return "free";
-  if (!lock.until) return "sold";
-  return secondsLeft(lock.until, now) > 0 ? "held" : "free";
+/** "free", "held", "sold" or "withdrawn". An expired hold counts as none, even before its `OrderExpired` arrives. */
+export function stateOf({ lock, withdrawn }, now) {
+  if (lock && !lock.until) return "sold";
+  if (lock && secondsLeft(lock.until, now) > 0) return "held";
+  return withdrawn ? "withdrawn" : "free";
 }

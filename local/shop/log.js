@@ -5,15 +5,24 @@ import { hue, name, price, reason, short, time } from "./format.js";
 
 const MAX_ROWS = 200;
 
+const REFUND = "M6.5 3.5L3.5 6.5l3 3M3.5 6.5h6a3 3 0 0 1 0 6h-2";
+const CARD = "M2.5 5h11v7h-11zM2.5 7.5h11";
+const CLOCK = "M8 4.5V8l2.5 1.5M8 2.5a5.5 5.5 0 1 0 .01 0";
 const ICONS = {
   TicketCreated: "M8 3v10M3 8h10",
   TicketUpdated: "M8 3v10M3 8h10",
+  TicketWithdrawn: "M3 8h10",
   OrderCreated: "M4.5 7.5h7v5h-7zM6 7.5V5.5a2 2 0 0 1 4 0v2",
   OrderPaid: "M3.5 8.5l3 3 6-7",
   OrderCancelled: "M4 4l8 8M12 4l-8 8",
-  OrderExpired: "M8 4.5V8l2.5 1.5M8 2.5a5.5 5.5 0 1 0 .01 0",
-  OrderRefundDue: "M6.5 3.5L3.5 6.5l3 3M3.5 6.5h6a3 3 0 0 1 0 6h-2",
-  PaymentCreated: "M2.5 5h11v7h-11zM2.5 7.5h11",
+  OrderExpired: CLOCK,
+  OrderExtended: CLOCK,
+  OrderRefundDue: REFUND,
+  OrderRefundSettled: REFUND,
+  OrderRefunded: REFUND,
+  PaymentStarted: CARD,
+  PaymentCreated: CARD,
+  PaymentRefunded: CARD,
 };
 
 /** Describes an event in a sentence. */
@@ -21,9 +30,11 @@ export function sentence({ "detail-type": type, detail }, tickets) {
   const title = () => tickets.get(detail.ticket.id)?.title ?? detail.ticket.id;
   switch (type) {
     case "TicketCreated":
-      return `${detail.title} is on sale for ${price(detail.price)}`;
+      return `${detail.title} is on sale for ${price(detail.price).toLowerCase()}`;
     case "TicketUpdated":
-      return `${detail.title} now costs ${price(detail.price)}`;
+      return `${detail.title} is now on sale for ${price(detail.price).toLowerCase()}`;
+    case "TicketWithdrawn":
+      return `${tickets.get(detail.id)?.title ?? detail.id} is withdrawn`;
     case "OrderCreated":
       return `${name(detail.userId)} holds ${title()}`;
     case "OrderPaid":
@@ -32,10 +43,20 @@ export function sentence({ "detail-type": type, detail }, tickets) {
       return `${name(detail.userId)} cancelled ${title()}`;
     case "OrderExpired":
       return `${name(detail.userId)}’s hold of ${title()} has expired`;
+    case "OrderExtended":
+      return `${name(detail.userId)} has until ${time(detail.expiresAt)} to pay for ${title()}`;
+    case "OrderRefunded":
+      return `${name(detail.userId)}’s payment for ${title()} is refunded`;
+    case "OrderRefundSettled":
+      return `${name(detail.userId)}’s refund is settled`;
     case "OrderRefundDue":
       return `${name(detail.userId)} is due a refund: ${reason(detail.reason)}`;
+    case "PaymentStarted":
+      return "Start of a payment for this order";
     case "PaymentCreated":
       return "Payment for this order";
+    case "PaymentRefunded":
+      return "Refund of a payment for this order";
     default:
       return type;
   }

@@ -25,6 +25,8 @@ const world = {
   received: [],
   orders: [],
   ordering: new Set(),
+  // Id of the order that the service found instead of placing a new one.
+  found: null,
   draw: () => {
     drawScreen();
     tick(world.api.clock.now());

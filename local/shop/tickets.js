@@ -1,10 +1,11 @@
-// The tickets screen: tickets on sale, the buyer's last orders, a form for a new ticket, the flash sale.
+// The tickets screen: tickets on sale, the buyer's last orders, the seller's forms, the flash sale.
 
-import { command } from "./api.js";
+import { isProblem } from "./api.js";
 import { countdown } from "./countdown.js";
 import { announce, h, show } from "./dom.js";
 import { flashSale } from "./flash.js";
 import { stateOf } from "./lock.js";
+import { changeTicket, newTicket } from "./seller.js";
 import { HOLD_SECONDS, hue, name, price, seconds, STATUS, time } from "./format.js";
 
 const SHOWN_AT_FIRST = 5;
@@ -27,6 +28,7 @@ export function ticketsScreen(page, world) {
     more,
     orders,
     newTicket(),
+    changeTicket(world),
     flashSale(world),
   );
   const screen = { refusals: new Map(), all: false };
@@ -60,9 +62,12 @@ function drawList(list, more, world, screen) {
   for (const card of list.children) drawCard(card, world.tickets.get(card.dataset.ticket), world, screen, now);
 }
 
-function drawCard(card, ticket, world, screen, now) {
+function drawCard(card, known, world, screen, now) {
+  const refusal = screen.refusals.get(known.id);
+  // The service may be ahead of the page's events.
+  const isNewer = refusal?.ticket?.version > known.version;
+  const ticket = isNewer ? { ...known, ...refusal.ticket, withdrawn: false } : known;
   const state = stateOf(ticket, now);
-  const refusal = screen.refusals.get(ticket.id);
   const isOver = refusal?.until && refusal.until <= now;
   card.className = `ticket ${state}`;
   card.style.setProperty("--hue", hue(ticket.title));
@@ -79,7 +84,7 @@ function drawCard(card, ticket, world, screen, now) {
           { class: "what" },
           h("h2", {}, ticket.title),
           h("p", { class: "price" }, price(ticket.price)),
-          refusal && refusalText(refusal, isOver),
+          refusal && refusalText(refusal, ticket, isOver),
         ),
         h(
           "div",
@@ -92,14 +97,15 @@ function drawCard(card, ticket, world, screen, now) {
 }
 
 function stateText({ lock }, state, buyer) {
-  const holder = state !== "free" && (lock.buyer === buyer ? "you" : name(lock.buyer));
-  if (state === "free") return h("p", { class: "state" }, h("span", { class: "dot" }), "Free");
+  if (state === "free") return h("p", { class: "state" }, h("span", { class: "dot" }), "Available");
+  if (state === "withdrawn") return h("p", { class: "state" }, "Withdrawn");
+  const holder = lock.buyer === buyer ? "you" : name(lock.buyer);
   if (state === "sold") return h("p", { class: "state" }, `Sold to ${holder}`);
   return h("p", { class: "state" }, countdown(lock.until, lock.since), `Held by ${holder}`);
 }
 
 function action(ticket, state, world, refusals) {
-  if (state !== "free" && ticket.lock.buyer === world.buyer) {
+  if (["held", "sold"].includes(state) && ticket.lock.buyer === world.buyer) {
     return h("a", {
       class: "button quiet",
       id: `see-${ticket.id}`,
@@ -107,7 +113,7 @@ function action(ticket, state, world, refusals) {
       "aria-label": `Your order of ${ticket.title}`,
     }, "Your order");
   }
-  if (state === "sold") return null;
+  if (state === "sold" || ticket.withdrawn) return null;
   // The page may lag behind the service, so a held ticket can be ordered too: the service decides.
   const text = state === "held" ? "Try" : "Buy";
   return h("button", {
@@ -122,10 +128,12 @@ async function buy(ticket, world, refusals) {
   if (world.ordering.has(ticket.id)) return;
   world.ordering.add(ticket.id);
   try {
-    const response = await world.api.order(ticket.id);
+    const response = await world.api.order(ticket);
     refusals.delete(ticket.id);
-    if (response.ok) location.hash = `#/orders/${response.body.id}`;
-    else refuse(ticket, response, world, refusals);
+    if (response.ok) {
+      world.found = response.isFound ? response.body.id : null;
+      location.hash = `#/orders/${response.body.id}`;
+    } else refuse(ticket, response, world, refusals);
   } finally {
     world.ordering.delete(ticket.id);
     world.draw();
@@ -133,21 +141,32 @@ async function buy(ticket, world, refusals) {
 }
 
 /** Keeps and announces a refusal. */
-function refuse(ticket, { body, retryAfter }, world, refusals) {
-  const title = body.title ?? body.message;
-  refusals.set(ticket.id, { title, retryAfter, until: retryAfter && world.api.clock.now() + retryAfter * 1000 });
-  announce(retryAfter ? `${title}. Try again in ${seconds(retryAfter)}.` : title);
+function refuse({ id }, response, world, refusals) {
+  const { body: { title, message, ticket }, retryAfter } = response;
+  const until = retryAfter && world.api.clock.now() + retryAfter * 1000;
+  const isHoldLimit = isProblem(response, "too-many-holds");
+  const refusal = { title: title ?? message, ticket, isHoldLimit, retryAfter, until };
+  refusals.set(id, refusal);
+  announce(`${refusal.title}.${advice(refusal, ticket)}${retryAfter ? ` Try again in ${seconds(retryAfter)}.` : ""}`);
 }
 
 /** Reason of a refusal, and the time of the next attempt. */
-function refusalText({ title, retryAfter, until }, isOver) {
+function refusalText(refusal, ticket, isOver) {
   if (isOver) return h("p", { class: "refusal over" }, "You can try again now.");
+  const { title, retryAfter, until } = refusal;
   return h(
     "p",
     { class: "refusal" },
     h("strong", {}, `${title}.`),
+    advice(refusal, ticket),
     until && ` Try again in ${retryAfter} s, at ${time(until)}.`,
   );
+}
+
+/** What the buyer can do about a refusal. */
+function advice({ ticket: changed, isHoldLimit }, ticket) {
+  if (changed) return ` New price: ${price(ticket.price)}. Order again to accept it.`;
+  return isHoldLimit ? " Pay for one, cancel one, or wait." : "";
 }
 
 function drawOrders(section, world) {
@@ -168,31 +187,4 @@ function drawOrders(section, world) {
       ),
     ),
   ]);
-}
-
-function newTicket() {
-  const form = h(
-    "form",
-    {
-      class: "panel row",
-      "aria-labelledby": "new-title",
-      submit: async (event) => {
-        event.preventDefault();
-        const { title, price: amount } = Object.fromEntries(new FormData(form));
-        await command("/tickets", { title, price: Number(amount) });
-        announce(`${title} is on sale.`);
-        form.reset();
-      },
-    },
-    h("h2", { id: "new-title" }, "Put a ticket on sale"),
-    h("label", {}, "Title", h("input", { name: "title", required: true, maxlength: 80, autocomplete: "off" })),
-    h(
-      "label",
-      { class: "small" },
-      "Price",
-      h("input", { name: "price", type: "number", min: 0, max: 9999, step: 0.01, value: "20.00", required: true }),
-    ),
-    h("button", { class: "quiet" }, "Put on sale"),
-  );
-  return form;
 }

@@ -1,4 +1,4 @@
-//! The relay sink on AWS, with responses defined by the test.
+//! The relay sink and a queue on AWS, with responses defined by the test.
 
 use std::fmt;
 
@@ -16,6 +16,7 @@ use aws_smithy_runtime_api::{
 };
 use aws_smithy_types::body::SdkBody;
 use order_relay::sink::{AwsRelaySink, RelaySinkConfig};
+use orders_lambda::queue::SqsQueue;
 use serde_json::{Value, json};
 
 /// HTTP status and body of a response.
@@ -36,6 +37,7 @@ pub fn success(operation: &str, request: &Value) -> AwsResponse {
             json!({"Successful": each("Entries", sent), "Failed": []})
         }
         "SendMessage" => json!({"MessageId": "message"}),
+        "ChangeMessageVisibility" => json!({}),
         "CreateSchedule" => json!({"ScheduleArn": "schedule"}),
         "DeleteSchedule" => json!({}),
         other => panic!("the relay does not call {other}"),
@@ -43,17 +45,27 @@ pub fn success(operation: &str, request: &Value) -> AwsResponse {
     (200, response)
 }
 
-/// Returns a relay sink whose calls are answered by `response`, from operation name and request.
-pub fn relay_sink(
-    response: impl Fn(&str, &Value) -> AwsResponse + Send + Sync + 'static,
-) -> AwsRelaySink {
-    let sdk = SdkConfig::builder()
+/// Returns a queue whose calls are answered by `response`, from operation name and request.
+pub fn queue(response: impl Fn(&str, &Value) -> AwsResponse + Send + Sync + 'static) -> SqsQueue {
+    let url = "https://sqs.us-east-1.amazonaws.com/111122223333/queue".to_owned();
+    SqsQueue::new(aws_sdk_sqs::Client::new(&sdk(response)), url)
+}
+
+fn sdk(response: impl Fn(&str, &Value) -> AwsResponse + Send + Sync + 'static) -> SdkConfig {
+    SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .credentials_provider(SharedCredentialsProvider::new(Credentials::for_tests()))
         .http_client(client(response))
         .retry_config(RetryConfig::disabled())
-        .build();
+        .build()
+}
+
+/// Returns a relay sink whose calls are answered by `response`, from operation name and request.
+/// A request of the scheduler has the name of the schedule in `Name`.
+pub fn relay_sink(
+    response: impl Fn(&str, &Value) -> AwsResponse + Send + Sync + 'static,
+) -> AwsRelaySink {
     let name = |name: &str| name.to_owned();
     let names = RelaySinkConfig {
         event_bus_name: name("bus"),
@@ -64,7 +76,7 @@ pub fn relay_sink(
         scheduler_role_arn: name("arn:aws:iam::111122223333:role/scheduler"),
         poison_queue_url: name("https://sqs.us-east-1.amazonaws.com/111122223333/poison"),
     };
-    AwsRelaySink::new(&sdk, names)
+    AwsRelaySink::new(&sdk(response), names)
 }
 
 struct CannedConnector<F>(F);
@@ -92,8 +104,12 @@ impl<F: Fn(&str, &Value) -> AwsResponse + Send + Sync> HttpConnector for CannedC
             (None, other) => panic!("the relay does not call {other}"),
         };
         let body = request.body().bytes().unwrap_or_default();
-        let (status, response) =
-            (self.0)(operation, &serde_json::from_slice(body).unwrap_or_default());
+        let mut body: Value = serde_json::from_slice(body).unwrap_or_default();
+        if operation.ends_with("Schedule") {
+            let path = request.uri().split('?').next().unwrap_or_default();
+            body["Name"] = json!(path.rsplit('/').next());
+        }
+        let (status, response) = (self.0)(operation, &body);
         let status = StatusCode::try_from(status).expect("an HTTP status");
         HttpConnectorFuture::ready(Ok(Response::new(status, SdkBody::from(response.to_string()))))
     }

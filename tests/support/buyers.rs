@@ -257,6 +257,11 @@ impl TestStack {
         self.row("PaymentsTableName", id).await
     }
 
+    /// Reads the row of a buyer.
+    pub async fn buyer_row(&self, id: &str) -> Option<Value> {
+        self.row("BuyersTableName", id).await
+    }
+
     /// Builds the stream record of the creation of an order.
     pub async fn creation_record(&self, id: &str) -> Value {
         let batch = include_str!("fixtures/stream_batch.json");
@@ -369,6 +374,7 @@ fn attribute(value: &Value) -> AttributeValue {
     match value {
         Value::String(text) => AttributeValue::S(text.clone()),
         Value::Number(number) => AttributeValue::N(number.to_string()),
+        Value::Bool(flag) => AttributeValue::Bool(*flag),
         Value::Array(list) => AttributeValue::L(list.iter().map(attribute).collect()),
         Value::Object(map) => AttributeValue::M(
             map.iter().map(|(key, value)| (key.clone(), attribute(value))).collect(),
@@ -382,6 +388,7 @@ fn wire(value: AttributeValue) -> Value {
     match value {
         AttributeValue::S(text) => json!({ "S": text }),
         AttributeValue::N(number) => json!({ "N": number }),
+        AttributeValue::Bool(flag) => json!({ "BOOL": flag }),
         AttributeValue::L(list) => json!({ "L": list.into_iter().map(wire).collect::<Vec<_>>() }),
         AttributeValue::M(map) => {
             let fields = map.into_iter().map(|(key, value)| (key, wire(value)));
@@ -396,6 +403,7 @@ fn plain(value: AttributeValue) -> Value {
     match value {
         AttributeValue::S(text) => json!(text),
         AttributeValue::N(number) => serde_json::from_str(&number).unwrap(),
+        AttributeValue::Bool(flag) => json!(flag),
         AttributeValue::L(list) => list.into_iter().map(plain).collect(),
         AttributeValue::M(map) => map.into_iter().map(|(key, value)| (key, plain(value))).collect(),
         other => panic!("unexpected attribute {other:?}"),

@@ -138,14 +138,19 @@ pub struct Api<S> {
 pub const HOLD: Duration = Duration::from_secs(30);
 
 /// Limits of new orders.
-const LIMITS: create_order::Limits =
+pub const LIMITS: create_order::Limits =
     create_order::Limits { hold: HOLD, holds_per_buyer: SlotCount::DEFAULT };
 
 impl<S: OrderStore> Api<S> {
     /// Sends the request to `create-order`.
     pub async fn create(&self, event: &Event) -> ApiResponse {
+        self.create_within(LIMITS, event).await
+    }
+
+    /// Sends the request to `create-order` with these limits.
+    pub async fn create_within(&self, limits: create_order::Limits, event: &Event) -> ApiResponse {
         event
-            .to(|request| create_order::handle(&self.store, LIMITS, clock::new_order_id, request))
+            .to(|request| create_order::handle(&self.store, limits, clock::new_order_id, request))
             .await
     }
 

@@ -6,4 +6,5 @@ mod orders;
 mod payments;
 mod races;
 mod rows;
+mod ticket_life;
 mod tickets;

@@ -4,9 +4,10 @@ use aws_sdk_scheduler::Client as Scheduler;
 use chrono::DateTime;
 use orders_tests::{
     bus::{Listener, ReceivedEvent, check_event_sequences, kinds},
-    buyers::{TestStack, new_buyer},
+    buyers::{TestStack, eventually, new_buyer},
     stack::stack,
 };
+use serde_json::json;
 
 use crate::holds::Hold;
 
@@ -50,6 +51,46 @@ async fn every_hold_expires_on_time_and_leaves_no_schedule() {
         assert_eq!(row.get("locked_by"), None, "{row}");
     }
     hold.set(30).await;
+}
+
+#[tokio::test]
+async fn extended_hold_expires_on_time_by_its_own_schedule() {
+    const ORDERS: usize = 100;
+    const SECONDS_TO_PAY: u64 = 90;
+    let test_stack = TestStack::connect().await;
+    let tickets = test_stack.new_tickets(ORDERS).await;
+    let alice = new_buyer();
+    let hold = Hold::take().await;
+    hold.set(30).await;
+    hold.set_time_to_pay(SECONDS_TO_PAY).await;
+    let listener = Listener::start().await;
+    let mut orders = Vec::new();
+    for ticket in &tickets {
+        let order = alice.order(ticket).await.json();
+        let id = order["id"].as_str().unwrap().to_owned();
+        let started = json!({"orderId": id}).to_string();
+        test_stack.publish("payments", "PaymentStarted", &started).await;
+        orders.push(id);
+    }
+    eventually(async || schedules().await.len() >= ORDERS).await;
+    let names = schedules().await;
+    for id in &orders {
+        let row = test_stack.order_row(id).await.unwrap();
+        assert!(names.contains(&format!("{id}-{}", row["expires_at"])), "{row}");
+    }
+    let histories =
+        listener.collect(&orders, |all| all.values().all(|history| history.len() >= 3)).await;
+    check_event_sequences(&histories);
+    let mut late_ms = Vec::new();
+    for history in histories.values() {
+        assert_eq!(kinds(history), ["OrderCreated", "OrderExtended", "OrderExpired"]);
+        late_ms.push(lateness_ms(&history[2]));
+    }
+    late_ms.sort_unstable();
+    assert!(late_ms[0] >= 0, "an order expired early: {late_ms:?}");
+    report(&late_ms);
+    assert_eq!(schedules().await, Vec::<String>::new());
+    hold.set_time_to_pay(300).await;
 }
 
 /// Time from `expiresAt` to the delivery of the event.

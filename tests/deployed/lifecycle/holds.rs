@@ -24,13 +24,25 @@ impl Hold {
         Self { lambda: Lambda::new(&stack().sdk_config().await), _turn: turn }
     }
 
-    /// Sets the hold of new orders.
+    /// Sets the hold of new orders. One buyer can hold any number of tickets.
     pub(crate) async fn set(&self, seconds: u64) {
-        let function = stack().output("CreateOrderFunctionName");
+        let variables = [("HOLD_SECONDS", seconds), ("HOLDS_PER_BUYER", 0)];
+        self.configure("CreateOrderFunctionName", &variables).await;
+    }
+
+    /// Sets the time to pay from the start of a payment on.
+    pub(crate) async fn set_time_to_pay(&self, seconds: u64) {
+        self.configure("PaymentEventsFunctionName", &[("PAYMENT_SECONDS", seconds)]).await;
+    }
+
+    /// Sets environment variables of a function, in the version of its alias.
+    async fn configure(&self, function_output: &str, changes: &[(&str, u64)]) {
+        let function = stack().output(function_output);
         let configuration = self.lambda.get_function_configuration().function_name(function);
         let current = configuration.send().await.unwrap().environment.unwrap();
         let mut variables: HashMap<_, _> = current.variables.unwrap();
-        variables.insert("HOLD_SECONDS".to_owned(), seconds.to_string());
+        let changes = changes.iter().map(|(name, value)| ((*name).to_owned(), value.to_string()));
+        variables.extend(changes);
         let environment = Environment::builder().set_variables(Some(variables)).build();
         let update = self.lambda.update_function_configuration().function_name(function);
         update.environment(environment).send().await.unwrap();

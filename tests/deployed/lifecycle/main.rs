@@ -7,3 +7,4 @@ mod holds;
 mod late_payments;
 mod outcomes;
 mod poison;
+mod races;

@@ -2,8 +2,9 @@
 
 schemathesis generates at least CASES requests (500) from the document, valid and invalid ones. Each response must
 be documented, with its status, content type, headers and body. Invalid requests must be rejected, valid ones must
-not, and no request may cause a 5xx. Half of the requests name existing tickets, orders and cursors. At the end,
-each documented response must have occurred, except those that no request can cause.
+not, and no request may cause a 5xx. Half of the requests name existing tickets, orders and cursors. Older orders are
+cancelled, because the buyer may hold few tickets. At the end, each documented response must have occurred, except
+those that no request can cause.
 """
 
 import collections
@@ -33,6 +34,8 @@ KEYS = ["key-1", "key-2"]
 TROUBLE = {"429", "500", "503"}
 # Response of the gateway to malformed HTTP: a cancellation has no part that can be invalid.
 UNASKABLE = {"cancelOrder 400"}
+# Fewer than a buyer can hold, so that orders can be placed until the end.
+HOLDS = 5
 
 stack = json.loads(Path(os.environ["ORDERS_STACK_FILE"]).read_text())
 url, token = stack["apiUrl"], stack["tokens"]["alice"]
@@ -40,12 +43,14 @@ buyer = {"Authorization": f"Bearer {token}"}
 known = {}
 calls = itertools.count()
 seen = collections.Counter()
+held = collections.deque()
 
 
 def make_ready():
     """Publishes tickets and places an order of each kind."""
     run_id = uuid.uuid4()
     tickets = [f"openapi-{run_id}-{number}" for number in range(TICKETS)]
+    changed, free, withdrawn = (f"openapi-{run_id}-{name}" for name in ("changed", "free", "withdrawn"))
     bus = boto3.client(
         "events",
         region_name=stack["region"],
@@ -68,24 +73,32 @@ def make_ready():
                 ]
             )
 
-    put(
-        "tickets",
-        "TicketCreated",
-        [{"id": ticket, "title": "A concert", "price": 25.5, "version": 0} for ticket in tickets],
-    )
+    def ticket(name, price=25.5, version=0):
+        return {"id": name, "title": "A concert", "price": price, "version": version}
+
+    put("tickets", "TicketCreated", [ticket(name) for name in (*tickets, withdrawn)] + [ticket(free, 0)])
+    put("tickets", "TicketCreated", [ticket(changed, version=1)])
+    put("tickets", "TicketWithdrawn", [{"id": withdrawn, "version": 1}])
     order = {name: eventually(lambda: place(ticket)) for name, ticket in zip(("paid", "cancelled"), tickets)}
     put("payments", "PaymentCreated", [{"id": f"openapi-{run_id}", "orderId": order["paid"], "amount": 25.5}])
     requests.delete(f"{url}/api/orders/{order['cancelled']}", headers=buyer).raise_for_status()
     eventually(lambda: ask(f"/api/orders/{order['paid']}").json()["status"] == "paid")
     eventually(lambda: place(tickets[-1]))
+    # A version that never exists: no order is placed before the withdrawal arrives.
+    eventually(lambda: order_ticket(withdrawn, ticketVersion=9).status_code == 410)
+    eventually(lambda: order_ticket(changed, ticketVersion=9).status_code == 409)
     page = eventually(lambda: ask("/api/orders?limit=1").headers.get("Link"))
     cursor = page.split("cursor=")[1].split(">")[0]
     known.update(tickets=tickets, orders=list(order.values()), cursors=[cursor])
+    known.update(changed=changed, free=free, withdrawn=withdrawn)
+
+
+def order_ticket(ticket, **fields):
+    return requests.post(f"{url}/api/orders", headers=buyer, json={"ticketId": ticket, **fields})
 
 
 def place(ticket):
-    answer = requests.post(f"{url}/api/orders", headers=buyer, json={"ticketId": ticket})
-    return answer.json().get("id")
+    return order_ticket(ticket).json().get("id")
 
 
 def ask(path):
@@ -107,6 +120,7 @@ def before_load_schema(_, document):
     parts = document["components"]
     ticket = parts["schemas"]["CreateOrder"]["properties"]
     ticket["ticketId"] = {"anyOf": [{"enum": known["tickets"]}, ticket["ticketId"]]}
+    ticket["ticketVersion"] = {"anyOf": [{"const": 0}, ticket["ticketVersion"]]}
     (key,) = [it for it in parts["parameters"].values() if it["name"] == "Idempotency-Key"]
     key["schema"] = {"anyOf": [{"enum": KEYS}, key["schema"]]}
     del key["example"]
@@ -118,8 +132,11 @@ def before_load_schema(_, document):
 
 @schemathesis.hook
 def before_call(_, case, __):
-    """Gives three of four valid requests a new key, because a used key leads to 422."""
+    """Gives three of four valid requests a new key, because a used key leads to 422. Writes a version without a
+    fraction: 1.0 is an integer for JSON Schema, but not for the service."""
     is_good = case.meta and case.meta.generation.mode.is_positive
+    if is_good and isinstance(case.body, dict) and isinstance(case.body.get("ticketVersion"), float):
+        case.body["ticketVersion"] = int(case.body["ticketVersion"])
     if is_good and case.headers.get("Idempotency-Key") in KEYS and next(calls) % 4:
         case.headers["Idempotency-Key"] = str(uuid.uuid4())
 
@@ -127,6 +144,10 @@ def before_call(_, case, __):
 @schemathesis.hook
 def after_call(_, case, response):
     seen[case.operation.definition.raw["operationId"], str(response.status_code)] += 1
+    if response.status_code == 201:
+        held.append(response.json()["id"])
+    while len(held) > HOLDS:
+        requests.delete(f"{url}/api/orders/{held.popleft()}", headers=buyer).raise_for_status()
 
 
 def ask_on_purpose():
@@ -139,21 +160,38 @@ def ask_on_purpose():
     nobody = subprocess.check_output(TOKEN_OF_NOBODY, text=True).strip()
     other = {"Authorization": f"Bearer {stack['tokens']['bob']}"}
     bought = {"ticketId": known["tickets"][0]}
+
+    def order(ticket, version=None):
+        return place_order.Case(body={"ticketId": ticket, "ticketVersion": version}, **json_type)
+
     for case, status in (
         (place_order.Case(body=too_long, **json_type), 413),
         (place_order.Case(body={}, headers={"Content-Type": "text/plain"}, **json_type), 415),
         (place_order.Case(body=bought, **json_type), 200),
         (place_order.Case(body=bought, headers=other, **json_type), 409),
+        (order(known["withdrawn"]), 410),
+        (order(known["changed"], version=0), 409),
+        (order(known["changed"], version=2), 409),
+        (order(known["free"], version=0), 201),
         (show.Case(headers={"Authorization": f"Bearer {nobody}"}, **paid), 401),
         (show.Case(headers={"If-None-Match": "*"}, **paid), 304),
         (show.Case(headers={"If-None-Match": "é".encode("latin-1")}, **paid), 400),
         (schema["/api/orders/{id}"]["DELETE"].Case(**paid), 409),
     ):
-        case.headers = {**buyer, **(case.headers or {})}
-        response = case.call(base_url=url)
-        case.validate_response(response, headers=case.headers)
-        seen[case.operation.definition.raw["operationId"], str(response.status_code)] += 1
-        assert response.status_code == status, f"status {response.status_code}, expected {status}"
+        check(case, status)
+    # Without the hook, which cancels orders, the buyer reaches the hold limit.
+    check(order(next(filter(is_beyond_the_limit, known["tickets"]))), 409)
+
+
+def check(case, status):
+    case.headers = {**buyer, **(case.headers or {})}
+    response = case.call(base_url=url)
+    case.validate_response(response, headers=case.headers)
+    assert response.status_code == status, f"status {response.status_code}, expected {status}"
+
+
+def is_beyond_the_limit(ticket):
+    return order_ticket(ticket).json().get("type", "").endswith(":too-many-holds")
 
 
 def generate(cases):

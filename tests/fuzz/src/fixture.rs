@@ -1,13 +1,25 @@
 //! Store, clock and runtime of the fuzz targets, the same for every input.
 
+use std::time::Duration;
+
 use lambda_http::Context;
-use orders_domain::{NewOrder, Order, OrderStore, TicketRule, Timestamp};
+use orders_domain::{
+    NewOrder, Order, OrderStore, Price, Sale, Slot, SlotCount, Ticket, TicketRule, TicketVersion,
+    Timestamp,
+};
 use orders_testing::{
-    MemoryStore, START_MS as NOW_MS, at, commit, new_order, order_id, pay, place as put, ticket,
+    HOLD, LATE_LIMIT, MemoryStore, START_MS as NOW_MS, after, at, commit, new_order, order_id, pay,
+    place as put, ticket,
 };
 use tokio::runtime::{Builder, Runtime};
 
-pub(crate) use orders_testing::HOLD;
+/// Limits of new orders.
+pub(crate) const ORDER_LIMITS: create_order::Limits =
+    create_order::Limits { hold: HOLD, holds_per_buyer: SlotCount::DEFAULT };
+
+/// Limits of payments.
+pub(crate) const PAYMENT_LIMITS: payment_events::Limits =
+    payment_events::Limits { late_payment: LATE_LIMIT, time_to_pay: Duration::from_mins(5) };
 
 pub(crate) fn now() -> Timestamp {
     at(0)
@@ -34,16 +46,26 @@ pub(crate) fn run<T>(function: impl Future<Output = T>) -> T {
     RUNTIME.with(|runtime| runtime.block_on(function))
 }
 
-/// The store: order 1 of alice holds `held`, her order 2 is paid (`sold`), her order 3 has lapsed
-/// (`lapsed`), order 4 of bob holds `bobs`, and `free` is free.
+/// The store: order 1 of alice holds `held`, her order 2 is paid (`sold`) and has a refund due, her
+/// order 3 has lapsed (`lapsed`), order 4 of bob holds `bobs`. `free` is free, `gift` costs nothing,
+/// and `withdrawn` is withdrawn. Carol holds as many tickets as allowed.
 pub(crate) async fn store() -> MemoryStore {
     let store = MemoryStore::default();
-    store.apply_ticket(&ticket("free", 0), TicketRule::FirstOrNext).await.expect("a working store");
+    let gift = Ticket { price: Price::from_minor(0).expect("a price"), ..ticket("gift", 0) };
+    let id = "withdrawn".parse().expect("a ticket id");
+    let withdrawn = Sale::Withdrawn { id, version: TicketVersion::new(1) };
+    for sale in [Sale::Open(ticket("free", 0)), Sale::Open(gift), withdrawn] {
+        store.apply_ticket(&sale, TicketRule::AnyNewer).await.expect("a working store");
+    }
     place(&store, 1, "alice", "held", 1).await;
     let sold = place(&store, 2, "alice", "sold", 2).await;
     place(&store, 3, "alice", "lapsed", 31).await;
     place(&store, 4, "bob", "bobs", 1).await;
-    commit(&store, &sold, &pay("payment-1", &sold, 0)).await;
+    let payment = pay("payment-1", &sold, 0);
+    commit(&store, &sold, &payment).await;
+    commit(&store, &after(&sold, &payment), &pay("payment-0", &sold, 0)).await;
+    let slots = (0..SlotCount::MAX).filter_map(Slot::new).map(|slot| (slot, at(60)));
+    store.put_slots("carol".parse().expect("a user id"), slots.collect());
     store
 }
 

@@ -25,7 +25,7 @@ impl Function {
     /// Documented statuses of the function, without 5xx.
     fn statuses(self) -> &'static [i64] {
         match self {
-            Self::Create => &[200, 201, 400, 401, 404, 409, 413, 415, 422],
+            Self::Create => &[200, 201, 400, 401, 404, 409, 410, 413, 415, 422],
             Self::Show => &[200, 304, 400, 401, 404],
             Self::List => &[200, 400, 401],
             Self::Cancel => &[204, 400, 401, 404, 409],
@@ -107,7 +107,9 @@ async fn call(
     let handler = async |request| {
         let store = store.get_or_init(fixture::store).await;
         match function {
-            Function::Create => create_order::handle(store, fixture::HOLD, new_id, request).await,
+            Function::Create => {
+                create_order::handle(store, fixture::ORDER_LIMITS, new_id, request).await
+            }
             Function::Show => show_order::handle(store, request).await,
             Function::List => list_orders::handle(store, request).await,
             Function::Cancel => cancel_order::handle(store, request).await,

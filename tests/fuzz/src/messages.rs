@@ -4,19 +4,27 @@ use std::{str, time::Duration};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_http::Context;
-use orders_contracts::{ExpiryMessage, TicketEvent, parse_payment_event};
-use orders_domain::{BoxError, OrderStore, Payment, UpdateKind};
-use orders_lambda::queue::{Failure, Message, Outcome, Visibility, process};
-use orders_testing::{LATE_LIMIT, MemoryStore};
+use orders_contracts::{ExpiryMessage, PaymentEvent, TicketEvent};
+use orders_domain::{
+    BoxError, OrderId, OrderStore, Payment, PaymentId, Price, RefundState, Sale, Status, Timestamp,
+    UpdateKind,
+};
+use orders_lambda::queue::{Failure, Message, Outcome, Queue, process};
+use orders_testing::MemoryStore;
 use serde_json::json;
 
 use crate::fixture;
 
-/// Ignores visibility timeouts.
-struct NoVisibility;
+/// A queue without effect.
+struct NoQueue;
 
-impl Visibility for NoVisibility {
+impl Queue for NoQueue {
     async fn set_visibility_timeout(&self, _: &str, _: Duration) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    async fn send(&self, body: &str, _: Duration) -> Result<(), BoxError> {
+        ExpiryMessage::parse(body).expect("a valid message");
         Ok(())
     }
 }
@@ -30,18 +38,18 @@ pub fn sqs_batch(input: &[u8]) {
     fixture::run(async {
         let store = fixture::store().await;
         let tickets = async |message: Message<'_>| ticket_events::handle(&store, message).await;
-        let response = process(&batch, &context, now, &NoVisibility, &tickets).await;
+        let response = process(&batch, &context, now, &NoQueue, &tickets).await;
         check(&batch, response.ok(), |body| TicketEvent::parse(body).is_ok());
 
         let payments = async |message: Message<'_>| {
-            payment_events::handle(&store, LATE_LIMIT, now, message).await
+            payment_events::handle(&store, fixture::PAYMENT_LIMITS, now, message).await
         };
-        let response = process(&batch, &context, now, &NoVisibility, &payments).await;
-        check(&batch, response.ok(), |body| parse_payment_event(body).is_ok());
+        let response = process(&batch, &context, now, &NoQueue, &payments).await;
+        check(&batch, response.ok(), |body| PaymentEvent::parse(body).is_ok());
 
         let expiries =
             async |message: Message<'_>| expire_orders::handle(&store, now, message).await;
-        let response = process(&batch, &context, now, &NoVisibility, &expiries).await;
+        let response = process(&batch, &context, now, &NoQueue, &expiries).await;
         check(&batch, response.ok(), |body| ExpiryMessage::parse(body).is_ok());
     });
 }
@@ -63,7 +71,7 @@ fn check(batch: &SqsEvent, response: Option<SqsBatchResponse>, is_valid: fn(&str
 }
 
 /// Any text as a message for `ticket-events`. A valid event is equal after serialisation, and its
-/// ticket is stored on the third receive.
+/// sale is stored on the third receive.
 pub fn ticket_event(input: &[u8]) {
     let Ok(body) = str::from_utf8(input) else { return };
     fixture::run(async {
@@ -71,67 +79,112 @@ pub fn ticket_event(input: &[u8]) {
         let outcome = ticket_events::handle(&store, Message { body, receive_count: 3 }).await;
         let Ok(event) = TicketEvent::parse(body) else { return assert_poison(&outcome) };
         assert!(matches!(outcome, Ok(Outcome::Done)), "{outcome:?}");
-        let stored = store.find_ticket(&event.ticket.id).await.expect("a working store");
-        assert_eq!(stored.map(|replica| replica.ticket).as_ref(), Some(&event.ticket));
+        let stored = store.find_ticket(event.sale.id()).await.expect("a working store");
+        assert_eq!(stored.map(|replica| replica.sale).as_ref(), Some(&event.sale));
         assert_eq!(TicketEvent::parse(&write_ticket_event(&event)).expect("an event"), event);
     });
 }
 
 fn write_ticket_event(event: &TicketEvent) -> String {
-    let TicketEvent { kind, ticket } = event;
+    let TicketEvent { kind, sale } = event;
     let kind = match kind {
         UpdateKind::Created => "TicketCreated",
         UpdateKind::Updated => "TicketUpdated",
+        UpdateKind::Withdrawn => "TicketWithdrawn",
+    };
+    let content = match sale {
+        Sale::Open(ticket) => {
+            format!(r#","title":{},"price":{}"#, json!(ticket.title.as_str()), ticket.price)
+        }
+        Sale::Withdrawn { .. } => String::new(),
     };
     format!(
-        r#"{{"source":"tickets","detail-type":"{kind}","detail":{{"id":{},"title":{},"price":{},"version":{}}}}}"#,
-        json!(ticket.id.as_str()),
-        json!(ticket.title.as_str()),
-        ticket.price,
-        ticket.version.number(),
+        r#"{{"source":"tickets","detail-type":"{kind}","detail":{{"id":{},"version":{}{content}}}}}"#,
+        json!(sale.id().as_str()),
+        sale.version().number(),
     )
 }
 
-/// Any text as a message for `payment-events`. A valid event is equal after serialisation, and is
-/// booked, retried if its order does not exist, or rejected if it is booked for another order.
+/// Any text as a message for `payment-events`. A valid event is equal after serialisation, and has
+/// the effect of its type.
 pub fn payment_event(input: &[u8]) {
     let Ok(body) = str::from_utf8(input) else { return };
-    let event = parse_payment_event(body);
+    let event = PaymentEvent::parse(body);
     fixture::run(async {
         let store = store_for(&event).await;
         let message = Message { body, receive_count: 1 };
-        let outcome = payment_events::handle(&store, LATE_LIMIT, fixture::now(), message).await;
+        let (limits, now) = (fixture::PAYMENT_LIMITS, fixture::now());
+        let outcome = payment_events::handle(&store, limits, now, message).await;
         let Ok(event) = event else { return assert_poison(&outcome) };
-        let booked = store.find_payment(&event.id).await.expect("a working store");
-        match booked.map(|booked| booked.payment.order_id) {
-            Some(order_id) if order_id == event.order_id => {
-                assert!(matches!(outcome, Ok(Outcome::Done)), "{outcome:?}");
+        match &event {
+            PaymentEvent::Created(payment) => check_payment(&store, payment, &outcome).await,
+            PaymentEvent::Started { order_id, .. } => {
+                let order = store.find(*order_id).await.expect("a working store");
+                assert_eq!(is_done(&outcome), order.is_some(), "{outcome:?}");
             }
-            Some(_) => assert_poison(&outcome),
-            None => {
-                let order = store.find(event.order_id).await.expect("a working store");
-                assert_eq!(order, None);
-                assert!(matches!(outcome, Ok(Outcome::RetryAfter(_))), "{outcome:?}");
+            PaymentEvent::Refunded { payment_id, order_id, .. } => {
+                check_refund(&store, payment_id, *order_id, &outcome).await;
             }
         }
-        assert_eq!(parse_payment_event(&write_payment_event(&event)).expect("an event"), event);
+        let written = write_payment_event(&event, fixture::now());
+        assert_eq!(PaymentEvent::parse(&written).expect("an event"), event);
     });
 }
 
-fn write_payment_event(payment: &Payment) -> String {
-    let amount = payment.amount.map(|amount| format!(r#","amount":{amount}"#)).unwrap_or_default();
-    let ms = i64::try_from(payment.sent_at.epoch_ms()).expect("before the year 9999");
+/// Checks that the payment is booked, retried if its order does not exist, or rejected if it is
+/// booked for another order.
+async fn check_payment(store: &MemoryStore, payment: &Payment, outcome: &Handled) {
+    let booked = store.find_payment(&payment.id).await.expect("a working store");
+    match booked.map(|booked| booked.payment.order_id) {
+        Some(order_id) if order_id == payment.order_id => assert!(is_done(outcome), "{outcome:?}"),
+        Some(_) => assert_poison(outcome),
+        None => {
+            let order = store.find(payment.order_id).await.expect("a working store");
+            assert_eq!(order, None);
+            assert!(matches!(outcome, Ok(Outcome::RetryAfter(_))), "{outcome:?}");
+        }
+    }
+}
+
+/// Checks that the refund is done if and only if the order has it, and rejected only for a payment
+/// that is booked: a part of it was refunded, or it is booked for another order.
+async fn check_refund(store: &MemoryStore, id: &PaymentId, order: OrderId, outcome: &Handled) {
+    let booked = store.find_payment(id).await.expect("a working store");
+    let order = store.find(order).await.expect("a working store");
+    let has_refund = order.is_some_and(|order| {
+        let refunds = order.refunds_due.into_iter();
+        let mut settled = refunds.filter(|refund| refund.state == RefundState::Settled);
+        order.status == Status::Refunded { payment_id: id.clone() }
+            || settled.any(|refund| refund.payment_id == *id)
+    });
+    assert_eq!(is_done(outcome), has_refund, "{outcome:?}");
+    assert!(booked.is_some() || matches!(outcome, Ok(Outcome::RetryAfter(_))), "{outcome:?}");
+}
+
+/// The event as another service would write it. A refund has a time too, which nothing depends on.
+fn write_payment_event(event: &PaymentEvent, refunded_at: Timestamp) -> String {
+    let (kind, payment, amount, sent_at) = match event {
+        PaymentEvent::Created(Payment { id, amount, sent_at, .. }) => {
+            ("PaymentCreated", Some(id), *amount, *sent_at)
+        }
+        PaymentEvent::Started { sent_at, .. } => ("PaymentStarted", None, None, *sent_at),
+        PaymentEvent::Refunded { payment_id, amount, .. } => {
+            ("PaymentRefunded", Some(payment_id), *amount, refunded_at)
+        }
+    };
+    let id = payment.map(|id| format!(r#","id":{}"#, json!(id.as_str()))).unwrap_or_default();
+    let amount = amount.map(|amount: Price| format!(r#","amount":{amount}"#)).unwrap_or_default();
+    let ms = i64::try_from(sent_at.epoch_ms()).expect("before the year 9999");
     let time = chrono::DateTime::from_timestamp_millis(ms).expect("before the year 9999");
     format!(
-        r#"{{"source":"payments","detail-type":"PaymentCreated","time":"{}","detail":{{"id":{},"orderId":"{}"{amount}}}}}"#,
+        r#"{{"source":"payments","detail-type":"{kind}","time":"{}","detail":{{"orderId":"{}"{id}{amount}}}}}"#,
         time.to_rfc3339(),
-        json!(payment.id.as_str()),
-        payment.order_id,
+        event.order_id(),
     )
 }
 
 /// Any text as a message for `expire-orders`. A valid message is equal after serialisation, and is
-/// done, or retried until the order is due.
+/// done, or replaced by a message for the order's end.
 pub fn expiry_message(input: &[u8]) {
     let Ok(body) = str::from_utf8(input) else { return };
     let message = ExpiryMessage::parse(body);
@@ -140,7 +193,7 @@ pub fn expiry_message(input: &[u8]) {
         let received = Message { body, receive_count: 1 };
         let outcome = expire_orders::handle(&store, fixture::now(), received).await;
         let Ok(message) = message else { return assert_poison(&outcome) };
-        assert!(outcome.is_ok(), "{outcome:?}");
+        assert!(matches!(outcome, Ok(Outcome::Done | Outcome::Replace { .. })), "{outcome:?}");
         let serialised = message.to_text().expect("a message is JSON");
         assert_eq!(ExpiryMessage::parse(&serialised).expect("a message"), message);
     });
@@ -151,6 +204,13 @@ async fn store_for<T, E>(parsed: &Result<T, E>) -> MemoryStore {
     if parsed.is_ok() { fixture::store().await } else { MemoryStore::default() }
 }
 
-fn assert_poison(outcome: &Result<Outcome, Failure>) {
+/// Outcome of a message.
+type Handled = Result<Outcome, Failure>;
+
+fn is_done(outcome: &Handled) -> bool {
+    matches!(outcome, Ok(Outcome::Done))
+}
+
+fn assert_poison(outcome: &Handled) {
     assert!(matches!(outcome, Err(Failure::Poison(_))), "{outcome:?}");
 }

@@ -3,9 +3,9 @@
 use std::{cell::RefCell, str, time::Duration};
 
 use aws_lambda_events::dynamodb::EventRecord;
-use order_relay::sink::{MAX_ENTRIES, RelaySink};
+use order_relay::sink::{Expiry, MAX_ENTRIES, RelaySink};
 use orders_contracts::OutgoingEvent;
-use orders_domain::{Order, OrderId, Status, Timestamp};
+use orders_domain::{Order, OrderId, RefundDue, Slot, Status, Timestamp};
 use orders_lambda::{
     BoxError,
     stream::{Record, read},
@@ -78,16 +78,20 @@ impl RelaySink for RecordingSink {
         vec![true; events.len()]
     }
 
-    async fn schedule_expiry(&self, _: OrderId, at: Timestamp) -> Result<(), BoxError> {
-        assert!(at > fixture::now());
+    async fn schedule_expiry(
+        &self,
+        (_, expires_at): Expiry,
+        at: Timestamp,
+    ) -> Result<(), BoxError> {
+        assert!(at > fixture::now() && at < expires_at);
         Ok(())
     }
 
-    async fn unschedule_expiry(&self, _: OrderId) -> Result<(), BoxError> {
+    async fn unschedule_expiry(&self, _: Expiry) -> Result<(), BoxError> {
         Ok(())
     }
 
-    async fn send_expiries(&self, expiries: &[(OrderId, Timestamp)]) -> Vec<bool> {
+    async fn send_expiries(&self, expiries: &[Expiry]) -> Vec<bool> {
         assert!((1..=MAX_ENTRIES).contains(&expiries.len()));
         vec![true; expiries.len()]
     }
@@ -107,10 +111,6 @@ fn batch_with(image: &str) -> String {
 /// The image of an order in DynamoDB's format.
 fn order_image(order: &Order) -> Value {
     let ticket = &order.ticket;
-    let refunds = order.refunds_due.iter().map(|refund| {
-        let (payment_id, reason) = (refund.payment_id.as_str(), refund.reason.name());
-        json!({"M": {"payment_id": {"S": payment_id}, "reason": {"S": reason}}})
-    });
     let mut image = json!({
         "id": {"S": order.id.to_string()},
         "user_id": {"S": order.user_id.as_str()},
@@ -124,11 +124,27 @@ fn order_image(order: &Order) -> Value {
         "version": {"N": order.version.number().to_string()},
         "created_at": {"N": order.created_at.epoch_ms().to_string()},
         "expires_at": {"N": order.expires_at.epoch_ms().to_string()},
-        "refunds_due": {"L": refunds.collect::<Vec<_>>()},
+        "refunds_due": {"L": order.refunds_due.iter().map(refund_image).collect::<Vec<_>>()},
+        "extended": {"BOOL": order.extended},
         "correlation_id": {"S": order.correlation_id.as_str()},
     });
-    if let Status::Paid { payment_id } = &order.status {
+    if let Status::Paid { payment_id } | Status::Refunded { payment_id } = &order.status {
         image["payment_id"] = json!({"S": payment_id.as_str()});
+    }
+    if let Some(slot) = order.slot.map(Slot::number) {
+        image["slot"] = json!({"N": slot.to_string()});
+    }
+    image
+}
+
+fn refund_image(refund: &RefundDue) -> Value {
+    let mut image = json!({"M": {
+        "payment_id": {"S": refund.payment_id.as_str()},
+        "reason": {"S": refund.reason.name()},
+        "state": {"S": refund.state.name()},
+    }});
+    if let Some(amount) = refund.amount {
+        image["M"]["amount"] = json!({"N": amount.minor().to_string()});
     }
     image
 }

@@ -1,14 +1,25 @@
 //! The HTTP API in process: API Gateway event to response.
 
+mod holds;
 mod orders;
+mod refunds;
 mod requests;
+mod sales;
 mod unavailable;
 
-use orders_domain::{Command, Order, OrderId, OrderStore, Payment, TicketRule, Timestamp};
-use orders_lambda::clock;
+use orders_domain::{
+    Command, Order, OrderId, OrderStore, Payment, Sale, TicketOutcome, TicketRule, Timestamp,
+};
+use orders_lambda::{
+    clock,
+    queue::{Message, Outcome},
+};
 use orders_testing::{LATE_LIMIT, MemoryStore, commit, new_order, ticket};
-use orders_tests::gateway::{Api, ApiResponse, Event};
-use serde_json::json;
+use orders_tests::{
+    events::PAYMENT_LIMITS,
+    gateway::{Api, ApiResponse, Event},
+};
+use serde_json::{Value, json};
 
 const ORDER: &str = r#"{"ticketId":"t1"}"#;
 
@@ -19,9 +30,15 @@ async fn api_with_tickets(ids: &[&str]) -> Api<MemoryStore> {
 async fn on_store_with_tickets<S: OrderStore + Default>(ids: &[&str]) -> Api<S> {
     let api = Api::<S>::default();
     for id in ids {
-        api.store.apply_ticket(&ticket(id, 0), TicketRule::FirstOrNext).await.unwrap();
+        apply(&api, &Sale::Open(ticket(id, 0))).await;
     }
     api
+}
+
+/// Applies a newer version of a ticket.
+async fn apply(api: &Api<impl OrderStore>, sale: &Sale) {
+    let outcome = api.store.apply_ticket(sale, TicketRule::AnyNewer).await.unwrap();
+    assert!(matches!(outcome, TicketOutcome::Applied { .. }), "{outcome:?}");
 }
 
 async fn place_order(api: &Api<impl OrderStore>, ticket: &str) -> String {
@@ -44,6 +61,13 @@ fn assert_problem(response: &ApiResponse, status: u64) {
     assert!(errors.iter().all(|error| error["message"].is_string()), "{body}");
 }
 
+/// Checks that the response is a problem of this type.
+#[track_caller]
+fn assert_rejected(response: &ApiResponse, status: u64, kind: &str) {
+    assert_problem(response, status);
+    assert_eq!(response.body()["type"], format!("urn:problem-type:orders:{kind}"));
+}
+
 fn retry_after(response: &ApiResponse) -> u64 {
     response.header("retry-after").expect("Retry-After").parse().unwrap()
 }
@@ -54,6 +78,14 @@ async fn pay(api: &Api<MemoryStore>, id: &str, payment: &str) {
     let now = clock::now();
     let payment = Payment { sent_at: now, ..orders_testing::payment(payment, &order, 0) };
     commit(&api.store, &order, &Command::Pay { payment, late_limit: LATE_LIMIT, now }).await;
+}
+
+/// Delivers an event of the payment service, which is done.
+async fn deliver_payment_event(api: &Api<MemoryStore>, event: &Value) {
+    let (body, now) = (event.to_string(), clock::now());
+    let message = Message { body: &body, receive_count: 1 };
+    let outcome = payment_events::handle(&api.store, PAYMENT_LIMITS, now, message).await;
+    assert_eq!(outcome.unwrap(), Outcome::Done);
 }
 
 /// Alice's order for `t1`, placed so many seconds ago.

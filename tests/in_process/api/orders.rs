@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use orders_domain::{Command, OrderId};
-use orders_lambda::{clock, queue::Message};
-use orders_testing::{LATE_LIMIT, MemoryStore, commit, order_id, place};
+use orders_lambda::clock;
+use orders_testing::{MemoryStore, commit, order_id, place};
 use orders_tests::{
     events,
     gateway::{Api, ApiResponse, Event},
 };
 use serde_json::json;
 
-use crate::{ORDER, api_with_tickets, assert_problem, order_of, pay, place_order, retry_after};
+use crate::{
+    ORDER, api_with_tickets, assert_problem, assert_rejected, deliver_payment_event, order_of, pay,
+    place_order, retry_after,
+};
 
 #[tokio::test]
 async fn order_is_created_shown_listed_and_cancelled() {
@@ -47,8 +50,7 @@ async fn create_rejects_a_reserved_ticket_with_retry_after() {
     let api = api_with_tickets(&["t1"]).await;
     place_order(&api, "t1").await;
     let rejected = api.create(&Event::post(ORDER).by("bob")).await;
-    assert_problem(&rejected, 409);
-    assert_eq!(rejected.body()["type"], "urn:problem-type:orders:ticket-reserved");
+    assert_rejected(&rejected, 409, "ticket-reserved");
     // The time left, and up to a second more.
     assert!((1..=31).contains(&retry_after(&rejected)));
 }
@@ -129,9 +131,7 @@ async fn payment_never_buys_a_cancelled_order() {
         assert_eq!(api.cancel(&Event::for_order("DELETE", &id)).await.status(), 204);
 
         // Sent while the hold was active.
-        let payment = events::payment("p1", &id, order.created_at).to_string();
-        let message = Message { body: &payment, receive_count: 1 };
-        payment_events::handle(&api.store, LATE_LIMIT, clock::now(), message).await.unwrap();
+        deliver_payment_event(&api, &events::payment("p1", &id, order.created_at)).await;
         let shown = api.show(&Event::for_order("GET", &id)).await.body();
         assert_eq!(shown["status"], "cancelled");
         let refund = json!({"paymentId": "p1", "reason": "order_cancelled", "state": "due"});
@@ -192,8 +192,7 @@ async fn sold_ticket_rejects_create_and_cancel() {
     let id = place_order(&api, "t1").await;
     pay(&api, &id, "p1").await;
     let rejected = api.create(&Event::post(ORDER).by("bob")).await;
-    assert_problem(&rejected, 409);
-    assert_eq!(rejected.body()["type"], "urn:problem-type:orders:ticket-sold");
+    assert_rejected(&rejected, 409, "ticket-sold");
     assert_eq!(rejected.header("retry-after"), None);
     assert_problem(&api.cancel(&Event::for_order("DELETE", &id)).await, 409);
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
-use orders_domain::{Order, OrderId, StoreError};
+use orders_domain::{Order, OrderId, Sale, StoreError};
 use orders_dynamo::{DynamoStore, TableNames};
 use orders_lambda::{clock, problem::Problem};
 use orders_testing::{order_id, place, ticket};
@@ -13,7 +13,9 @@ use orders_tests::{
     stores,
 };
 
-use crate::{ORDER, assert_problem, on_store_with_tickets, order_of, place_order, retry_after};
+use crate::{
+    ORDER, apply, assert_problem, on_store_with_tickets, order_of, place_order, retry_after,
+};
 
 /// The API on DynamoDB, and the tables beside it.
 struct DynamoApi {
@@ -85,6 +87,28 @@ async fn order_of_an_unreadable_key_or_ticket_is_unavailable() {
     dynamo.set_schema(&dynamo.tables.tickets, "t1", 2).await;
     assert_problem(&api.create(&keyed).await, 503);
     assert_problem(&api.create(&Event::post(ORDER).by("bob")).await, 503);
+}
+
+/// Orders that the buyer has already are found and end as usual.
+#[tokio::test]
+async fn buyer_that_cannot_be_read_gets_no_other_ticket() {
+    let dynamo = DynamoApi::new().await;
+    let api = &dynamo.api;
+    for id in ["t1", "t2"] {
+        apply(api, &Sale::Open(ticket(id, 0))).await;
+    }
+    let id = place_order(api, "t1").await;
+    dynamo.set_schema(&dynamo.tables.buyers, "alice", 2).await;
+    let other = Event::post(r#"{"ticketId":"t2"}"#);
+    let unavailable = api.create(&other).await;
+    assert_problem(&unavailable, 503);
+    assert!((1..=2).contains(&retry_after(&unavailable)));
+    assert_eq!(api.create(&Event::post(ORDER)).await.status(), 200);
+    assert_eq!(api.cancel(&Event::for_order("DELETE", &id)).await.status(), 204);
+    assert_eq!(api.create(&Event::post(ORDER).by("bob")).await.status(), 201);
+    assert_problem(&api.create(&other).await, 503);
+    dynamo.set_schema(&dynamo.tables.buyers, "alice", 1).await;
+    assert_eq!(api.create(&other).await.status(), 201);
 }
 
 #[tokio::test]

@@ -13,13 +13,20 @@ LINK = r"\]\((?!https?:)([^)#]+)"
 GENERATED = {"local/stack.json"}
 FOLDERS = ("docs", "functions", "local", "operations", "shared", "tests")
 
-PAGE_SIZE = r"MAX: u8 = (\d+);.*?DEFAULT: Self = Self\((\d+)\)"
+PAGE_SIZE = r"impl PageSize \{.*?MAX: u8 = (\d+);.*?DEFAULT: Self = Self\((\d+)\)"
 MAX_REFUNDS = r"MAX_REFUNDS: usize = (\d+)"
+HOLDS_PER_BUYER = r"HoldsPerBuyer:.*?Default: (\d+)"
 BODY_BYTES = r"MAX_BODY_BYTES: usize = (\d+)"
 # Page, statement in the page, definition in the code. The groups of both patterns must be equal.
 NUMBERS = [
     ("README.md", r"hold \((\d+) seconds by default\)", r"HoldSeconds:.*?Default: (\d+)"),
     ("README.md", r"`LatePaymentSeconds` \| (\d+)", r"LatePaymentSeconds:.*?Default: (\d+)"),
+    ("README.md", r"`PaymentSeconds` \| (\d+)", r"\bPaymentSeconds:.*?Default: (\d+)"),
+    ("README.md", r"`HoldsPerBuyer` \| (\d+)", HOLDS_PER_BUYER),
+    ("README.md", r"at most (\d+) unpaid tickets", HOLDS_PER_BUYER),
+    ("docs/openapi.yaml", r"as the stack allows, (\d+) by default", HOLDS_PER_BUYER),
+    ("docs/architecture.md", r"`HoldsPerBuyer` \((\d+)\)", HOLDS_PER_BUYER),
+    ("docs/architecture.md", r"`PaymentSeconds` \((\d+)\)", r"\bPaymentSeconds:.*?Default: (\d+)"),
     ("README.md", r"`limit` is 1 to (\d+), default (\d+)", PAGE_SIZE),
     ("docs/openapi.yaml", r"minimum: 1, maximum: (\d+), default: (\d+)", PAGE_SIZE),
     ("docs/openapi.yaml", r"At most (\d+) bytes", BODY_BYTES),

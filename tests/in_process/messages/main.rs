@@ -1,8 +1,11 @@
 //! Batches of the queues and of the orders table's stream, in process.
 
+mod expiries;
 mod payments;
 mod queues;
+mod refunds;
 mod relay;
+mod starts;
 mod stream;
 
 use std::{sync::Mutex, time::Duration};
@@ -11,22 +14,37 @@ use aws_lambda_events::sqs::SqsEvent;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use orders_lambda::{
     BoxError, clock,
-    queue::{Failure, Message, Outcome, Visibility, process},
+    queue::{Failure, Message, Outcome, Queue, process},
 };
 use orders_tests::gateway::context;
 use serde_json::{Value, json};
 
-/// Records the receipt handles and the visibility timeouts.
+/// A queue that records its calls.
 #[derive(Default)]
-struct RecordedVisibility(Mutex<Vec<(String, Duration)>>);
+struct RecordedQueue {
+    /// Receipt handles with their visibility timeouts.
+    timeouts: Mutex<Vec<(String, Duration)>>,
+    /// Sent messages with their delays.
+    sent: Mutex<Vec<(String, Duration)>>,
+    /// Whether the queue refuses to send messages.
+    is_full: bool,
+}
 
-impl Visibility for RecordedVisibility {
+impl Queue for RecordedQueue {
     async fn set_visibility_timeout(
         &self,
         receipt_handle: &str,
         time: Duration,
     ) -> Result<(), BoxError> {
-        self.0.lock().unwrap().push((receipt_handle.to_owned(), time));
+        self.timeouts.lock().unwrap().push((receipt_handle.to_owned(), time));
+        Ok(())
+    }
+
+    async fn send(&self, body: &str, delay: Duration) -> Result<(), BoxError> {
+        if self.is_full {
+            return Err("the queue is full".into());
+        }
+        self.sent.lock().unwrap().push((body.to_owned(), delay));
         Ok(())
     }
 }
@@ -50,16 +68,37 @@ fn batch(bodies: &[&str]) -> SqsEvent {
 /// Ids of the messages that stay in the queue, and the visibility timeouts by receipt handle.
 type Results = (Vec<String>, Vec<(String, Duration)>);
 
-/// Delivers a batch to a function.
+/// Delivers a batch to a function that sends no messages.
 async fn deliver(
     bodies: &[&str],
     handler: impl AsyncFn(Message<'_>) -> Result<Outcome, Failure>,
 ) -> Results {
-    let delays = RecordedVisibility::default();
-    let batch = batch(bodies);
-    let response = process(&batch, &context(), clock::now(), &delays, &handler).await.unwrap();
-    let failed = response.batch_item_failures.into_iter().map(|failure| failure.item_identifier);
-    (failed.collect(), delays.0.into_inner().unwrap())
+    let queue = RecordedQueue::default();
+    let failed = deliver_from(&queue, bodies, handler).await;
+    assert_eq!(queue.sent.into_inner().unwrap(), []);
+    (failed, queue.timeouts.into_inner().unwrap())
+}
+
+/// Delivers a batch from a queue. Returns the ids of the messages that stay in the queue.
+async fn deliver_from(
+    queue: &RecordedQueue,
+    bodies: &[&str],
+    handler: impl AsyncFn(Message<'_>) -> Result<Outcome, Failure>,
+) -> Vec<String> {
+    let response =
+        process(&batch(bodies), &context(), clock::now(), queue, &handler).await.unwrap();
+    response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
+}
+
+/// An event with another field of its detail; null removes the field.
+fn with_detail(event: &Value, field: &str, value: &Value) -> Value {
+    let mut event = event.clone();
+    if value.is_null() {
+        event["detail"].as_object_mut().unwrap().remove(field);
+    } else {
+        event["detail"][field] = value.clone();
+    }
+    event
 }
 
 /// The visibility timeout of a rejected message: a retry would not help, so it does not wait.

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use orders_domain::{
-    Command, Lock, Order, OrderId, OrderStore, PaymentResult, Price, RefundReason, Ticket,
-    TicketReplica, TicketRule,
+    Command, Lock, Order, OrderId, OrderStore, PaymentResult, Price, RefundReason, Sale, Ticket,
+    TicketReplica, TicketRule, TicketVersion,
 };
 use orders_lambda::queue::{Message, Outcome};
 use orders_testing::{
-    LATE_LIMIT, MemoryStore, at, commit, order, order_at, order_id, place, ticket,
+    LATE_LIMIT, MemoryStore, at, commit, new_order, order, order_at, order_id, place, ticket,
 };
-use orders_tests::{events, stale_read_store::StaleReadStore};
+use orders_tests::{
+    events::{self, PAYMENT_LIMITS},
+    stale_read_store::StaleReadStore,
+};
 use serde_json::{Value, json};
 
 use crate::{Results, deliver, rejected};
@@ -23,30 +26,30 @@ fn event(payment: &str, order: OrderId, amount: Value, seconds: u64) -> Value {
 }
 
 /// Delivers a batch of events at this second.
-async fn pay(store: &impl OrderStore, events: &[Value], seconds: u64) -> Results {
+pub(crate) async fn pay(store: &impl OrderStore, events: &[Value], seconds: u64) -> Results {
     let bodies: Vec<_> = events.iter().map(ToString::to_string).collect();
     let bodies: Vec<_> = bodies.iter().map(String::as_str).collect();
     deliver(&bodies, async |message: Message<'_>| {
-        payment_events::handle(store, LATE_LIMIT, at(seconds), message).await
+        payment_events::handle(store, PAYMENT_LIMITS, at(seconds), message).await
     })
     .await
 }
 
 /// Delivers one event, which is done.
-async fn book(store: &MemoryStore, event: Value, seconds: u64) {
+pub(crate) async fn book(store: &MemoryStore, event: Value, seconds: u64) {
     assert_eq!(pay(store, &[event], seconds).await, (Vec::new(), Vec::new()));
 }
 
-async fn result_of(store: &MemoryStore, payment: &str) -> Option<PaymentResult> {
+pub(crate) async fn result_of(store: &MemoryStore, payment: &str) -> Option<PaymentResult> {
     let booked = store.find_payment(&payment.parse().unwrap()).await.unwrap();
     booked.map(|booked| booked.result)
 }
 
-async fn stored(store: &impl OrderStore, order: &Order) -> Order {
+pub(crate) async fn stored(store: &impl OrderStore, order: &Order) -> Order {
     store.find(order.id).await.unwrap().unwrap()
 }
 
-async fn placed() -> (MemoryStore, Order) {
+pub(crate) async fn placed() -> (MemoryStore, Order) {
     let (store, order) = (MemoryStore::default(), order(1));
     place(&store, &order).await;
     (store, order)
@@ -154,9 +157,16 @@ async fn payment_sent_too_late_is_a_refund_due() {
 async fn late_payment_of_a_changed_or_taken_ticket_is_a_refund_due() {
     let (store, order) = placed().await;
     let dearer = Ticket { price: Price::from_minor(50_000).unwrap(), ..ticket("ticket-1", 1) };
-    store.apply_ticket(&dearer, TicketRule::Next).await.unwrap();
+    store.apply_ticket(&Sale::Open(dearer), TicketRule::Next).await.unwrap();
     book(&store, event("p1", order.id, json!(19.9), 31), 31).await;
     let changed = PaymentResult::RefundDue(RefundReason::TicketChanged);
+    assert_eq!(result_of(&store, "p1").await, Some(changed));
+
+    let (store, order) = placed().await;
+    let (id, version) = (order.ticket.id.clone(), TicketVersion::new(1));
+    let withdrawn = Sale::Withdrawn { id, version };
+    store.apply_ticket(&withdrawn, TicketRule::Next).await.unwrap();
+    book(&store, event("p1", order.id, json!(19.9), 31), 31).await;
     assert_eq!(result_of(&store, "p1").await, Some(changed));
 
     let (store, order) = placed().await;
@@ -165,6 +175,33 @@ async fn late_payment_of_a_changed_or_taken_ticket_is_a_refund_due() {
     book(&store, event("p1", order.id, json!(19.9), 31), 31).await;
     let taken = PaymentResult::RefundDue(RefundReason::TicketTaken);
     assert_eq!(result_of(&store, "p1").await, Some(taken));
+}
+
+#[tokio::test]
+async fn hold_of_a_withdrawn_ticket_is_paid() {
+    let (store, order) = placed().await;
+    let (id, version) = (order.ticket.id.clone(), TicketVersion::new(1));
+    store.apply_ticket(&Sale::Withdrawn { id, version }, TicketRule::Next).await.unwrap();
+    book(&store, event("p1", order.id, json!(19.9), 29), 29).await;
+    assert_eq!(result_of(&store, "p1").await, Some(PaymentResult::Bought));
+}
+
+/// Its buyer has nothing to pay.
+#[tokio::test]
+async fn payment_of_a_free_order_is_a_refund_due() {
+    let store = MemoryStore::default();
+    let gift = Ticket { price: Price::from_minor(0).unwrap(), ..ticket("ticket-1", 0) };
+    let order = Order::new(new_order(order_id(1), at(0)), gift);
+    place(&store, &order).await;
+    book(&store, event("p0", order.id, json!(0), 5), 5).await;
+    assert_eq!(result_of(&store, "p0").await, None);
+    assert_eq!(stored(&store, &order).await, order);
+    let due = PaymentResult::RefundDue(RefundReason::AlreadyPaid);
+    for (payment, amount) in [("p1", json!(19.9)), ("p2", Value::Null)] {
+        book(&store, event(payment, order.id, amount, 5), 5).await;
+        assert_eq!(result_of(&store, payment).await, Some(due));
+    }
+    assert_eq!(stored(&store, &order).await.status.name(), "paid");
 }
 
 #[tokio::test]
@@ -193,12 +230,12 @@ async fn late_payment_retries_after_a_stale_ticket_read() {
     let other = order_at(8, 30);
     place(&store, &other).await;
     // The read does not see the other order's lock yet.
-    let (ticket, lock) = (order.ticket.clone(), Lock::Free);
-    store.old_tickets.lock().unwrap().push(TicketReplica { ticket, lock, locked_for: None });
+    let (sale, lock) = (Sale::Open(order.ticket.clone()), Lock::Free);
+    store.old_tickets.lock().unwrap().push(TicketReplica { sale, lock, locked_for: None });
 
     let body = event("p1", order.id, json!(19.9), 31).to_string();
     let message = Message { body: &body, receive_count: 1 };
-    let outcome = payment_events::handle(&store, LATE_LIMIT, at(31), message).await.unwrap();
+    let outcome = payment_events::handle(&store, PAYMENT_LIMITS, at(31), message).await.unwrap();
     assert_eq!(outcome, Outcome::Done);
     let after = stored(&store, &order).await;
     assert_eq!(after.refunds_due.last().unwrap().reason, RefundReason::TicketTaken);

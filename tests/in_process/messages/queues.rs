@@ -8,11 +8,11 @@ use orders_lambda::{
     clock,
     queue::{Message, process},
 };
-use orders_testing::{LATE_LIMIT, MemoryStore, at, order, place};
-use orders_tests::gateway::context;
+use orders_testing::{MemoryStore, at, order, place};
+use orders_tests::{events::PAYMENT_LIMITS, gateway::context};
 use serde_json::{Value, json};
 
-use crate::{RecordedVisibility, Results, batch, deliver, new_metrics, rejected};
+use crate::{RecordedQueue, Results, batch, deliver, new_metrics, rejected, with_detail};
 
 fn ticket_event(kind: &str, version: u64) -> String {
     let mut event: Value =
@@ -22,6 +22,18 @@ fn ticket_event(kind: &str, version: u64) -> String {
     event.to_string()
 }
 
+/// The withdrawal of the same ticket.
+fn withdrawal(version: u64) -> String {
+    let event = include_str!("../../support/fixtures/ticket_withdrawn.json");
+    with_detail(&serde_json::from_str(event).unwrap(), "version", &json!(version)).to_string()
+}
+
+async fn is_on_sale(store: &MemoryStore) -> bool {
+    let id: TicketId = "ticket-1".parse().unwrap();
+    let replica = store.find_ticket(&id).await.unwrap();
+    replica.is_some_and(|replica| replica.sale.ticket().is_some())
+}
+
 async fn handle_tickets(store: &MemoryStore, bodies: &[&str]) -> Results {
     deliver(bodies, async |message| ticket_events::handle(store, message).await).await
 }
@@ -29,7 +41,7 @@ async fn handle_tickets(store: &MemoryStore, bodies: &[&str]) -> Results {
 async fn stored_version(store: &MemoryStore) -> Option<u64> {
     let id: TicketId = "ticket-1".parse().unwrap();
     let replica = store.find_ticket(&id).await.unwrap();
-    replica.map(|replica| replica.ticket.version.number())
+    replica.map(|replica| replica.sale.version().number())
 }
 
 #[tokio::test]
@@ -62,9 +74,7 @@ async fn unfinished_messages_stay_after_the_deadline() {
     let handler = async |_: Message<'_>| std::future::pending().await;
     let event = batch(&[&created, &created]);
     let response =
-        process(&event, &context, clock::now(), &RecordedVisibility::default(), &handler)
-            .await
-            .unwrap();
+        process(&event, &context, clock::now(), &RecordedQueue::default(), &handler).await.unwrap();
     let failed: Vec<_> = response
         .batch_item_failures
         .iter()
@@ -79,7 +89,7 @@ async fn message_without_an_id_fails_the_batch() {
     event.records[0].message_id = Some(String::new());
     let handler = async |_: Message<'_>| panic!("called for a message without an id");
     assert!(
-        process(&event, &context(), clock::now(), &RecordedVisibility::default(), &handler)
+        process(&event, &context(), clock::now(), &RecordedQueue::default(), &handler)
             .await
             .is_err()
     );
@@ -120,8 +130,96 @@ async fn contradictory_ticket_event_is_rejected_and_counted() {
     assert_eq!((failed, delays), (vec!["m1".to_owned()], vec![rejected("r1")]));
     assert_eq!(new_metrics(&recorder), ["TicketContradictions 1"]);
     let id: TicketId = "ticket-1".parse().unwrap();
-    let stored = store.find_ticket(&id).await.unwrap().unwrap().ticket;
-    assert_eq!(stored.price.minor(), 2_550);
+    let stored = store.find_ticket(&id).await.unwrap().unwrap().sale;
+    assert_eq!(stored.ticket().unwrap().price.minor(), 2_550);
+}
+
+#[tokio::test]
+async fn withdrawal_ends_the_sale_until_a_newer_event() {
+    let store = MemoryStore::default();
+    let none: Results = (Vec::new(), Vec::new());
+    let fixture = include_str!("../../support/fixtures/ticket_withdrawn.json");
+    let created = ticket_event("TicketCreated", 0);
+    assert_eq!(handle_tickets(&store, &[&created, fixture, fixture, &created]).await, none);
+    assert_eq!((is_on_sale(&store).await, stored_version(&store).await), (false, Some(1)));
+    let updated = ticket_event("TicketUpdated", 2);
+    assert_eq!(handle_tickets(&store, &[&updated, fixture, &updated]).await, none);
+    assert_eq!((is_on_sale(&store).await, stored_version(&store).await), (true, Some(2)));
+}
+
+#[tokio::test]
+async fn withdrawal_waits_for_the_missing_events() {
+    let store = MemoryStore::default();
+    let waits: Results = (vec!["m0".to_owned()], vec![("r0".to_owned(), Duration::from_secs(2))]);
+    assert_eq!(handle_tickets(&store, &[&withdrawal(1)]).await, waits);
+    assert_eq!(stored_version(&store).await, None);
+    let created = ticket_event("TicketCreated", 0);
+    assert_eq!(handle_tickets(&store, &[&withdrawal(3), &created]).await, waits);
+    assert!(is_on_sale(&store).await);
+    let late = [withdrawal(1), ticket_event("TicketUpdated", 2), withdrawal(3)];
+    let late = late.each_ref().map(String::as_str);
+    assert_eq!(handle_tickets(&store, &late).await, (Vec::new(), Vec::new()));
+    assert_eq!((is_on_sale(&store).await, stored_version(&store).await), (false, Some(3)));
+}
+
+/// Also that of a ticket never seen.
+#[tokio::test]
+async fn withdrawal_over_a_gap_is_applied_on_the_third_receive_and_counted() {
+    let recorder = DebuggingRecorder::new();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let created = ticket_event("TicketCreated", 0);
+    for earlier in [None, Some(&created)] {
+        let store = MemoryStore::default();
+        let body = withdrawal(3);
+        for body in earlier.into_iter().chain([&body]) {
+            ticket_events::handle(&store, Message { body, receive_count: 3 }).await.unwrap();
+        }
+        assert_eq!((is_on_sale(&store).await, stored_version(&store).await), (false, Some(3)));
+        assert_eq!(new_metrics(&recorder), ["TicketVersionGaps 1"]);
+    }
+}
+
+#[tokio::test]
+async fn withdrawal_that_contradicts_its_version_is_rejected_and_counted() {
+    let recorder = DebuggingRecorder::new();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let created = ticket_event("TicketCreated", 0);
+    let updated = ticket_event("TicketUpdated", 1);
+    for (first, second) in [(&withdrawal(1), &updated), (&updated, &withdrawal(1))] {
+        let store = MemoryStore::default();
+        let (failed, delays) = handle_tickets(&store, &[&created, first, second, first]).await;
+        assert_eq!((failed, delays), (vec!["m2".to_owned()], vec![rejected("r2")]));
+        assert_eq!(is_on_sale(&store).await, first == &updated);
+        assert_eq!(new_metrics(&recorder), ["TicketContradictions 1"]);
+    }
+}
+
+#[tokio::test]
+async fn invalid_withdrawal_is_rejected() {
+    let store = MemoryStore::default();
+    let valid: Value = serde_json::from_str(&withdrawal(1)).unwrap();
+    let invalid = [
+        with_detail(&valid, "id", &Value::Null),
+        with_detail(&valid, "id", &json!("")),
+        with_detail(&valid, "id", &json!("a b")),
+        with_detail(&valid, "id", &json!(7)),
+        with_detail(&valid, "version", &Value::Null),
+        with_detail(&valid, "version", &json!(-1)),
+        with_detail(&valid, "version", &json!(1.5)),
+        with_detail(&valid, "version", &json!("1")),
+        with_detail(&valid, "version", &json!(9_007_199_254_740_992_u64)),
+    ];
+    let mut invalid = invalid.map(|event| event.to_string()).to_vec();
+    invalid.push(valid.to_string().replace("\"tickets\"", "\"payments\""));
+    invalid.push(valid.to_string().replace("TicketWithdrawn", "TicketRemoved"));
+    let created = ticket_event("TicketCreated", 0);
+    let bodies: Vec<_> = std::iter::once(&created).chain(&invalid).map(String::as_str).collect();
+    let (failed, delays) = handle_tickets(&store, &bodies).await;
+    let numbers = 1..=invalid.len();
+    assert_eq!(failed, numbers.clone().map(|number| format!("m{number}")).collect::<Vec<_>>());
+    let all_rejected: Vec<_> = numbers.map(|number| rejected(&format!("r{number}"))).collect();
+    assert_eq!(delays, all_rejected);
+    assert!(is_on_sale(&store).await);
 }
 
 /// The ticket keeps its price, rounded to cents, and its orders keep theirs.
@@ -131,8 +229,8 @@ async fn price_of_a_float_is_rounded_to_cents() {
     let body = ticket_event("TicketCreated", 0).replace("25.5", "59.970000000000006");
     assert_eq!(handle_tickets(&store, &[&body]).await.0, [""; 0]);
     let id: TicketId = "ticket-1".parse().unwrap();
-    let stored = store.find_ticket(&id).await.unwrap().unwrap().ticket;
-    assert_eq!(stored.price.minor(), 5_997);
+    let stored = store.find_ticket(&id).await.unwrap().unwrap().sale;
+    assert_eq!(stored.ticket().unwrap().price.minor(), 5_997);
 }
 
 #[tokio::test]
@@ -166,7 +264,7 @@ async fn messages_of_the_first_edition_are_handled() {
     assert_eq!(handle_tickets(&store, &[&body]).await, none);
     place(&store, &order).await;
     let payments = async |message: Message<'_>| {
-        payment_events::handle(&store, LATE_LIMIT, at(1), message).await
+        payment_events::handle(&store, PAYMENT_LIMITS, at(1), message).await
     };
     let body = envelope("PaymentCreated", "payments", payment);
     assert_eq!(deliver(&[&body, &body], payments).await, none);

@@ -5,26 +5,52 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, SecondsFormat};
 use metrics_util::debugging::DebuggingRecorder;
 use order_relay::sink::{AwsRelaySink, RelaySink};
-use orders_domain::{Command, Price, Timestamp};
+use orders_domain::{Command, NewOrder, Order, Price, Ticket, Timestamp};
 use orders_lambda::{
     clock,
     stream::{self, Change, Record},
 };
-use orders_testing::{after, order_with_hold, pay};
-use orders_tests::aws_responses;
+use orders_testing::{after, at, new_order, order_id, order_with_hold, pay, ticket};
+use orders_tests::{aws_responses, events::TIME_TO_PAY};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::new_metrics;
+
+/// The start of a payment at second 10.
+fn start() -> Command {
+    Command::StartPayment { sent_at: at(10), time_to_pay: TIME_TO_PAY, now: at(10) }
+}
+
+fn refund(payment_id: &str) -> Command {
+    Command::Refund { payment_id: payment_id.parse().unwrap(), amount: None }
+}
+
+/// An order for a ticket that costs nothing, with a hold long enough for a schedule.
+fn free_order() -> Order {
+    let gift = Ticket { price: Price::from_minor(0).unwrap(), ..ticket("ticket-1", 0) };
+    let hold = Duration::from_mins(10);
+    Order::new(NewOrder { hold, ..new_order(order_id(7), at(0)) }, gift)
+}
+
+fn rfc3339(time: Timestamp) -> String {
+    let ms = i64::try_from(time.epoch_ms()).unwrap();
+    let time = DateTime::from_timestamp_millis(ms).unwrap();
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
 
 #[tokio::test]
 async fn relay_counts_each_event_with_its_lag() {
     let recorder = DebuggingRecorder::new();
     let _guard = metrics::set_default_local_recorder(&recorder);
     let sink = aws_responses::relay_sink(aws_responses::success);
-    let mut changes = vec![(None, order_with_hold(7, 30), &["OrdersPlaced 1"][..])];
+    let mut changes = vec![
+        (None, order_with_hold(7, 30), &["OrdersPlaced 1"][..]),
+        (None, free_order(), &["OrdersPaid 1"]),
+    ];
     let pay = pay("p1", &order_with_hold(7, 30), 1);
     let wrong_amount = match pay.clone() {
         Command::Pay { mut payment, late_limit, now } => {
@@ -37,8 +63,11 @@ async fn relay_counts_each_event_with_its_lag() {
         (vec![pay.clone()], &["OrdersPaid 1"][..]),
         (vec![Command::Cancel], &["OrdersCancelled 1"]),
         (vec![Command::Expire { now: Timestamp::MAX }], &["OrdersExpired 1"]),
-        (vec![Command::Cancel, pay], &["RefundsDue 1"]),
+        (vec![Command::Cancel, pay.clone()], &["RefundsDue 1"]),
         (vec![wrong_amount], &["RefundsDue 1", "WrongAmounts 1"]),
+        (vec![start()], &["OrdersExtended 1"]),
+        (vec![pay.clone(), refund("p1")], &["OrdersRefunded 1"]),
+        (vec![Command::Cancel, pay.clone(), refund("p1")], &["RefundsSettled 1"]),
     ] {
         let mut orders = vec![order_with_hold(7, 30)];
         for command in &commands {
@@ -149,11 +178,12 @@ async fn expiry_message_delay_is_capped_at_900_seconds() {
     assert!(request["QueueUrl"].as_str().unwrap().ends_with("/expiries"));
     let entries = request["Entries"].as_array().unwrap();
     // The second delay depends on the time since `now`.
-    for ((entry, (order_id, _)), delay) in
+    for ((entry, (order_id, expires_at)), delay) in
         entries.iter().zip(&expiries).zip([0..=0, 1..=30, 900..=900])
     {
         let body: Value = serde_json::from_str(entry["MessageBody"].as_str().unwrap()).unwrap();
-        assert_eq!(body, json!({"orderId": order_id.to_string()}));
+        let expected = json!({"orderId": order_id.to_string(), "expiresAt": rfc3339(*expires_at)});
+        assert_eq!(body, expected);
         assert!(delay.contains(&entry["DelaySeconds"].as_u64().unwrap()), "{entry}");
     }
 }
@@ -177,9 +207,161 @@ async fn schedule_calls_are_idempotent() {
     ] {
         let sink =
             aws_responses::relay_sink(move |_, _| (status, json!({"__type": code, "Message": ""})));
-        let made = sink.schedule_expiry(order.id, order.expires_at).await;
-        let gone = sink.unschedule_expiry(order.id).await;
+        let expiry = (order.id, order.expires_at);
+        let made = sink.schedule_expiry(expiry, at(540)).await;
+        let gone = sink.unschedule_expiry(expiry).await;
         assert_eq!((made.is_ok(), gone.is_ok()), expected, "{code}");
+    }
+}
+
+/// Relays one change at this second. Returns the operations with their requests.
+async fn relay_change(before: Option<&Order>, after: &Order, seconds: u64) -> Vec<(String, Value)> {
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let recorded = Arc::clone(&calls);
+    let sink = aws_responses::relay_sink(move |operation, request| {
+        recorded.lock().unwrap().push((operation.to_owned(), request.clone()));
+        aws_responses::success(operation, request)
+    });
+    let change = Change { before: before.cloned(), after: after.clone(), at: at(seconds) };
+    let sequence_number = "1".to_owned();
+    let record = Record { raw: "", sequence_number, change: Ok(Some(change)) };
+    let deadline = Instant::now() + Duration::from_mins(1);
+    assert_eq!(order_relay::relay(&sink, at(seconds), deadline, &[record]).await, None);
+    std::mem::take(&mut *calls.lock().unwrap())
+}
+
+/// Checks that the first call publishes this event only. Returns its detail.
+#[track_caller]
+fn published(calls: &[(String, Value)], detail_type: &str) -> Value {
+    let (operation, request) = &calls[0];
+    assert_eq!(operation, "PutEvents");
+    let [event] = &request["Entries"].as_array().unwrap()[..] else { panic!("{request}") };
+    assert_eq!(event["DetailType"], detail_type);
+    serde_json::from_str(event["Detail"].as_str().unwrap()).unwrap()
+}
+
+/// The timer of the order's `expires_at`: name of its schedule, and message.
+fn timer(order: &Order) -> (Value, Value) {
+    let name = format!("{}-{}", order.id, order.expires_at.epoch_ms());
+    let message = json!({"orderId": order.id.to_string(), "expiresAt": rfc3339(order.expires_at)});
+    (json!(name), message)
+}
+
+/// Checks that this call sets the order's timer, a minute before the end of the hold.
+#[track_caller]
+fn assert_scheduled((operation, request): &(String, Value), order: &Order) {
+    let (name, message) = timer(order);
+    assert_eq!((operation.as_str(), &request["Name"]), ("CreateSchedule", &name));
+    let lead = order.expires_at.epoch_ms() - 60_000;
+    let fires_at = rfc3339(Timestamp::from_epoch_ms(lead).unwrap());
+    let expected = format!("at({})", &fires_at[..19]);
+    assert_eq!(request["ScheduleExpression"], json!(expected));
+    let input: Value = serde_json::from_str(request["Target"]["Input"].as_str().unwrap()).unwrap();
+    assert_eq!(input, message);
+    assert_eq!(request["ActionAfterCompletion"], "DELETE");
+}
+
+/// Checks that the second of two calls deletes the order's timer.
+#[track_caller]
+fn assert_unscheduled(calls: &[(String, Value)], order: &Order) {
+    let [_, (operation, request)] = calls else { panic!("{calls:#?}") };
+    assert_eq!((operation.as_str(), &request["Name"]), ("DeleteSchedule", &timer(order).0));
+}
+
+/// With the default parameters: the hold of 30 s has a delayed message, the longer hold a schedule.
+#[tokio::test]
+async fn extension_sets_a_timer_of_its_own() {
+    for hold_seconds in [30, 200] {
+        let order = order_with_hold(7, hold_seconds);
+        let extended = after(&order, &start());
+        assert_ne!(timer(&order), timer(&extended));
+        // Without the old image the new state decides.
+        for before in [Some(&order), None] {
+            let calls = relay_change(before, &extended, 10).await;
+            let detail = published(&calls, "OrderExtended");
+            assert_eq!(detail["status"], "awaiting_payment");
+            assert_eq!(
+                (&detail["version"], &detail["expiresAt"]),
+                (&json!(1), &json!(rfc3339(at(310))))
+            );
+            // The timer before it is obsolete and deletes itself.
+            assert_eq!(calls.len(), 2, "{calls:#?}");
+            assert_scheduled(&calls[1], &extended);
+        }
+    }
+}
+
+/// The relay was late.
+#[tokio::test]
+async fn timer_of_a_near_end_is_a_delayed_message() {
+    let order = order_with_hold(7, 30);
+    let extended = after(&order, &start());
+    for (changed, before, seconds) in [(&order, None, 0), (&extended, Some(&order), 241)] {
+        let calls = relay_change(before, changed, seconds).await;
+        let [_, (operation, request)] = &calls[..] else { panic!("{calls:#?}") };
+        assert_eq!(operation, "SendMessageBatch");
+        let [entry] = &request["Entries"].as_array().unwrap()[..] else { panic!("{request}") };
+        let body: Value = serde_json::from_str(entry["MessageBody"].as_str().unwrap()).unwrap();
+        assert_eq!(body, timer(changed).1);
+    }
+}
+
+#[tokio::test]
+async fn final_status_deletes_the_timer_of_the_current_end() {
+    let order = order_with_hold(7, 30);
+    let extended = after(&order, &start());
+    for (command, detail_type) in [
+        (pay("p1", &order, 20), "OrderPaid"),
+        (Command::Cancel, "OrderCancelled"),
+        (Command::Expire { now: at(310) }, "OrderExpired"),
+    ] {
+        let ended = after(&extended, &command);
+        let calls = relay_change(Some(&extended), &ended, 310).await;
+        assert_eq!(published(&calls, detail_type)["expiresAt"], rfc3339(at(310)));
+        assert_unscheduled(&calls, &extended);
+    }
+    // A hold too short for a schedule has none.
+    let ended = after(&order, &Command::Cancel);
+    assert_eq!(relay_change(Some(&order), &ended, 20).await.len(), 1);
+}
+
+#[tokio::test]
+async fn free_order_is_published_as_paid_and_has_no_timer() {
+    let order = free_order();
+    let calls = relay_change(None, &order, 0).await;
+    assert_eq!(calls.len(), 1, "{calls:#?}");
+    let detail = published(&calls, "OrderPaid");
+    assert_eq!((&detail["version"], &detail["status"]), (&json!(0), &json!("paid")));
+    assert_eq!((detail.get("paidBy"), detail.get("paymentId")), (None, None));
+    assert_eq!(detail["metadata"]["causationId"], "request-1");
+
+    let cancelled = after(&order, &Command::Cancel);
+    let calls = relay_change(Some(&order), &cancelled, 5).await;
+    assert_eq!(published(&calls, "OrderCancelled")["version"], 1);
+}
+
+#[tokio::test]
+async fn refunds_are_published_without_a_timer() {
+    let order = order_with_hold(7, 600);
+    let paid = after(&order, &pay("p1", &order, 1));
+    let owing = after(&paid, &pay("p2", &order, 2));
+    let settled = after(&owing, &refund("p2"));
+    let calls = relay_change(Some(&owing), &settled, 5).await;
+    assert_eq!(calls.len(), 1, "{calls:#?}");
+    let detail = published(&calls, "OrderRefundSettled");
+    assert_eq!((&detail["status"], &detail["paidBy"]), (&json!("paid"), &json!("p1")));
+    assert_eq!((&detail["paymentId"], &detail["reason"]), (&json!("p2"), &json!("already_paid")));
+    let refunds = json!([{"paymentId": "p2", "reason": "already_paid", "state": "settled"}]);
+    assert_eq!(detail["refunds"], refunds);
+
+    let refunded = after(&settled, &refund("p1"));
+    for before in [Some(&settled), None] {
+        let calls = relay_change(before, &refunded, 6).await;
+        assert_eq!(calls.len(), 1, "{calls:#?}");
+        let detail = published(&calls, "OrderRefunded");
+        assert_eq!((&detail["status"], &detail["version"]), (&json!("refunded"), &json!(4)));
+        assert_eq!((&detail["paymentId"], &detail["paidBy"]), (&json!("p1"), &json!("p1")));
+        assert_eq!((detail.get("reason"), &detail["refunds"]), (None, &refunds));
     }
 }
 

@@ -22,7 +22,7 @@ use aws_smithy_runtime_api::{
     http::StatusCode,
 };
 use orders_domain::{
-    Availability, Command, CommitOutcome, Lock, Order, OrderStore, PlaceOutcome, StoreError,
+    Availability, Command, CommitOutcome, Lock, Order, OrderStore, PlaceOutcome, Slots, StoreError,
     TicketOutcome, TicketRule, Transition,
 };
 use orders_dynamo::{DynamoStore, TableNames};
@@ -31,8 +31,8 @@ use orders_tests::stores;
 use serde_json::{Value, json};
 
 use crate::suite::{
-    late_payment_of, lock_of, new_ticket, order_for, placed_order, placement, sold_to, stored,
-    ticket, transition_on,
+    extension_of, late_payment_of, lock_of, new_ticket, order_for, order_in, placed_in_slot,
+    placed_order, placement, sale, slot, slot_changes, sold_to, stored, transition_on,
 };
 
 /// Fate of a request.
@@ -181,7 +181,7 @@ async fn ticket_write_conflict_is_retried() {
     let (store, faults) = store().await;
     let known = new_ticket(&store).await;
     faults.plan([error(400, "TransactionConflictException")]);
-    let next = ticket(&known.id, known.version.number() + 1);
+    let next = sale(&known.id, 4);
     let outcome = store.apply_ticket(&next, TicketRule::Next).await.unwrap();
     assert_eq!(outcome, TicketOutcome::Applied { replaced: Some(known.version) });
 }
@@ -207,7 +207,7 @@ async fn reply_lost_after_the_commit_is_a_success() {
 async fn ticket_write_with_a_lost_reply_is_refused_by_itself() {
     let (store, faults) = store().await;
     let known = new_ticket(&store).await;
-    let next = ticket(&known.id, known.version.number() + 1);
+    let next = sale(&known.id, 4);
     faults.plan([Fault::LoseReply]);
     let outcome = store.apply_ticket(&next, TicketRule::Next).await.unwrap();
     assert_eq!(outcome, TicketOutcome::Refused { stored: Some(next) });
@@ -258,14 +258,25 @@ async fn transition_updates_only_what_it_changes() {
     let sell = "tickets: REMOVE locked_until";
     let lock = "tickets: SET locked_by = :order, locked_for = :user REMOVE locked_until";
 
+    let extend = &format!("{change}, expires_at = :expires_at, extended = :extended");
+    let settle = &format!("{change}, refunds_due[0].state = :state");
+    let refund_of =
+        |payment: &str| Command::Refund { payment_id: payment.parse().unwrap(), amount: None };
+
     let order = placed_order(&store).await;
     let cancel = transition(&order, &Command::Cancel);
     let late = late_payment_of(&order, Availability::Own);
     let paid = payment_of(&order);
     let refund_due = transition(cancel.order(), &pay("p2", &order, 1));
     let beside = transition_on(&order, &Command::Cancel, Availability::Free);
+    let extension = extension_of(&order);
+    let settled = transition(refund_due.order(), &refund_of("p2"));
+    let refunded = transition(paid.order(), &refund_of("p1"));
     for (transition, expected) in [
         (&cancel, vec![change, release]),
+        (&extension, vec![extend, "tickets: SET locked_until = :until"]),
+        (&settled, vec![settle]),
+        (&refunded, vec![change, release]),
         (&beside, vec![change, "tickets: nothing"]),
         (&paid, vec![book, buy, sell]),
         (&late, vec![book, buy, lock]),
@@ -275,6 +286,71 @@ async fn transition_updates_only_what_it_changes() {
         store.commit(transition).await.unwrap();
         assert_eq!(updates(&faults.requests()[0]), expected);
     }
+}
+
+#[tokio::test]
+async fn transition_updates_only_the_slot_of_its_buyer() {
+    let (store, faults) = store().await;
+    for (index, expected) in [
+        (0, "buyers: REMOVE slot"),
+        (1, "buyers: REMOVE slot"),
+        (2, "buyers: SET slot = :until, forget_at = :forget_at"),
+    ] {
+        let order = placed_in_slot(&store).await;
+        faults.plan([]);
+        store.commit(&slot_changes(&order)[index]).await.unwrap();
+        assert_eq!(updates(&faults.requests()[0]).last().unwrap(), expected);
+    }
+}
+
+/// The slot belongs to a later order, so the transaction is sent again without it.
+#[tokio::test]
+async fn transition_is_committed_without_a_slot_that_has_changed() {
+    let (store, faults) = store().await;
+    let order = placed_in_slot(&store).await;
+    let cancel = &slot_changes(&order)[0];
+    faults.plan([
+        cancelled(&["None", "None", "TransactionConflict"]),
+        cancelled(&["None", "TransactionConflict", "ConditionalCheckFailed"]),
+        cancelled(&["None", "TransactionConflict"]),
+        Fault::LoseReply,
+    ]);
+    assert_eq!(store.commit(cancel).await.unwrap(), CommitOutcome::Committed);
+    let requests = faults.requests();
+    assert_eq!(stored(&store, &order).await, *cancel.order());
+    let numbers = requests.iter().map(|request| updates(request).len()).collect::<Vec<_>>();
+    assert_eq!(numbers, [3, 3, 2, 2, 2]);
+    // Another payload needs another token.
+    assert_ne!(requests[1]["ClientRequestToken"], requests[2]["ClientRequestToken"]);
+    assert_eq!(requests[2], requests[4]);
+    assert_eq!(
+        store.find_slots(&order.user_id).await.unwrap(),
+        Slots::from_iter([(slot(), order.expires_at)])
+    );
+}
+
+/// The slot does not matter: the order has changed.
+#[tokio::test]
+async fn transition_of_a_changed_order_is_not_sent_again_without_its_slot() {
+    let (store, faults) = store().await;
+    let order = placed_in_slot(&store).await;
+    let [cancel, payment, _] = slot_changes(&order);
+    assert_eq!(store.commit(&cancel).await.unwrap(), CommitOutcome::Committed);
+    faults.plan([]);
+    assert_eq!(store.commit(&payment).await.unwrap(), CommitOutcome::Conflict);
+    assert_eq!(faults.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn lost_reply_of_a_placement_occupies_one_slot() {
+    let (store, faults) = store().await;
+    let order = order_in(&store, &order_for(&new_ticket(&store).await).user_id, slot(), 0).await;
+    faults.plan([Fault::LoseReply]);
+    assert_eq!(store.place(&placement(&order)).await.unwrap(), PlaceOutcome::Placed);
+    assert_eq!(
+        store.find_slots(&order.user_id).await.unwrap(),
+        Slots::from_iter([(slot(), order.expires_at)])
+    );
 }
 
 #[tokio::test]

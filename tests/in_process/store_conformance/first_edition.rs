@@ -1,8 +1,10 @@
-//! Items as the first edition wrote them: without `locked_for`, payments and `schema`.
+//! Items as earlier releases wrote them: of the first edition, without `locked_for`, payments and
+//! `schema`; and without slots, extensions, and states and amounts of refunds.
 
 use orders_domain::{
     Availability, Command, CommitOutcome, Lock, Order, OrderStore, OrderVersion, PlaceOutcome,
-    Placement, RefundDue, RefundReason, Status, TicketReplica, TicketRule, Transition,
+    Placement, RefundDue, RefundReason, RefundState, Sale, Status, TicketReplica, TicketRule,
+    Transition,
 };
 use orders_dynamo::DynamoStore;
 use orders_testing::{at, order, order_at, order_id, pay, ticket, transition};
@@ -10,7 +12,10 @@ use orders_tests::stores;
 use serde_json::{Value, json};
 
 use crate::{
-    suite::{held_by, late_payment_of, lock_of, sold_to, stored, takeover_of},
+    suite::{
+        apply, extension_of, held_by, late_payment_of, lock_of, sold_to, stored, takeover_of,
+        withdrawal,
+    },
     tables::Tables,
 };
 
@@ -70,7 +75,12 @@ async fn commit(store: &DynamoStore, transition: Transition) -> Order {
 
 #[tokio::test]
 async fn orders_of_the_first_edition_are_read() {
-    let refund = |payment: &str, reason| RefundDue { payment_id: payment.parse().unwrap(), reason };
+    let refund = |payment: &str, reason| RefundDue {
+        payment_id: payment.parse().unwrap(),
+        reason,
+        amount: None,
+        state: RefundState::Due,
+    };
     let refunds = [
         refund("p2", RefundReason::AlreadyPaid),
         refund("p3", RefundReason::OrderCancelled),
@@ -114,8 +124,8 @@ async fn tickets_of_the_first_edition_are_read() {
         let item = ticket_item(&item);
         let (store, _) = store_with(&order_item("expired", 1, &json!({})), &item).await;
         let replica = store.find_ticket(&order.ticket.id).await.unwrap();
-        let ticket = ticket("ticket-1", 0);
-        assert_eq!(replica, Some(TicketReplica { ticket, lock, locked_for: None }));
+        let sale = Sale::Open(ticket("ticket-1", 0));
+        assert_eq!(replica, Some(TicketReplica { sale, lock, locked_for: None }));
     }
 }
 
@@ -124,7 +134,45 @@ async fn order_of_the_first_edition_is_paid_and_gets_refunds() {
     let (store, order) = held_order().await;
     let paid = commit(&store, transition(&order, &pay("p1", &order, 1))).await;
     assert_eq!(lock_of(&store, &order).await, sold_to(&order));
-    commit(&store, transition(&paid, &pay("p2", &order, 2))).await;
+    let owing = commit(&store, transition(&paid, &pay("p2", &order, 2))).await;
+    let settled = commit(&store, transition(&owing, &refund("p2"))).await;
+    commit(&store, transition(&settled, &refund("p1"))).await;
+    assert_eq!(lock_of(&store, &order).await, Lock::Free);
+}
+
+fn refund(payment_id: &str) -> Command {
+    Command::Refund { payment_id: payment_id.parse().unwrap(), amount: None }
+}
+
+#[tokio::test]
+async fn hold_of_the_first_edition_is_extended() {
+    let (store, order) = held_order().await;
+    let extended = commit(&store, extension_of(&order)).await;
+    assert_eq!(lock_of(&store, &order).await, held_by(&extended));
+}
+
+/// A refund without a state is due.
+#[tokio::test]
+async fn refund_of_the_first_edition_is_settled() {
+    let refunds = json!([
+        {"payment_id": "p1", "reason": "order_cancelled"},
+        {"payment_id": "p2", "reason": "order_cancelled"},
+    ]);
+    let item = order_item("cancelled", 3, &json!({ "refunds_due": refunds }));
+    let (store, tables) = store_with(&item, &ticket_item(&json!({}))).await;
+    let cancelled = stored(&store, &order(1)).await;
+    commit(&store, transition(&cancelled, &refund("p2"))).await;
+    let mut expected = refunds;
+    expected[1]["state"] = json!("settled");
+    let item = tables.get(&tables.names.orders, &cancelled.id.to_string()).await;
+    assert_eq!(item["refunds_due"], expected);
+}
+
+#[tokio::test]
+async fn ticket_of_the_first_edition_is_withdrawn() {
+    let (store, order) = held_order().await;
+    apply(&store, &withdrawal(&order.ticket.id, 1), TicketRule::Next, Some(0)).await;
+    assert_eq!(lock_of(&store, &order).await, held_by(&order));
 }
 
 #[tokio::test]
@@ -169,6 +217,6 @@ async fn cancelled_order_of_the_first_edition_gets_another_refund() {
 #[tokio::test]
 async fn ticket_of_the_first_edition_gets_newer_versions() {
     let (store, order) = held_order().await;
-    store.apply_ticket(&ticket("ticket-1", 1), TicketRule::Next).await.unwrap();
+    apply(&store, &Sale::Open(ticket("ticket-1", 1)), TicketRule::Next, Some(0)).await;
     assert_eq!(lock_of(&store, &order).await, held_by(&order));
 }

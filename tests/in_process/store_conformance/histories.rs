@@ -6,10 +6,11 @@ use std::time::Duration;
 use fastrand::Rng;
 use orders_domain::{
     Availability, Command, Decision, FoundTicket, Lock, Order, OrderId, OrderStore, Payment,
-    Placement, Takeover, TicketId, TicketReplica, TicketRule, TicketState, Timestamp, decide,
+    PaymentId, Placement, Price, Sale, Slot, Status, Takeover, Ticket, TicketId, TicketReplica,
+    TicketRule, TicketState, Timestamp, decide,
 };
 use orders_dynamo::DynamoStore;
-use orders_testing::{LATE_LIMIT, MemoryStore, at, new_order};
+use orders_testing::{LATE_LIMIT, MemoryStore, at, new_order, order_id};
 use orders_tests::stores;
 
 use crate::{
@@ -21,6 +22,18 @@ const SEEDS: u64 = 30;
 const STEPS: usize = 120;
 const TICKETS: u64 = 3;
 const PAYMENTS: u8 = 12;
+const SLOTS: u8 = 3;
+const TIME_TO_PAY: Duration = Duration::from_mins(1);
+
+/// The sale of a ticket at this version: withdrawn, for nothing, or for a price of its own.
+fn content(id: &TicketId, version: u64) -> Sale {
+    let ticket = ticket(id, version);
+    match version % 4 {
+        2 => Sale::Withdrawn { id: id.clone(), version: ticket.version },
+        3 => Sale::Open(Ticket { price: Price::from_minor(0).unwrap(), ..ticket }),
+        _ => Sale::Open(ticket),
+    }
+}
 
 #[tokio::test]
 async fn random_operations_match_the_in_memory_store() {
@@ -68,11 +81,11 @@ impl History {
 
     async fn apply_ticket(&mut self, place: &str) {
         let id = self.any_ticket_id();
-        let ticket = ticket(&id, self.rng.u64(0..12));
+        let sale = content(&id, self.rng.u64(0..12));
         let rules = [TicketRule::Next, TicketRule::FirstOrNext, TicketRule::AnyNewer];
         let rule = *self.rng.choice(&rules).unwrap();
-        let expected = self.memory.apply_ticket(&ticket, rule).await.unwrap();
-        assert_eq!(self.dynamo.apply_ticket(&ticket, rule).await.unwrap(), expected, "{place}");
+        let expected = self.memory.apply_ticket(&sale, rule).await.unwrap();
+        assert_eq!(self.dynamo.apply_ticket(&sale, rule).await.unwrap(), expected, "{place}");
     }
 
     /// Places an order on a current read or, sometimes, on an invalid one.
@@ -89,9 +102,11 @@ impl History {
             Availability::Own if self.rng.bool() => Some(Takeover::Ended(order_id)),
             _ => None,
         };
-        let read =
-            if self.rng.u8(0..5) == 0 { ticket(&id, self.rng.u64(0..12)) } else { replica.ticket };
-        let order = Order::new(new_order(order_id, self.now), read);
+        let sale =
+            if self.rng.u8(0..5) == 0 { content(&id, self.rng.u64(0..12)) } else { replica.sale };
+        let Some(read) = sale.ticket() else { return };
+        let slot = Slot::new(self.rng.u8(0..SLOTS)).filter(|_| self.rng.bool());
+        let order = Order { slot, ..Order::new(new_order(order_id, self.now), read.clone()) };
         let placement = Placement { order, takeover };
         let expected = self.memory.place(&placement).await.unwrap();
         assert_eq!(self.dynamo.place(&placement).await.unwrap(), expected, "{place}");
@@ -102,9 +117,11 @@ impl History {
     async fn commit(&mut self, place: &str) {
         let Some(order) = self.any_order().await else { return };
         let now = self.now;
-        let command = match self.rng.u8(0..4) {
+        let command = match self.rng.u8(0..8) {
             0 => Command::Cancel,
             1 => Command::Expire { now },
+            2 => Command::StartPayment { sent_at: now, time_to_pay: TIME_TO_PAY, now },
+            3 | 4 => Command::Refund { payment_id: self.any_payment_of(&order), amount: None },
             _ => Command::Pay { payment: self.payment(&order), late_limit: LATE_LIMIT, now },
         };
         let state =
@@ -120,11 +137,26 @@ impl History {
         }
     }
 
+    /// The payment that bought the order, one with a refund, or any payment.
+    fn any_payment_of(&mut self, order: &Order) -> PaymentId {
+        let bought_by = match &order.status {
+            Status::Paid { payment_id } | Status::Refunded { payment_id } => Some(payment_id),
+            Status::AwaitingPayment | Status::Free | Status::Cancelled | Status::Expired => None,
+        };
+        let refunds = order.refunds_due.iter().map(|refund| &refund.payment_id);
+        let known: Vec<_> = refunds.chain(bought_by).collect();
+        self.rng.choice(&known).map_or_else(|| self.any_payment(), |payment| (*payment).clone())
+    }
+
+    fn any_payment(&mut self) -> PaymentId {
+        format!("p{}", self.rng.u8(0..PAYMENTS)).parse().unwrap()
+    }
+
     fn payment(&mut self, order: &Order) -> Payment {
         let price = order.ticket.price;
         let wrong_price = ticket(&order.ticket.id, 20).price;
         Payment {
-            id: format!("p{}", self.rng.u8(0..PAYMENTS)).parse().unwrap(),
+            id: self.any_payment(),
             order_id: order.id,
             amount: *self.rng.choice(&[None, Some(price), Some(price), Some(wrong_price)]).unwrap(),
             sent_at: self.now,
@@ -174,7 +206,7 @@ impl History {
             Availability::Sold => Availability::Sold,
             Availability::Lapsed(by) => {
                 let named = self.memory.find(by).await.unwrap();
-                Takeover::availability(&replica.ticket.id, by, named.as_ref(), self.now)
+                Takeover::availability(replica.sale.id(), by, named.as_ref(), self.now)
             }
         }
     }
@@ -194,5 +226,8 @@ impl History {
             let expected = self.memory.find_payment(&id).await.unwrap();
             assert_eq!(self.dynamo.find_payment(&id).await.unwrap(), expected, "{place}");
         }
+        let buyer = new_order(order_id(0), self.now).user_id;
+        let expected = self.memory.find_slots(&buyer).await.unwrap();
+        assert_eq!(self.dynamo.find_slots(&buyer).await.unwrap(), expected, "{place}");
     }
 }

@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 
 use crate::{
     suite::{
-        Repair, late_payment_of, new_ticket, order_at, placed_order, placement, takeover_of,
-        ticket, transition_on,
+        Repair, apply, apply_next, extension_of, late_payment_of, new_ticket, order_at, order_in,
+        placed_in_slot, placed_order, placement, sale, slot, slot_changes, takeover_of,
+        transition_on, withdrawal,
     },
     tables::Tables,
 };
@@ -47,6 +48,14 @@ impl Tables {
         self.change(&self.names.payments, id, attributes).await;
     }
 
+    async fn buyer(&self, order: &Order) -> Value {
+        self.get(&self.names.buyers, order.user_id.as_str()).await
+    }
+
+    async fn change_buyer(&self, order: &Order, attributes: &Value) {
+        self.change(&self.names.buyers, order.user_id.as_str(), attributes).await;
+    }
+
     /// Changes an order as a newer release does, with a version and these attributes.
     async fn change_order_newer(&self, order: &Order, attributes: &Value) {
         let version = json!({"version": order.version.number() + 1});
@@ -65,13 +74,24 @@ impl Tables {
 }
 
 /// Attributes by which an order becomes unreadable to this release.
-fn unreadable_orders() -> [Value; 4] {
+fn unreadable_orders() -> [Value; 8] {
     [
         json!({"schema": 2}),
         json!({"status": "held_by_a_newer_release"}),
         json!({"refunds_due": [{"payment_id": "p9", "reason": "of_a_newer_release"}]}),
+        json!({"refunds_due": [
+            {"payment_id": "p9", "reason": "too_late", "state": "of_a_newer_release"},
+        ]}),
+        // Without the payment that bought the order.
+        json!({"status": "refunded"}),
+        json!({"status": "paid"}),
+        json!({"slot": 50}),
         json!({"ticket": {"seats": 2}}),
     ]
+}
+
+fn refund_of(payment_id: &str) -> Command {
+    Command::Refund { payment_id: payment_id.parse().unwrap(), amount: None }
 }
 
 fn payment_of(order: &Order) -> Transition {
@@ -132,9 +152,13 @@ async fn unknown_attributes_survive_every_transition() {
     }
 
     let order = order_with_unknown_attributes(&store, &tables).await;
-    let paid = commit(&store, payment_of(&order)).await;
+    let extended = commit(&store, extension_of(&order)).await;
+    assert_unknown(&tables, &extended).await;
+    let paid = commit(&store, payment_of(&extended)).await;
     assert_eq!(store.make_permanent(&paid).await.unwrap(), CommitOutcome::Committed);
     assert_unknown(&tables, &paid).await;
+    let refunded = commit(&store, transition(&paid, &refund_of("p1"))).await;
+    assert_unknown(&tables, &refunded).await;
 
     let order = order_with_unknown_attributes(&store, &tables).await;
     let expired = commit(&store, transition(&order, &expire)).await;
@@ -151,8 +175,9 @@ async fn unknown_attributes_survive_a_takeover_and_a_ticket_event() {
     let next = Placement { order: order_at(&order.ticket, 30), takeover };
     assert_eq!(store.place(&next).await.unwrap(), PlaceOutcome::Placed);
     assert_unknown(&tables, &order).await;
-    let newer = ticket(&order.ticket.id, 4);
-    store.apply_ticket(&newer, TicketRule::Next).await.unwrap();
+    apply_next(&store, &withdrawal(&order.ticket.id, 4)).await;
+    assert_unknown(&tables, &order).await;
+    apply(&store, &sale(&order.ticket.id, 5), TicketRule::Next, Some(4)).await;
     assert_unknown(&tables, &order).await;
 }
 
@@ -163,16 +188,21 @@ async fn unknown_attributes_survive_in_refunds_and_payments() {
     let cancelled = commit(&store, transition(&order, &Command::Cancel)).await;
     let first = commit(&store, payment_of(&cancelled)).await;
     tables.change_payment("p1", &unknown()).await;
-    let refund = json!({"payment_id": "p1", "reason": "order_cancelled", "newer": 1});
+    let mut refund = tables.order(&first).await["refunds_due"][0].take();
+    refund["newer"] = json!(1);
     tables.change_order(&first, &json!({"refunds_due": [refund]})).await;
 
     let second = commit(&store, transition(&first, &pay("p2", &first, 1))).await;
     assert_eq!(store.find(order.id).await.unwrap(), Some(second.clone()));
+    let settled = commit(&store, transition(&second, &refund_of("p1"))).await;
+    assert_eq!(store.find(order.id).await.unwrap(), Some(settled.clone()));
+    refund["state"] = json!("settled");
+    let other = json!({"payment_id": "p2", "reason": "order_cancelled", "amount": 1003});
     let stored = tables.order(&order).await["refunds_due"].take();
-    assert_eq!(stored, json!([refund, {"payment_id": "p2", "reason": "order_cancelled"}]));
+    assert_eq!(stored, json!([refund, other]));
 
     // A restored order books its payment again.
-    let restored = Order { refunds_due: Vec::new(), ..second };
+    let restored = Order { refunds_due: Vec::new(), ..settled };
     commit(&store, payment_of(&restored)).await;
     assert_eq!(tables.payment("p1").await["newer"], unknown()["newer"]);
 }
@@ -182,7 +212,7 @@ async fn item_that_cannot_be_read_is_reported() {
     let (store, tables) = tables().await;
     let order = placed_order(&store).await;
     for (schema, attributes) in
-        [1, 1, 1, 1].into_iter().zip(unreadable_orders()).chain([(0, json!({"schema": "two"}))])
+        std::iter::repeat_n(1, 8).zip(unreadable_orders()).chain([(0, json!({"schema": "two"}))])
     {
         let order = placed_order(&store).await;
         tables.change_order(&order, &json!({ "schema": schema })).await;
@@ -191,7 +221,15 @@ async fn item_that_cannot_be_read_is_reported() {
         assert_unreadable(&store.find(order.id).await);
         assert_unreadable(&store.place(&placement(&order)).await);
     }
-    for attributes in [json!({"schema": 2}), json!({"price": "free"}), json!({"locked_by": "x"})] {
+    for attributes in [
+        json!({"schema": 2}),
+        json!({"price": "free"}),
+        // Neither on sale nor withdrawn.
+        json!({"price": null}),
+        json!({"title": null, "withdrawn": false}),
+        json!({"withdrawn": "sometimes"}),
+        json!({"locked_by": "x"}),
+    ] {
         let order = placed_order(&store).await;
         tables.change_ticket(&order, &attributes).await;
         assert_unreadable(&store.find_ticket(&order.ticket.id).await);
@@ -216,6 +254,7 @@ async fn order_that_cannot_be_read_is_never_changed() {
             transition_on(&order, &Command::Cancel, Availability::Free),
             payment_of(&order),
             late_payment_of(&order, Availability::Own),
+            extension_of(&order),
         ];
         tables.change_order_newer(&order, &attributes).await;
         let before = tables.snapshot(&[&order]).await;
@@ -242,6 +281,7 @@ async fn order_that_cannot_be_read_is_never_taken_over() {
         json!({"schema": 2}),
         json!({"schema": 2, "status": "cancelled"}),
         json!({"schema": 2, "status": "expired"}),
+        json!({"schema": 2, "status": "refunded"}),
         json!({"schema": 2, "ticket": {"seats": 2}}),
         json!({"status": "held_by_a_newer_release"}),
     ] {
@@ -287,6 +327,7 @@ async fn ticket_that_cannot_be_read_is_never_changed() {
             transition(&order, &Command::Cancel),
             transition_on(&order, &Command::Cancel, Availability::Free),
             paid.clone(),
+            extension_of(&order),
         ]) {
             let outcome = store.commit(&transition).await.unwrap();
             assert_eq!(outcome, CommitOutcome::Conflict, "{transition:?}");
@@ -297,7 +338,9 @@ async fn ticket_that_cannot_be_read_is_never_changed() {
             assert_eq!(store.place(&placement).await.unwrap(), PlaceOutcome::Conflict);
         }
         for rule in [TicketRule::Next, TicketRule::FirstOrNext, TicketRule::AnyNewer] {
-            assert_unreadable(&store.apply_ticket(&ticket(&order.ticket.id, 4), rule).await);
+            for newer in [sale(&order.ticket.id, 4), withdrawal(&order.ticket.id, 4)] {
+                assert_unreadable(&store.apply_ticket(&newer, rule).await);
+            }
         }
         assert_eq!(tables.snapshot(&[&order]).await, before);
         tables.change_ticket(&order, &json!({"schema": 1})).await;
@@ -321,6 +364,80 @@ async fn payment_that_cannot_be_read_is_never_changed() {
         assert_unreadable(&store.commit(&of_second).await);
         assert_eq!(tables.snapshot(&[&first, &second]).await, before);
     }
+}
+
+/// The item of a buyer, of whom only this slot was used, until this second.
+fn buyer_item(order: &Order, until: u64) -> Value {
+    let until = at(until).epoch_ms();
+    // DynamoDB may remove the item a day later. It counts in seconds.
+    let forget_at = until / 1_000 + 86_400;
+    json!({"id": order.user_id.as_str(), "slot_7": until, "forget_at": forget_at})
+}
+
+#[tokio::test]
+async fn item_of_a_buyer_is_forgotten_a_day_after_its_last_slot() {
+    let (store, tables) = tables().await;
+    let order = placed_in_slot(&store).await;
+    assert_eq!(tables.buyer(&order).await, buyer_item(&order, 30));
+    assert_eq!(tables.order(&order).await["slot"], 7);
+    commit(&store, extension_of(&order)).await;
+    assert_eq!(tables.buyer(&order).await, buyer_item(&order, 310));
+    assert_eq!(tables.order(&order).await["extended"], true);
+
+    let order = placed_in_slot(&store).await;
+    commit(&store, transition(&order, &Command::Cancel)).await;
+    let mut freed = buyer_item(&order, 30);
+    freed.as_object_mut().unwrap().remove("slot_7");
+    assert_eq!(tables.buyer(&order).await, freed);
+}
+
+#[tokio::test]
+async fn unknown_attributes_of_a_buyer_survive() {
+    let (store, tables) = tables().await;
+    let first = placed_in_slot(&store).await;
+    let newer = json!({"newer": unknown()["newer"], "schema": 1, "slot_50": 1, "slot_x": "x"});
+    tables.change_buyer(&first, &newer).await;
+    let mut expected = buyer_item(&first, 310);
+    expected.as_object_mut().unwrap().extend(newer.as_object().unwrap().clone());
+    let extended = commit(&store, extension_of(&first)).await;
+    assert_eq!(tables.buyer(&first).await, expected);
+    commit(&store, transition(&extended, &Command::Cancel)).await;
+    let next = order_in(&store, &first.user_id, slot(), 280).await;
+    assert_eq!(store.place(&placement(&next)).await.unwrap(), PlaceOutcome::Placed);
+    assert_eq!(tables.buyer(&first).await, expected);
+}
+
+/// The buyer gets no other ticket, and the orders that the buyer has go on without the slots.
+#[tokio::test]
+async fn buyer_that_cannot_be_read_is_never_changed() {
+    let (store, tables) = tables().await;
+    for index in 0..3 {
+        let order = placed_in_slot(&store).await;
+        let next = order_in(&store, &order.user_id, slot(), 30).await;
+        tables.change_buyer(&order, &json!({"schema": 2})).await;
+        let before = tables.buyer(&order).await;
+        assert_unreadable(&store.find_slots(&order.user_id).await);
+        let outcome = store.place(&placement(&next)).await.unwrap();
+        assert_eq!(outcome, PlaceOutcome::Conflict);
+        let change = slot_changes(&order)[index].clone();
+        let changed = commit(&store, change).await;
+        assert_eq!(store.find(order.id).await.unwrap(), Some(changed));
+        assert_eq!(tables.buyer(&order).await, before);
+    }
+}
+
+/// A withdrawal keeps title and price of the item, for releases that do not know withdrawals.
+#[tokio::test]
+async fn withdrawn_ticket_keeps_its_title_and_price() {
+    let (store, tables) = tables().await;
+    let order = placed_order(&store).await;
+    let mut expected = tables.ticket(&order).await;
+    apply_next(&store, &withdrawal(&order.ticket.id, 4)).await;
+    expected["version"] = json!(4);
+    expected["withdrawn"] = json!(true);
+    assert_eq!(tables.ticket(&order).await, expected);
+    apply(&store, &sale(&order.ticket.id, 5), TicketRule::Next, Some(4)).await;
+    assert_eq!(tables.ticket(&order).await.get("withdrawn"), None);
 }
 
 #[tokio::test]

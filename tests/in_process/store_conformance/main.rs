@@ -76,14 +76,40 @@ conformance! {
         cancelled_or_expired_order_frees_its_ticket
         expired_order_is_cancelled_without_its_ticket
         paid_order_locks_its_ticket_permanently
+        free_ticket_is_sold_by_its_placement
+        free_ticket_is_taken_over_permanently
+        cancelled_free_order_gives_its_ticket_back
+        payment_of_a_free_order_is_a_refund_due
+        extension_moves_the_end_of_order_and_lock
+        extended_order_ends_like_any_other
+        extended_order_is_not_ended_by_what_was_decided_before
+        extension_conflicts_with_a_changed_order
+        withdrawal_keeps_the_lock
+        place_conflicts_with_a_withdrawal
+        withdrawn_ticket_is_put_back_on_sale
         refunds_due_are_appended_and_keep_the_lock
         refund_due_survives_later_transitions
+        refunded_order_frees_its_ticket
+        refund_beside_the_lock_conflicts_with_an_own_lock
+        settled_refund_changes_only_its_state
+        refund_conflicts_with_a_changed_order
+        placed_order_occupies_its_slot
+        order_without_a_slot_occupies_none
+        place_conflicts_with_an_occupied_slot
+        lapsed_slot_is_free
+        cancellation_and_payment_free_the_slot
+        extension_moves_the_slot
+        free_order_occupies_its_slot_for_the_usual_hold
+        transition_leaves_the_slot_of_a_later_order
+        stale_transition_leaves_its_slot
+        takeover_occupies_the_slot_of_the_new_order_only
         stale_commit_writes_nothing
         order_ends_beside_its_lock_only_without_it
         late_payment_buys_a_ticket_that_is_free_or_still_locked
         late_payment_buys_at_the_same_price_of_a_newer_version
         late_payment_expires_the_order_of_a_lapsed_lock
         late_payment_conflicts_with_a_changed_price
+        late_payment_conflicts_with_a_withdrawal
         late_payment_conflicts_with_a_changed_order
         late_payment_conflicts_with_an_active_hold
         late_payment_of_a_missing_ticket_conflicts
@@ -98,6 +124,8 @@ conformance! {
         concurrent_buyers_of_one_ticket_get_one_order
         concurrent_repeats_place_one_order
         concurrent_cancel_and_payment_commit_once
+        concurrent_extension_and_takeover_commit_once
+        concurrent_orders_of_one_buyer_never_exceed_the_slots
         concurrent_orders_of_one_payment_get_one_result
         concurrent_late_payment_and_takeover_commit_once
         concurrent_ticket_versions_end_at_the_newest
@@ -105,6 +133,9 @@ conformance! {
 
     repaired {
         order_without_its_lock_ends_beside_it
+        extension_conflicts_with_a_lock_that_is_not_its_own
+        refund_never_frees_a_ticket_of_another_order
+        transition_commits_without_the_slots_of_its_buyer
         takeover_of_an_ended_order_leaves_it_as_it_is
         takeover_of_an_ended_order_conflicts_with_a_live_order
         takeover_conflicts_with_a_lock_of_another_order

@@ -1,37 +1,55 @@
 //! Requirements for every store. Ids are random, so that tests can share tables.
 
 mod buy_backs;
+mod extensions;
+mod gifts;
 mod lists;
 mod payments;
 mod races;
+mod refunds;
+mod slots;
 mod takeovers;
 mod transactions;
+mod withdrawals;
 
 use orders_domain::{
     Availability, Command, CommitOutcome, Decision, FoundTicket, Lock, NewOrder, Order, OrderId,
-    OrderStore, PlaceOutcome, Placement, Price, Takeover, Ticket, TicketId, TicketOutcome,
-    TicketReplica, TicketRule, TicketState, TicketVersion, Transition, UserId, decide,
+    OrderStore, PlaceOutcome, Placement, Price, Sale, Slots, Takeover, Ticket, TicketId,
+    TicketOutcome, TicketReplica, TicketRule, TicketState, TicketVersion, Transition, UserId,
+    decide,
 };
 use orders_testing::{MemoryStore, at, new_order, pay, transition};
 use uuid::Uuid;
 
 pub(crate) use buy_backs::*;
+pub(crate) use extensions::*;
+pub(crate) use gifts::*;
 pub(crate) use lists::*;
 pub(crate) use payments::*;
 pub(crate) use races::*;
+pub(crate) use refunds::*;
+pub(crate) use slots::*;
 pub(crate) use takeovers::*;
 pub(crate) use transactions::*;
+pub(crate) use withdrawals::*;
 
 /// Writes of a restore or a manual repair, which the store itself never makes.
 pub(crate) trait Repair {
     /// Sets the lock of a known ticket, without `locked_for`.
     async fn set_lock(&self, ticket: &TicketId, lock: Lock);
+
+    /// Removes the slots of a buyer.
+    async fn remove_slots(&self, user_id: &UserId);
 }
 
 impl Repair for MemoryStore {
     async fn set_lock(&self, ticket: &TicketId, lock: Lock) {
         let replica = replica(self, ticket).await;
         self.put_ticket(TicketReplica { lock, locked_for: None, ..replica });
+    }
+
+    async fn remove_slots(&self, user_id: &UserId) {
+        self.put_slots(user_id.clone(), Slots::default());
     }
 }
 
@@ -59,9 +77,35 @@ fn new_ticket_id() -> TicketId {
 /// Stores a free ticket at version 3.
 pub(crate) async fn new_ticket(store: &impl OrderStore) -> Ticket {
     let ticket = ticket(&new_ticket_id(), 3);
-    let outcome = store.apply_ticket(&ticket, TicketRule::FirstOrNext).await.unwrap();
-    assert_eq!(outcome, TicketOutcome::Applied { replaced: None });
+    apply(store, &Sale::Open(ticket.clone()), TicketRule::FirstOrNext, None).await;
     ticket
+}
+
+/// Applies a sale that replaces this version.
+pub(crate) async fn apply(
+    store: &impl OrderStore,
+    sale: &Sale,
+    rule: TicketRule,
+    replaced: Option<u64>,
+) {
+    let replaced = replaced.map(TicketVersion::new);
+    let outcome = store.apply_ticket(sale, rule).await.unwrap();
+    assert_eq!(outcome, TicketOutcome::Applied { replaced });
+}
+
+/// Applies the next version of a ticket that [`new_ticket`] stored.
+pub(crate) async fn apply_next(store: &impl OrderStore, sale: &Sale) {
+    apply(store, sale, TicketRule::Next, Some(3)).await;
+}
+
+/// Sale of a ticket at this version.
+pub(crate) fn sale(id: &TicketId, version: u64) -> Sale {
+    Sale::Open(ticket(id, version))
+}
+
+/// Withdrawal of a ticket at this version.
+pub(crate) fn withdrawal(id: &TicketId, version: u64) -> Sale {
+    Sale::Withdrawn { id: id.clone(), version: TicketVersion::new(version) }
 }
 
 /// An order placed at this second, not stored yet.
@@ -129,8 +173,8 @@ pub(crate) fn transition_on(
     availability: Availability,
 ) -> Transition {
     // `availability` takes the place of the lock.
-    let replica =
-        TicketReplica { ticket: order.ticket.clone(), lock: Lock::Free, locked_for: None };
+    let sale = Sale::Open(order.ticket.clone());
+    let replica = TicketReplica { sale, lock: Lock::Free, locked_for: None };
     let found = FoundTicket { replica, availability };
     let Decision::Apply(transition) = decide(order, command, &TicketState::Found(Box::new(found)))
     else {

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
-use orders_domain::{Lock, TicketId};
+use orders_domain::{Lock, TicketId, UserId};
 use orders_dynamo::{DynamoStore, TableNames};
 use orders_tests::stores;
 use serde_json::{Value, json};
 
 use crate::suite::Repair;
 
-/// The three tables of a store.
+/// The four tables of a store.
 pub(crate) struct Tables {
     client: Client,
     pub(crate) names: TableNames,
@@ -58,6 +58,12 @@ impl Repair for Tables {
         let by = lock.holder().map(|holder| holder.to_string());
         let lock = json!({"locked_by": by, "locked_until": until, "locked_for": null});
         self.change(&self.names.tickets, ticket.as_str(), &lock).await;
+    }
+
+    async fn remove_slots(&self, user_id: &UserId) {
+        let delete = self.client.delete_item().table_name(&self.names.buyers);
+        let id = AttributeValue::S(user_id.to_string());
+        delete.key("id", id).send().await.unwrap();
     }
 }
 

@@ -1,16 +1,16 @@
 //! Late payments that buy: the ticket is locked again, in the transaction of the payment.
 
 use orders_domain::{
-    Availability, Command, CommitOutcome, Lock, Order, OrderStore, PlaceOutcome, Status, Takeover,
-    Ticket, TicketRule, TicketVersion,
+    Availability, Command, CommitOutcome, Lock, Order, OrderStore, PlaceOutcome, Sale, Status,
+    Takeover, Ticket, TicketVersion,
 };
 use orders_testing::transition;
 
 use super::{
-    Repair, assert_conflicts, assert_locked, commit, expired_order, held_by, late_payment_of,
-    lock_of, new_order_id, new_ticket_id, order_at, order_for, payment_of, place, placed_order,
-    sold_to, stored, takeover_of,
-    takeovers::{ended_orders, lapsing},
+    Repair, apply_next, assert_conflicts, assert_locked, commit, expired_order, held_by,
+    late_payment_of, lock_of, new_order_id, new_ticket_id, order_at, order_for, payment_of, place,
+    placed_order, sale, sold_to, stored, takeover_of,
+    takeovers::{ENDED, ended_orders, lapsing},
     ticket,
 };
 
@@ -37,7 +37,7 @@ pub(crate) async fn late_payment_buys_at_the_same_price_of_a_newer_version(
         version: TicketVersion::new(4),
         ..ticket(&expired.ticket.id, 4)
     };
-    store.apply_ticket(&renamed, TicketRule::Next).await.unwrap();
+    apply_next(store, &Sale::Open(renamed)).await;
     let paid = commit(store, &late_payment_of(&expired, Availability::Free)).await;
     assert_locked(store, &paid, sold_to(&paid)).await;
 }
@@ -63,7 +63,7 @@ pub(crate) async fn late_payment_passes_the_lock_of_an_ended_order(
     store: &impl OrderStore,
     tables: &impl Repair,
 ) {
-    for kind in 0..4 {
+    for kind in 0..ENDED {
         let expired = expired_order(store).await;
         let named = ended_orders(store, &expired.ticket).await[kind];
         tables.set_lock(&expired.ticket.id, lapsing(named)).await;
@@ -79,8 +79,7 @@ pub(crate) async fn late_payment_conflicts_with_a_changed_price(store: &impl Ord
     let (expired, due) = expired_and_due(store).await;
     let own = placed_order(store).await;
     for order in [&expired, &own] {
-        let newer = ticket(&order.ticket.id, 4);
-        store.apply_ticket(&newer, TicketRule::Next).await.unwrap();
+        apply_next(store, &sale(&order.ticket.id, 4)).await;
     }
     let lapsed = Availability::Lapsed(takeover_of(&due));
     assert_conflicts(store, &[late_payment_of(&expired, lapsed)], &[&expired, &due]).await;

@@ -8,9 +8,9 @@ use orders_domain::{
 use orders_testing::{LATE_LIMIT, at, payment, transition};
 
 use super::{
-    expired_order, held_by, late_payment_of, lock_of, new_payment_id, new_ticket, new_ticket_id,
-    order_at, order_for, payment_of, place, placed_order, replica, sold_to, stored, takeover_of,
-    ticket,
+    expired_order, extensions::extension_of, held_by, late_payment_of, lock_of, new_payment_id,
+    new_ticket, new_ticket_id, order_at, order_for, payment_of, place, placed_order, replica, sale,
+    sold_to, stored, takeover_of, withdrawal,
 };
 
 pub(crate) async fn concurrent_buyers_of_one_ticket_get_one_order(store: &impl OrderStore) {
@@ -48,6 +48,21 @@ pub(crate) async fn concurrent_cancel_and_payment_commit_once(store: &impl Order
         let order = stored(store, &order).await;
         let lock = if order.status.is_live() { sold_to(&order) } else { Lock::Free };
         assert_eq!(lock_of(store, &order).await, lock);
+    }
+}
+
+/// The extension moves the end of the lock; the takeover was decided on the old end.
+pub(crate) async fn concurrent_extension_and_takeover_commit_once(store: &impl OrderStore) {
+    for _ in 0..10 {
+        let order = placed_order(store).await;
+        let extension = extension_of(&order);
+        let takeover = Some(takeover_of(&order));
+        let placement = Placement { order: order_at(&order.ticket, 30), takeover };
+        let (extended, placed) = tokio::join!(store.commit(&extension), store.place(&placement));
+        let is_extended = extended.unwrap() == CommitOutcome::Committed;
+        assert_ne!(is_extended, placed.unwrap() == PlaceOutcome::Placed);
+        let holder = if is_extended { extension.order() } else { &placement.order };
+        assert_eq!(lock_of(store, &order).await, held_by(holder));
     }
 }
 
@@ -106,11 +121,12 @@ pub(crate) async fn concurrent_late_payment_and_takeover_commit_once(store: &imp
 
 pub(crate) async fn concurrent_ticket_versions_end_at_the_newest(store: &impl OrderStore) {
     let id = new_ticket_id();
-    let mut versions: Vec<_> = (0..=20).map(|version| ticket(&id, version)).collect();
+    let content = |version| if version % 3 == 0 { withdrawal } else { sale };
+    let mut versions: Vec<_> = (0..=20).map(|version| content(version)(&id, version)).collect();
     fastrand::shuffle(&mut versions);
     let applying = versions.iter().map(|it| store.apply_ticket(it, TicketRule::AnyNewer));
     for outcome in join_all(applying).await {
         outcome.unwrap();
     }
-    assert_eq!(replica(store, &id).await.ticket, ticket(&id, 20));
+    assert_eq!(replica(store, &id).await.sale, sale(&id, 20));
 }

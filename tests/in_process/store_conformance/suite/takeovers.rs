@@ -7,8 +7,9 @@ use orders_domain::{
 use orders_testing::{at, transition};
 
 use super::{
-    Repair, assert_locked, commit, expiry_of, held_by, lock_of, new_order_id, new_ticket, order_at,
-    order_for, paid_order, payment_of, place, placed_order, rows_of, sold_to, stored, takeover_of,
+    Repair, assert_locked, commit, expiry_of, extensions::extension_of, gifts::free_order, held_by,
+    lock_of, new_order_id, new_ticket, order_at, order_for, paid_order, payment_of, place,
+    placed_order, refunds::refunded_order, rows_of, sold_to, stored, takeover_of,
 };
 
 /// A lock that lapses at second 30.
@@ -21,10 +22,14 @@ fn taking_over(order: &Order, takeover: Takeover) -> Placement {
     Placement { order: order_at(&order.ticket, 30), takeover: Some(takeover) }
 }
 
+/// Number of [`ended_orders`].
+pub(super) const ENDED: usize = 5;
+
 /// Ids that a lapsed lock of this free ticket may name although their orders do not hold the
-/// ticket: of a missing, a cancelled and an expired order, and of a live order of another ticket.
-pub(super) async fn ended_orders(store: &impl OrderStore, ticket: &Ticket) -> [OrderId; 4] {
-    let mut ended = [new_order_id(); 4];
+/// ticket: of a missing, a cancelled, an expired and a refunded order, and of a live order of another
+/// ticket.
+pub(super) async fn ended_orders(store: &impl OrderStore, ticket: &Ticket) -> [OrderId; ENDED] {
+    let mut ended = [new_order_id(); ENDED];
     for (id, command) in
         ended[1..3].iter_mut().zip([Command::Cancel, Command::Expire { now: at(30) }])
     {
@@ -33,7 +38,8 @@ pub(super) async fn ended_orders(store: &impl OrderStore, ticket: &Ticket) -> [O
         commit(store, &transition(&order, &command)).await;
         *id = order.id;
     }
-    ended[3] = placed_order(store).await.id;
+    ended[3] = refunded_order(store, ticket).await.id;
+    ended[4] = placed_order(store).await.id;
     ended
 }
 
@@ -58,8 +64,8 @@ pub(crate) async fn takeover_expires_the_lapsed_order(store: &impl OrderStore) {
 }
 
 pub(crate) async fn takeover_conflicts_with_a_changed_order(store: &impl OrderStore) {
-    let commands: [fn(&Order) -> _; 3] =
-        [|order| transition(order, &Command::Cancel), expiry_of, payment_of];
+    let commands: [fn(&Order) -> _; 4] =
+        [|order| transition(order, &Command::Cancel), expiry_of, payment_of, extension_of];
     for command in commands {
         let lapsed = placed_order(store).await;
         let placement = taking_over(&lapsed, takeover_of(&lapsed));
@@ -80,7 +86,7 @@ pub(crate) async fn takeover_of_an_ended_order_leaves_it_as_it_is(
     store: &impl OrderStore,
     tables: &impl Repair,
 ) {
-    for kind in 0..4 {
+    for kind in 0..ENDED {
         let ticket = new_ticket(store).await;
         let named = ended_orders(store, &ticket).await[kind];
         tables.set_lock(&ticket.id, lapsing(named)).await;
@@ -136,14 +142,15 @@ pub(crate) async fn lock_of_a_paid_order_is_made_permanent(
     store: &impl OrderStore,
     tables: &impl Repair,
 ) {
-    let paid = paid_order(store).await;
-    tables.set_lock(&paid.ticket.id, lapsing(paid.id)).await;
-    for _ in 0..2 {
-        let outcome = store.make_permanent(&paid).await.unwrap();
-        assert_eq!(outcome, CommitOutcome::Committed);
-        assert_eq!(lock_of(store, &paid).await, sold_to(&paid));
+    for paid in [paid_order(store).await, free_order(store).await] {
+        tables.set_lock(&paid.ticket.id, lapsing(paid.id)).await;
+        for _ in 0..2 {
+            let outcome = store.make_permanent(&paid).await.unwrap();
+            assert_eq!(outcome, CommitOutcome::Committed);
+            assert_eq!(lock_of(store, &paid).await, sold_to(&paid));
+        }
+        assert_eq!(stored(store, &paid).await, paid);
     }
-    assert_eq!(stored(store, &paid).await, paid);
 }
 
 pub(crate) async fn lock_is_made_permanent_only_for_the_order_as_read(

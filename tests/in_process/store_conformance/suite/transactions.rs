@@ -1,16 +1,16 @@
 //! Placements, transitions and ticket writes.
 
 use orders_domain::{
-    Availability, Command, Lock, LockChange, Order, OrderStore, PlaceOutcome, RefundReason, Status,
-    TicketOutcome, TicketReplica, TicketRule, TicketVersion, Verdict,
+    Availability, Command, Lock, LockChange, Order, OrderStore, PlaceOutcome, RefundReason, Slots,
+    Status, TicketOutcome, TicketReplica, TicketRule, TicketVersion, Verdict,
 };
 use orders_testing::{at, pay, transition};
 
 use super::{
-    Repair, assert_conflicts, assert_free, assert_locked, commit, expiry_of, held_by,
-    lists::list_of, lock_of, new_order_id, new_payment_id, new_ticket, new_ticket_id, new_user,
-    order_for, paid_order, payment_of, place, placed_order, replica, sold_to, stored, ticket,
-    transition_on,
+    Repair, apply, apply_next, assert_conflicts, assert_free, assert_locked, commit, expiry_of,
+    held_by, lists::list_of, lock_of, new_order_id, new_payment_id, new_ticket, new_ticket_id,
+    new_user, order_for, paid_order, payment_of, place, placed_order, replica, sale, sold_to,
+    stored, ticket, transition_on, withdrawal,
 };
 
 pub(crate) async fn missing_rows_are_not_found(store: &impl OrderStore) {
@@ -19,6 +19,7 @@ pub(crate) async fn missing_rows_are_not_found(store: &impl OrderStore) {
     assert_eq!(store.find_payment(&new_payment_id().parse().unwrap()).await.unwrap(), None);
     let page = store.list(&list_of(&new_user(), 10)).await.unwrap();
     assert_eq!((page.orders, page.next), (Vec::new(), None));
+    assert_eq!(store.find_slots(&new_user()).await.unwrap(), Slots::default());
 }
 
 pub(crate) async fn ticket_write_follows_the_version_rule(store: &impl OrderStore) {
@@ -27,23 +28,24 @@ pub(crate) async fn ticket_write_follows_the_version_rule(store: &impl OrderStor
     for (rule, stored) in rules.into_iter().flat_map(|rule| stored_versions.map(|it| (rule, it))) {
         let id = new_ticket_id();
         if let Some(version) = stored {
-            store.apply_ticket(&ticket(&id, version), TicketRule::FirstOrNext).await.unwrap();
+            apply(store, &sale(&id, version), TicketRule::FirstOrNext, None).await;
         }
         let stored = stored.map(TicketVersion::new);
         for incoming in [0, 1, 2, 4, 5, 6, 7] {
             let before = store.find_ticket(&id).await.unwrap();
-            let current = before.as_ref().map(|replica| replica.ticket.version);
+            let current = before.as_ref().map(|replica| replica.sale.version());
             assert!(current >= stored);
-            let incoming = ticket(&id, incoming);
+            let content = if incoming % 3 == 0 { withdrawal } else { sale };
+            let incoming = content(&id, incoming);
             let outcome = store.apply_ticket(&incoming, rule).await.unwrap();
             let after = store.find_ticket(&id).await.unwrap();
-            if rule.judge(current, incoming.version) == Verdict::Apply {
+            if rule.judge(current, incoming.version()) == Verdict::Apply {
                 assert_eq!(outcome, TicketOutcome::Applied { replaced: current });
                 let lock = Lock::Free;
-                let expected = TicketReplica { ticket: incoming, lock, locked_for: None };
+                let expected = TicketReplica { sale: incoming, lock, locked_for: None };
                 assert_eq!(after, Some(expected));
             } else {
-                let stored = before.clone().map(|replica| replica.ticket);
+                let stored = before.clone().map(|replica| replica.sale);
                 assert_eq!(outcome, TicketOutcome::Refused { stored });
                 assert_eq!(after, before);
             }
@@ -53,13 +55,13 @@ pub(crate) async fn ticket_write_follows_the_version_rule(store: &impl OrderStor
 
 pub(crate) async fn ticket_write_keeps_the_lock(store: &impl OrderStore) {
     let order = placed_order(store).await;
-    let newer = ticket(&order.ticket.id, 4);
-    store.apply_ticket(&newer, TicketRule::Next).await.unwrap();
-    assert_eq!(replica(store, &order.ticket.id).await.ticket, newer);
+    let newer = sale(&order.ticket.id, 4);
+    apply_next(store, &newer).await;
+    assert_eq!(replica(store, &order.ticket.id).await.sale, newer);
     assert_locked(store, &order, held_by(&order)).await;
 
     commit(store, &payment_of(&order)).await;
-    store.apply_ticket(&ticket(&order.ticket.id, 9), TicketRule::AnyNewer).await.unwrap();
+    apply(store, &sale(&order.ticket.id, 9), TicketRule::AnyNewer, Some(4)).await;
     assert_locked(store, &order, sold_to(&order)).await;
     assert_eq!(stored(store, &order).await.ticket, order.ticket, "ticket of the order");
 }
@@ -85,7 +87,7 @@ pub(crate) async fn order_id_is_used_once(store: &impl OrderStore) {
 
 pub(crate) async fn place_conflicts_with_a_changed_ticket(store: &impl OrderStore) {
     let free = new_ticket(store).await;
-    store.apply_ticket(&ticket(&free.id, 4), TicketRule::Next).await.unwrap();
+    apply_next(store, &sale(&free.id, 4)).await;
     let held = placed_order(store).await.ticket;
     let sold = paid_order(store).await.ticket;
     let unknown = ticket(&new_ticket_id(), 0);
