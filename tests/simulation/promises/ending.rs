@@ -42,6 +42,7 @@ impl Promises {
         now: Timestamp,
     ) {
         self.check_payments(store, &queues[QueueName::Payments as usize]);
+        self.check_starts(&queues[QueueName::Payments as usize]);
         self.check_refunds(&queues[QueueName::Payments as usize]);
         self.check_published();
         self.check_replicas();
@@ -114,6 +115,17 @@ impl Promises {
             store.payments().into_iter().map(|row| (row.payment.id.clone(), row)).collect();
         let agrees = stored == self.booked;
         self.require(agrees, || format!("promise 8: the payments table has {stored:?}"));
+    }
+
+    /// The start of a payment for an unknown order is dead-lettered.
+    fn check_starts(&mut self, payments: &Queue) {
+        for (start, body) in self.starts.clone() {
+            let id: Option<OrderId> = start.order.parse().ok();
+            let exists = id.is_some_and(|id| self.orders.contains_key(&id));
+            self.require(exists || payments.dead.contains(&body), || {
+                format!("promise 11: {start:?} is lost")
+            });
+        }
     }
 
     /// Promise 8: each refund of a whole payment has an effect on its order, and each other refund

@@ -114,15 +114,8 @@ impl Promises {
                 any(&|sale, lock| is_wanted(sale) && matches!(lock, Lock::Sold { .. }))
             }
             Outcome::TooManyHolds => {
-                let is_available = any(&|sale, lock| {
-                    is_wanted(sale)
-                        && match lock {
-                            Lock::Free => true,
-                            Lock::Held { until, .. } => until.epoch_ms() <= latest_ms,
-                            Lock::Sold { .. } => false,
-                        }
-                });
-                is_available && self.had_no_free_slot(buyer, from_ms, to_ms)
+                any(&|sale, lock| is_wanted(sale) && can_be_had(lock, latest_ms))
+                    && self.had_no_free_slot(buyer, from_ms, to_ms)
             }
             _ => true,
         }
@@ -196,5 +189,14 @@ impl Promises {
     fn earlier_order(&self, buyer: &str, key: Option<&str>, by_ms: u64) -> Option<&Order> {
         let id = self.by_key.get(&(buyer.to_owned(), key?.to_owned()))?;
         self.orders.get(id).filter(|order| self.placed_at_ms.get(&order.id) < Some(&by_ms))
+    }
+}
+
+/// Whether the lock is free or has lapsed by this time.
+fn can_be_had(lock: Lock, latest_ms: u64) -> bool {
+    match lock {
+        Lock::Free => true,
+        Lock::Held { until, .. } => until.epoch_ms() <= latest_ms,
+        Lock::Sold { .. } => false,
     }
 }
