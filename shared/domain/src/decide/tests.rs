@@ -434,6 +434,13 @@ fn start_of_a_payment_extends_a_hold_once() {
 }
 
 #[test]
+fn start_of_a_payment_from_the_future_counts_from_now() {
+    let awaiting = order(Status::AwaitingPayment);
+    let order = applied(&awaiting, &start_at(9_000_000, 12_000), &UNREAD).into_order();
+    assert_eq!(order.expires_at, at(312_000));
+}
+
+#[test]
 fn start_of_a_payment_has_no_effect_on_a_hold_that_is_due_or_longer() {
     let awaiting = order(Status::AwaitingPayment);
     let done = |command: &Command, ticket: &TicketState| {
