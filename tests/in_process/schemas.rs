@@ -355,7 +355,7 @@ fn payment_schema_and_parser_agree_on_each_field() {
     let schema = validator(PAYMENT_EVENTS);
     let order = OrderId::from_bytes([0xab; 16]).to_string();
     let detail = json!({"id": "p1", "orderId": order});
-    let ids = ["".to_owned(), "x".to_owned(), order.replace('-', ""), format!("{{{order}}}")];
+    let ids = [String::new(), "x".to_owned(), order.replace('-', ""), format!("{{{order}}}")];
     for kind in ["PaymentCreated", "PaymentStarted", "PaymentRefunded"] {
         let has_payment = kind != "PaymentStarted";
         let check = |other: Value, is_valid: bool| {

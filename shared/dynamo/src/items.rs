@@ -252,11 +252,14 @@ where
 {
     let id = item.get("id").and_then(|id| id.as_s().ok()).cloned();
     let fields: Result<Fields, StoreError> = from_item(item).map_err(unreadable);
-    reported(id, fields.and_then(|fields| fields.try_into().map_err(StoreError::Unreadable)))
+    reported(
+        id.as_deref(),
+        fields.and_then(|fields| fields.try_into().map_err(StoreError::Unreadable)),
+    )
 }
 
 /// Logs and counts an unreadable item here, where its id is known.
-fn reported<T>(id: Option<String>, parsed: Result<T, StoreError>) -> Result<T, StoreError> {
+fn reported<T>(id: Option<&str>, parsed: Result<T, StoreError>) -> Result<T, StoreError> {
     if let Err(StoreError::Unreadable(error)) = &parsed {
         metrics::counter!("UnreadableItems").increment(1);
         tracing::error!(item_id = id, error = %error, "Item cannot be read");
