@@ -379,7 +379,7 @@ fn attribute(value: &Value) -> AttributeValue {
         Value::Object(map) => AttributeValue::M(
             map.iter().map(|(key, value)| (key.clone(), attribute(value))).collect(),
         ),
-        other => panic!("unexpected value {other}"),
+        Value::Null => panic!("an attribute has a value"),
     }
 }
 
