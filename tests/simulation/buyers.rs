@@ -51,7 +51,7 @@ impl Buyer {
             0..=33 => self.buy().await,
             34..=38 => self.buy_two_tickets().await,
             39..=48 => self.pay(),
-            49..=55 => self.start_payment(),
+            49..=55 => self.start_payment().await,
             56..=62 => self.get_refund(),
             63..=71 => self.cancel().await,
             72..=75 => self.show().await,
@@ -89,7 +89,7 @@ impl Buyer {
             self.world.sleep_ms(0..=5_000).await;
         }
         if self.world.chance(25) {
-            self.start_payment();
+            self.start_payment().await;
         }
         if self.world.chance(40) {
             self.pause().await;
@@ -134,8 +134,7 @@ impl Buyer {
         key: Option<&String>,
         version: Option<u64>,
     ) -> Outcome {
-        let operation =
-            Operation::Place { ticket: ticket.to_owned(), key: key.cloned(), version };
+        let operation = Operation::Place { ticket: ticket.to_owned(), key: key.cloned(), version };
         let world = Arc::clone(&self.world);
         let outcome = if world.chance(15) {
             world.count(Observed::ConcurrentRepeat);
@@ -217,9 +216,15 @@ impl Buyer {
         }
     }
 
-    /// Starts a payment for an order: once, again, or with a repeated event.
-    fn start_payment(&self) {
+    /// Starts a payment for an order, sometimes in the last moment: once, again, or with a repeated event.
+    async fn start_payment(&self) {
         let Some(order) = self.any_order() else { return };
+        if self.world.chance(30) {
+            let now_ms = self.world.now_ms();
+            let end_ms = self.world.state().promises.end_of_hold_ms(&order).unwrap_or_default();
+            let wait_ms = end_ms.saturating_sub(now_ms + self.world.random(0..=600));
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        }
         let event = self.world.start_payment(&order);
         match self.world.random(0..=5) {
             0 => drop(self.world.start_payment(&order)),

@@ -128,12 +128,13 @@ counted! {
         RecordDeadLettered = "stream record dead-lettered",
         PaymentWithoutOrder = "payment without an order",
         StartWithoutOrder = "start of a payment without an order",
-        StartWithoutEffect = "start of a payment without an effect",
+        StartRepeated = "start of a payment for an extended order",
+        StartLate = "start of a payment for an order that is due or over",
         RefundMade = "refund due made by the payment service",
         RefundEarly = "refund made before its payment is booked",
         RefundForAnotherOrder = "refund dead-lettered: for another order or payment",
         RefundPartial = "partial refund dead-lettered",
-        PaidAfterRefund = "payment delivered again after its refund",
+        PaidAfterRefund = "payment received again after its refund",
         SlotTakenOver = "lapsed slot taken over",
     }
 }

@@ -201,8 +201,8 @@ impl World {
         let batch = state.queues[queue as usize].receive(now_ms, &mut state.rng);
         for body in &state.queues[queue as usize].dead[dead..] {
             state.coverage.observed(Observed::DeadLettered);
-            if state.promises.is_contradiction(body) {
-                state.coverage.observed(Observed::ContradictionDeadLettered);
+            if let Some(observed) = state.promises.dead_lettered(body) {
+                state.coverage.observed(observed);
             }
         }
         for message in &batch {
@@ -211,6 +211,9 @@ impl World {
             }
             if queue == QueueName::Tickets {
                 state.promises.ticket_received(&message.body, message.receive_count);
+            }
+            if let Some(observed) = state.promises.payment_received(&message.body, now_ms) {
+                state.coverage.observed(observed);
             }
         }
         drop(guard);

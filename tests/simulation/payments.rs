@@ -64,12 +64,7 @@ impl World {
 
     /// Refunds a payment or a part of it, with this amount in the event, and delivers the event. Returns the
     /// event.
-    pub(crate) fn refund(
-        &self,
-        payment: &str,
-        order: &str,
-        amount_cents: Option<u64>,
-    ) -> String {
+    pub(crate) fn refund(&self, payment: &str, order: &str, amount_cents: Option<u64>) -> String {
         let refund = Refund {
             payment: payment.to_owned(),
             order: order.to_owned(),

@@ -116,7 +116,11 @@ impl FunctionResponse {
             (Outcome::Sold, _) => Observed::Sold,
             (Outcome::NoSuchTicket | Outcome::NoSuchOrder, _) => Observed::NotFound,
             (Outcome::Withdrawn, _) => Observed::Withdrawn,
-            (Outcome::TicketChanged { version }, Operation::Place { version: seen, .. }) if seen.is_some_and(|seen| seen > *version) => Observed::TicketBehind,
+            (Outcome::TicketChanged { version }, Operation::Place { version: seen, .. })
+                if seen.is_some_and(|seen| seen > *version) =>
+            {
+                Observed::TicketBehind
+            }
             (Outcome::TicketChanged { .. }, _) => Observed::TicketChanged,
             (Outcome::TooManyHolds, _) => Observed::TooManyHolds,
             (Outcome::KeyReused, _) => Observed::KeyReused,
@@ -158,12 +162,8 @@ impl World {
     fn function_call(&self, buyer: &str, operation: &Operation) -> FunctionCall {
         match operation {
             Operation::Place { ticket, key, version } => {
-                let correlation_id = self.state().promises.order_requested(
-                    buyer,
-                    ticket,
-                    key.as_deref(),
-                    *version,
-                );
+                let correlation_id =
+                    self.state().promises.order_requested(buyer, ticket, key.as_deref(), *version);
                 let mut headers = vec![("x-correlation-id", correlation_id.as_str())];
                 headers.extend(key.as_ref().map(|key| ("idempotency-key", key.as_str())));
                 let version = version.map(|version| format!(r#","ticketVersion":{version}"#));

@@ -13,8 +13,13 @@ use tokio::{
 };
 
 use crate::{
-    buyers::run_buyer, consumers::deliver, coverage::Coverage, functions::start_consumers,
-    queues::QueueName, seller::run_seller, stream::start_relay,
+    buyers::run_buyer,
+    consumers::deliver,
+    coverage::Coverage,
+    functions::start_consumers,
+    queues::QueueName,
+    seller::run_seller,
+    stream::start_relay,
     world::{World, timestamp},
 };
 

@@ -177,8 +177,7 @@ fn image(order: &Order) -> String {
 }
 
 fn refund_image(refund: &RefundDue) -> String {
-    let (payment, reason, state) =
-        (&refund.payment_id, refund.reason.name(), refund.state.name());
+    let (payment, reason, state) = (&refund.payment_id, refund.reason.name(), refund.state.name());
     let amount = refund.amount.map(|amount| format!(r#","amount":{{"N":"{}"}}"#, amount.minor()));
     let amount = amount.unwrap_or_default();
     format!(

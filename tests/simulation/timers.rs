@@ -15,8 +15,8 @@ use create_order::{CreateOrder, Created, create_order};
 use fastrand::Rng;
 use orders_contracts::ExpiryMessage;
 use orders_domain::{
-    Availability, Command, NewOrder, Order, OrderId, OrderStore, PaymentResult, Price, Sale, SlotCount,
-    Ticket, TicketId, TicketReplica, TicketRule, TicketVersion, Timestamp,
+    Availability, Command, NewOrder, Order, OrderId, OrderStore, PaymentResult, Price, Sale,
+    SlotCount, Ticket, TicketId, TicketReplica, TicketRule, TicketVersion, Timestamp,
 };
 use orders_lambda::{
     command::{CommandOutcome, execute},

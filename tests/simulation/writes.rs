@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use orders_domain::{
-    BookedPayment, CommitOutcome, LockChange, Order, OrderStore, PlaceOutcome, Placement,
-    Sale, StoreError, Takeover, TicketId, TicketOutcome, TicketRule, Timestamp, Transition,
+    BookedPayment, CommitOutcome, LockChange, Order, OrderStore, PlaceOutcome, Placement, Sale,
+    StoreError, Takeover, TicketId, TicketOutcome, TicketRule, Timestamp, Transition,
 };
 
 use crate::{

@@ -174,58 +174,68 @@ pub async fn create_order(
     store: &impl OrderStore,
     request: &CreateOrder,
 ) -> Result<Created, CreateError> {
-    let NewOrder { id, now, .. } = request.order;
     for _ in 0..MAX_ATTEMPTS {
-        let Some(found) = find_ticket(store, &request.ticket_id, id, now).await? else {
-            return refuse(store, request, None, CreateError::NoSuchTicket).await;
-        };
-        let FoundTicket { replica, availability } = found;
-        if availability == Availability::Own
-            && let Some(earlier) = store.find(id).await?
-        {
-            return earlier_order(earlier, request);
-        }
-        let ticket = match wanted_ticket(&replica.sale, request) {
-            Ok(ticket) => ticket.clone(),
-            Err(refusal) => return refuse(store, request, Some(&replica), refusal).await,
-        };
-        let takeover = match availability {
-            Availability::Free => None,
-            Availability::Lapsed(takeover) => Some(takeover),
-            // The lock names an order that is gone: a table was restored. The lapsed lock is free.
-            Availability::Own if replica.lock.has_lapsed(now) => Some(Takeover::Ended(id)),
-            // The lock of an earlier request may be visible before its order.
-            Availability::Own => {
-                backoff().await;
-                continue;
-            }
-            Availability::Reserved { until } => {
-                let refusal = CreateError::Reserved { until };
-                return refuse(store, request, Some(&replica), refusal).await;
-            }
-            Availability::Sold => {
-                if replica.lock.has_lapsed(now) {
-                    make_permanent(store, &replica).await?;
-                }
-                return refuse(store, request, Some(&replica), CreateError::Sold).await;
-            }
-        };
-        let slot = match free_slot(store, request).await? {
-            Ok(slot) => slot,
-            Err(NoSlot { until }) => {
-                return refuse(store, request, None, CreateError::TooManyHolds { until }).await;
-            }
-        };
-        let order = Order { slot, ..Order::new(request.order.clone(), ticket) };
-        let placement = Placement { order, takeover };
-        match store.place(&placement).await? {
-            PlaceOutcome::Placed => return Ok(Created::New(placement.order)),
-            PlaceOutcome::AlreadyPlaced(earlier) => return earlier_order(earlier, request),
-            // Ticket or slot changed after the read: the next attempt reads the new state.
-            PlaceOutcome::Conflict => {}
+        if let Some(created) = attempt(store, request).await? {
+            return Ok(created);
         }
     }
     Err(CreateError::Contended)
+}
+
+/// One attempt; `None` if ticket or slot changed after the read, so that the next attempt reads the new
+/// state.
+async fn attempt(
+    store: &impl OrderStore,
+    request: &CreateOrder,
+) -> Result<Option<Created>, CreateError> {
+    let NewOrder { id, now, .. } = request.order;
+    let Some(found) = find_ticket(store, &request.ticket_id, id, now).await? else {
+        return refuse(store, request, None, CreateError::NoSuchTicket).await;
+    };
+    let FoundTicket { replica, availability } = found;
+    if availability == Availability::Own
+        && let Some(earlier) = store.find(id).await?
+    {
+        return earlier_order(earlier, request).map(Some);
+    }
+    let ticket = match wanted_ticket(&replica.sale, request) {
+        Ok(ticket) => ticket.clone(),
+        Err(refusal) => return refuse(store, request, Some(&replica), refusal).await,
+    };
+    let takeover = match availability {
+        Availability::Free => None,
+        Availability::Lapsed(takeover) => Some(takeover),
+        // The lock names an order that is gone: a table was restored. The lapsed lock is free.
+        Availability::Own if replica.lock.has_lapsed(now) => Some(Takeover::Ended(id)),
+        // The lock of an earlier request may be visible before its order.
+        Availability::Own => {
+            backoff().await;
+            return Ok(None);
+        }
+        Availability::Reserved { until } => {
+            let refusal = CreateError::Reserved { until };
+            return refuse(store, request, Some(&replica), refusal).await;
+        }
+        Availability::Sold => {
+            if replica.lock.has_lapsed(now) {
+                make_permanent(store, &replica).await?;
+            }
+            return refuse(store, request, Some(&replica), CreateError::Sold).await;
+        }
+    };
+    let slot = match free_slot(store, request).await? {
+        Ok(slot) => slot,
+        Err(NoSlot { until }) => {
+            return refuse(store, request, None, CreateError::TooManyHolds { until }).await;
+        }
+    };
+    let order = Order { slot, ..Order::new(request.order.clone(), ticket) };
+    let placement = Placement { order, takeover };
+    match store.place(&placement).await? {
+        PlaceOutcome::Placed => Ok(Some(Created::New(placement.order))),
+        PlaceOutcome::AlreadyPlaced(earlier) => earlier_order(earlier, request).map(Some),
+        PlaceOutcome::Conflict => Ok(None),
+    }
 }
 
 /// The ticket on sale, at the version that the buyer has seen.
@@ -267,41 +277,43 @@ async fn make_permanent(
 }
 
 /// Refuses a ticket, unless the request has its order already: by its key, or because the buyer has the
-/// ticket. `locked` is the ticket if another order has its lock.
+/// ticket. `locked` is the ticket if another order has its lock. `None` if this lock has changed.
 async fn refuse(
     store: &impl OrderStore,
     request: &CreateOrder,
     locked: Option<&TicketReplica>,
     refusal: CreateError,
-) -> Result<Created, CreateError> {
+) -> Result<Option<Created>, CreateError> {
     if request.has_key
         && let Some(earlier) = store.find(request.order.id).await?
     {
-        return earlier_order(earlier, request);
+        return earlier_order(earlier, request).map(Some);
     }
     if let Some(replica) = locked
-        && let Some(own) = own_live_order(store, request, replica).await?
+        && let Some(own) = own_order(store, request, replica).await?
     {
-        return Ok(Created::Existing(own));
+        if own.effective_status(request.order.now).is_live() {
+            return Ok(Some(Created::Existing(own)));
+        }
+        // The buyer's own order ended after the ticket was read: the ticket may be free now.
+        if store.find_ticket(&request.ticket_id).await?.as_ref() != Some(replica) {
+            return Ok(None);
+        }
     }
     Err(refusal)
 }
 
-/// The buyer's own live order, if the lock names it. The order of a stranger is not read.
-async fn own_live_order(
+/// The buyer's own order, if the lock names it. The order of a stranger is not read.
+async fn own_order(
     store: &impl OrderStore,
     request: &CreateOrder,
     replica: &TicketReplica,
 ) -> Result<Option<Order>, StoreError> {
-    let NewOrder { user_id, now, .. } = &request.order;
+    let user_id = &request.order.user_id;
     let may_be_own = replica.locked_for.as_ref().is_none_or(|locked_for| locked_for == user_id);
     let Some(holder) = replica.lock.holder().filter(|_| may_be_own) else { return Ok(None) };
     let order = store.find(holder).await?;
-    Ok(order.filter(|order| {
-        order.user_id == *user_id
-            && order.ticket.id == request.ticket_id
-            && order.effective_status(*now).is_live()
-    }))
+    Ok(order.filter(|order| order.user_id == *user_id && order.ticket.id == request.ticket_id))
 }
 
 /// The order that this request, or an earlier request with its key, has placed.

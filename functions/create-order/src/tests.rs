@@ -381,10 +381,12 @@ async fn buyer_without_a_limit_has_no_slots() {
     assert_eq!(store.find_slots(&user("alice")).await.unwrap(), Slots::default());
 }
 
-/// A store that updates the ticket between the read and the write of the first `changes` requests.
+/// A store that updates the ticket between the read and the write of the first `changes` requests, and
+/// cancels an order before its read.
 struct ConcurrentUpdateStore<'a> {
     store: &'a MemoryStore,
     changes: std::sync::atomic::AtomicU64,
+    cancelled: Option<OrderId>,
 }
 
 impl OrderStore for ConcurrentUpdateStore<'_> {
@@ -393,6 +395,12 @@ impl OrderStore for ConcurrentUpdateStore<'_> {
     }
 
     async fn find(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
+        let order = self.store.find(id).await?;
+        if let Some(live) = order.as_ref().filter(|order| order.status.is_live())
+            && self.cancelled == Some(id)
+        {
+            commit(self.store, live, &Command::Cancel).await;
+        }
         self.store.find(id).await
     }
 
@@ -438,7 +446,7 @@ impl OrderStore for ConcurrentUpdateStore<'_> {
 #[tokio::test]
 async fn changed_ticket_is_read_again_and_sold_at_its_new_version() {
     let store = store_with_a_ticket("t1").await;
-    let changing = ConcurrentUpdateStore { store: &store, changes: 2.into() };
+    let changing = ConcurrentUpdateStore { store: &store, changes: 2.into(), cancelled: None };
     let order = place(&changing, &once("alice", id(1), "t1", 100)).await;
     assert_eq!((order.ticket.version.number(), order.ticket.price.minor()), (2, 2_002));
 }
@@ -446,8 +454,25 @@ async fn changed_ticket_is_read_again_and_sold_at_its_new_version() {
 #[tokio::test]
 async fn ticket_that_keeps_changing_is_contended() {
     let store = store_with_a_ticket("t1").await;
-    let changing = ConcurrentUpdateStore { store: &store, changes: u64::MAX.into() };
+    let changes = u64::MAX.into();
+    let changing = ConcurrentUpdateStore { store: &store, changes, cancelled: None };
     let error = create_order(&changing, &once("alice", id(1), "t1", 100)).await.unwrap_err();
     assert!(matches!(error, CreateError::Contended));
     assert_eq!(lock(&store, "t1").await, Lock::Free);
+}
+
+#[tokio::test]
+async fn own_order_that_ends_after_the_read_of_its_lock_does_not_refuse_its_buyer() {
+    let store = store_with_a_ticket("t1").await;
+    let first = place(&store, &once("alice", id(1), "t1", 100)).await;
+    let cancelled = Some(first.id);
+    let changing = ConcurrentUpdateStore { store: &store, changes: 0.into(), cancelled };
+    let second = place(&changing, &once("alice", id(2), "t1", 101)).await;
+    assert_eq!(lock(&store, "t1").await.holder(), Some(second.id));
+    // Rows that disagree refuse the buyer like any other.
+    let mut replica = store.find_ticket(&first.ticket.id).await.unwrap().unwrap();
+    replica.lock = Lock::Sold { to: first.id };
+    store.put_ticket(replica);
+    let refused = create_order(&store, &once("alice", id(3), "t1", 102)).await.unwrap_err();
+    assert!(matches!(refused, CreateError::Sold));
 }

@@ -210,7 +210,7 @@ fn booked_by(order: &Order) -> Vec<String> {
 }
 
 /// Whether the order knows that the payment has been refunded.
-fn is_refunded(order: &Order, payment: &str) -> bool {
+pub(super) fn is_refunded(order: &Order, payment: &str) -> bool {
     let mut refunds = order.refunds_due.iter();
     matches!(&order.status, Status::Refunded { payment_id } if payment_id.as_str() == payment)
         || refunds.any(|refund| {

@@ -6,8 +6,8 @@ use orders_domain::{
 };
 use orders_tests::history::{Payment, PaymentStart};
 
-use super::{Change, Promises, Write};
-use crate::world::timestamp;
+use super::{Change, Promises, Write, ending::is_refunded};
+use crate::{coverage::Observed, world::timestamp};
 
 impl Promises {
     pub(crate) fn payment_made(&mut self, payment: &Payment, body: &str) {
@@ -32,6 +32,12 @@ impl Promises {
     pub(super) fn is_nothing_to_pay(&self, payment: &Payment) -> bool {
         payment.amount_cents == Some(0)
             && self.price_of(&payment.order).is_some_and(|price| price.minor() == 0)
+    }
+
+    /// Returns the end of the hold of an order.
+    pub(crate) fn end_of_hold_ms(&self, order: &str) -> Option<u64> {
+        let id: OrderId = order.parse().ok()?;
+        self.orders.get(&id).map(|order| order.expires_at.epoch_ms())
     }
 
     /// Returns the price of an order.
@@ -98,6 +104,38 @@ impl Promises {
         self.require(booked_for == Some(other) && other != payment.order_id, || {
             format!("promise 8: {payment:?} was refused for {other}, booked for {booked_for:?}")
         });
+    }
+
+    /// What a message of the payment service meets when it is received.
+    pub(crate) fn payment_received(&self, body: &str, now_ms: u64) -> Option<Observed> {
+        let order = |id: &str| self.orders.get(&id.parse().ok()?);
+        let start = self.starts.iter().find(|(_, message)| message == body);
+        if let Some(order) = start.and_then(|(start, _)| order(&start.order)) {
+            let is_held = order.status == Status::AwaitingPayment
+                && !order.is_due(timestamp(now_ms.saturating_sub(self.skew_ms)));
+            return match (order.extended, is_held) {
+                (true, _) => Some(Observed::StartRepeated),
+                (false, false) => Some(Observed::StartLate),
+                (false, true) => None,
+            };
+        }
+        let mut payments = self.payments.values();
+        let (payment, _) = payments.find(|(_, message)| message == body)?;
+        let is_refunded = is_refunded(order(&payment.order)?, &payment.id);
+        is_refunded.then_some(Observed::PaidAfterRefund)
+    }
+
+    /// What a dead-lettered message is, if it is no failure.
+    pub(crate) fn dead_lettered(&self, body: &str) -> Option<Observed> {
+        if self.is_contradiction(body) {
+            return Some(Observed::ContradictionDeadLettered);
+        }
+        let (refund, _) = self.refunds.iter().find(|(_, message)| message == body)?;
+        if !self.is_undeliverable_refund(refund) {
+            return None;
+        }
+        let is_whole = self.is_whole_charge(refund);
+        Some(if is_whole { Observed::RefundForAnotherOrder } else { Observed::RefundPartial })
     }
 
     /// Whether a message of the payment service can only be dead-lettered: it names no existing order, or a

@@ -18,7 +18,10 @@ impl Promises {
     ) {
         match (operation, outcome) {
             (_, Outcome::Unknown | Outcome::Cancelled | Outcome::OrderPaid) => {}
-            (Operation::Place { ticket, key, .. }, Outcome::Placed(view) | Outcome::Order(view)) => {
+            (
+                Operation::Place { ticket, key, .. },
+                Outcome::Placed(view) | Outcome::Order(view),
+            ) => {
                 self.check_view(buyer, view);
                 self.require(view.ticket == *ticket, || {
                     format!("promise 6: {operation:?} got {view:?}")

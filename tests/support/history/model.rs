@@ -195,8 +195,9 @@ impl Ticket {
                 })
             }
             Observation::NoOrder { order } => !self.orders.contains_key(order),
-            Observation::Reserved { by, after_ms } => holder
-                .is_some_and(|(order, state)| is_held_after(state, *after_ms) && by.contains(order)),
+            Observation::Reserved { by, after_ms } => holder.is_some_and(|(order, state)| {
+                is_held_after(state, *after_ms) && by.contains(order)
+            }),
             Observation::NotHeld { by, end_ms } => holder.is_none_or(|(order, state)| {
                 let is_held = state.status == Status::Paid || is_held_after(state, *end_ms);
                 !is_held || !by.contains(order)
@@ -270,8 +271,7 @@ pub(super) fn search(steps: &[Step]) -> Result<(), Box<DeadEnd>> {
 
 fn apply_observations(steps: &[Step], done: &mut [bool], ticket: &Ticket) {
     loop {
-        let observation =
-            ready(steps, done).find(|at| ticket.is_unchanged_by(&steps[*at].kind));
+        let observation = ready(steps, done).find(|at| ticket.is_unchanged_by(&steps[*at].kind));
         match observation {
             Some(at) => done[at] = true,
             None => return,

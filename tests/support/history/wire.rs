@@ -85,7 +85,9 @@ impl Outcome {
             (Operation::Place { .. }, 404 | 409 | 410 | 422) => refusal(status, body)?,
             (Operation::List, 200) => Self::Orders(orders(body)),
             (Operation::Cancel { .. }, 204) => Self::Cancelled,
-            (Operation::Cancel { .. }, 409) if body.contains("orders:order-paid") => Self::OrderPaid,
+            (Operation::Cancel { .. }, 409) if body.contains("orders:order-paid") => {
+                Self::OrderPaid
+            }
             (Operation::Show { .. } | Operation::Cancel { .. }, 404) => Self::NoSuchOrder,
             _ => return None,
         })

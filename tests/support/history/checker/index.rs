@@ -238,10 +238,7 @@ impl<'a> Index<'a> {
     }
 
     /// Returns the refunds of this whole payment of an order at this price.
-    pub(super) fn whole_refunds(
-        &self,
-        event: &Event,
-    ) -> impl Iterator<Item = &'a Refund> {
+    pub(super) fn whole_refunds(&self, event: &Event) -> impl Iterator<Item = &'a Refund> {
         let refunds = self.history.refunds.iter().filter(|refund| {
             refund.order == event.order && Some(&refund.payment) == event.payment.as_ref()
         });

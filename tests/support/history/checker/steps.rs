@@ -70,8 +70,7 @@ fn add_change(
     let (order, version) = (event.order.clone(), event.version);
     let after = seen_ticket(index, event, from_ms)
         .map(|(seen, description)| add(steps, seen, from_ms, event.at_ms, description));
-    let at =
-        add(steps, StepKind::Change { order, version, change }, from_ms, to_ms, description);
+    let at = add(steps, StepKind::Change { order, version, change }, from_ms, to_ms, description);
     steps[at].after = after;
     Ok(())
 }
@@ -211,7 +210,10 @@ fn add(
 
 /// Returns the time of the first request that can have placed the order: the request with this order
 /// as new in its response, or else a request with an unknown outcome.
-pub(super) fn earliest_request_ms(index: &Index<'_>, created: &Event) -> Result<u64, Contradiction> {
+pub(super) fn earliest_request_ms(
+    index: &Index<'_>,
+    created: &Event,
+) -> Result<u64, Contradiction> {
     let of_buyer = || {
         index.history.requests.iter().filter(|request| {
             let of_ticket = matches!(&request.operation,
@@ -229,7 +231,10 @@ pub(super) fn earliest_request_ms(index: &Index<'_>, created: &Event) -> Result<
     from_ms.map_or_else(|| contradiction(format!("no request for {created:?}")), Ok)
 }
 
-pub(super) fn earliest_cancel_ms(index: &Index<'_>, cancelled: &Event) -> Result<u64, Contradiction> {
+pub(super) fn earliest_cancel_ms(
+    index: &Index<'_>,
+    cancelled: &Event,
+) -> Result<u64, Contradiction> {
     let operation = Operation::Cancel { order: cancelled.order.clone() };
     let requests = index.history.requests.iter();
     let by_owner = requests.filter(|it| it.operation == operation && it.buyer == cancelled.buyer);
@@ -237,7 +242,10 @@ pub(super) fn earliest_cancel_ms(index: &Index<'_>, cancelled: &Event) -> Result
     from_ms.map_or_else(|| contradiction(format!("no request for {cancelled:?}")), Ok)
 }
 
-pub(super) fn payment_of<'a>(index: &Index<'a>, event: &Event) -> Result<&'a Payment, Contradiction> {
+pub(super) fn payment_of<'a>(
+    index: &Index<'a>,
+    event: &Event,
+) -> Result<&'a Payment, Contradiction> {
     let payment = event.payment.as_deref();
     let payment = payment.and_then(|payment| index.payments.get(&(payment, &event.order)));
     payment.map_or_else(|| contradiction(format!("no payment for {event:?}")), |it| Ok(*it))
