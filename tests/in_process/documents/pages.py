@@ -47,7 +47,9 @@ NUMBERS = [
     ("docs/verification.md", r"runs the first (\d+) seeds", r"const SEEDS: u64 = (\d{5,})"),
     ("docs/verification.md", r"\| wide \|.*?(\d+) \| \| deep", r"\(WIDE\), (\d+)"),
     ("docs/verification.md", r"\| deep \|.*?(\d+) \| \| shared", r"\(DEEP\), (\d+)"),
-    ("docs/verification.md", r"\| shared \|.*?(\d+) \| The tests", r"\(SHARED\), (\d+)"),
+    ("docs/verification.md", r"\| shared \|.*?(\d+) \| \| refunded", r"\(SHARED\), (\d+)"),
+    ("docs/verification.md", r"\| refunded \|.*?(\d+) \| \| limited", r"\(REFUNDED\), (\d+)"),
+    ("docs/verification.md", r"\| limited \|.*?(\d+) \| The tests", r"\(LIMITED\), (\d+)"),
     ("docs/verification.md", r"and (\d+) mutations per target", r"const MUTATIONS: usize = (\d+)"),
 ]
 # Marks of a figure that is still to be measured.

@@ -10,8 +10,10 @@
 //! operation with a lost reply or a late transaction is repeated while the first is still in
 //! progress.
 //!
-//! Not in the model: rows that a restore or a manual repair made inconsistent, and the retry of a
-//! conflict inside an operation, which reads what the same message reads again.
+//! Not in the model: rows that a restore or a manual repair made inconsistent, the retry of a
+//! conflict inside an operation, which reads what the same message reads again, and a second ticket.
+//! A limit of holds is one slot of one buyer: the search shows that the slot follows the hold. The
+//! simulation has buyers with several tickets.
 //!
 //! Three reductions keep the search small:
 //! - an operation whose read has an older version than the store ends at once, and must write
@@ -24,12 +26,15 @@ mod promises;
 mod state;
 mod steps;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use crate::{
-    state::{Kind, MAX_VERSION, OrderNumber, PaymentNumber, Request, State, Tick},
+    state::{
+        CHANGED, FIRST, FREE, Kind, OrderNumber, Part, PaymentNumber, Request, SlotState, State,
+        Tick, Version, WITHDRAWN,
+    },
     steps::{Action, Message, Observed},
 };
 
@@ -40,25 +45,61 @@ struct Bounds {
     orders: OrderNumber,
     /// Number of payments.
     payments: PaymentNumber,
-    /// Whether a payment can name several orders.
-    several: bool,
-    /// Whether a payment can be of a wrong amount, too late or at an old price: the price changes
-    /// once.
-    unfit: bool,
     /// Number of clock ticks. A hold lasts one tick.
     ticks: Tick,
     /// Number of concurrent operations.
     concurrent: usize,
+    /// What else can happen.
+    features: &'static [Feature],
+}
+
+/// What can happen only in some searches: a search of everything takes too long.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Feature {
+    /// A payment can name several orders.
+    SharedPayments,
+    /// A payment can be of a wrong amount, too late or at an old price: the price changes once.
+    UnfitPayments,
+    /// A payment can be refunded, in whole or in part.
+    Refunds,
+    /// The start of a payment extends a hold.
+    LongerHolds,
+    /// The seller can withdraw the ticket.
+    Withdrawal,
+    /// The ticket costs nothing until its price changes.
+    FreeTicket,
+    /// All orders are of one buyer, who can hold one ticket at once.
+    HoldLimit,
 }
 
 /// Enough ticks for each of three orders to take over the ticket from the previous order. Every
 /// payment is fit and names one order: the others are searched with two orders.
-const WIDE: Bounds =
-    Bounds { orders: 3, payments: 2, several: false, unfit: false, ticks: 2, concurrent: 2 };
+const WIDE: Bounds = Bounds { orders: 3, payments: 2, ticks: 2, concurrent: 2, features: &[] };
 const DEEP: Bounds =
-    Bounds { orders: 2, payments: 2, several: false, unfit: true, ticks: 1, concurrent: 3 };
+    Bounds { orders: 2, payments: 2, ticks: 1, concurrent: 3, features: &[Feature::UnfitPayments] };
 const SHARED: Bounds =
-    Bounds { orders: 2, payments: 2, several: true, unfit: true, ticks: 1, concurrent: 2 };
+    Bounds { concurrent: 2, features: &[Feature::SharedPayments, Feature::UnfitPayments], ..DEEP };
+/// Enough ticks for an extended hold to lapse.
+const REFUNDED: Bounds = Bounds {
+    orders: 2,
+    payments: 2,
+    ticks: 2,
+    concurrent: 2,
+    features: &[Feature::Refunds, Feature::LongerHolds, Feature::Withdrawal],
+};
+/// Enough ticks for another order to take over the ticket from an extended hold, and to lapse.
+const LIMITED: Bounds = Bounds {
+    orders: 2,
+    payments: 1,
+    ticks: 3,
+    concurrent: 2,
+    features: &[
+        Feature::FreeTicket,
+        Feature::HoldLimit,
+        Feature::LongerHolds,
+        Feature::UnfitPayments,
+    ],
+};
 
 // A change of the state machine, of the store's conditions or of this model changes these numbers.
 
@@ -77,6 +118,16 @@ fn every_promise_holds_for_payments_of_two_orders() {
     assert_eq!(checked_states(SHARED), 113_373);
 }
 
+#[test]
+fn every_promise_holds_for_refunds_and_longer_holds() {
+    assert_eq!(checked_states(REFUNDED), 130_664);
+}
+
+#[test]
+fn every_promise_holds_for_free_tickets_and_a_limit_of_holds() {
+    assert_eq!(checked_states(LIMITED), 135_716);
+}
+
 fn checked_states(bounds: Bounds) -> usize {
     let search = Ticket::new(bounds, promises()).checker();
     let searched = search.finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
@@ -86,9 +137,14 @@ fn checked_states(bounds: Bounds) -> usize {
 
 #[test]
 fn every_result_occurs() {
-    // Ends when all results have occurred.
-    let bounds = Bounds { ticks: 2, ..SHARED };
-    Ticket::new(bounds, results()).checker().spawn_bfs().join().assert_properties();
+    // Each search ends when all its results have occurred.
+    for (bounds, results) in [
+        (Bounds { ticks: 2, ..SHARED }, results()),
+        (REFUNDED, results_of_refunds_and_longer_holds()),
+        (LIMITED, results_of_free_tickets_and_limits()),
+    ] {
+        Ticket::new(bounds, results).checker().spawn_bfs().join().assert_properties();
+    }
 }
 
 /// One ticket with all its buyers.
@@ -96,7 +152,7 @@ struct Ticket {
     bounds: Bounds,
     properties: Vec<Property<Self>>,
     /// Results that have occurred, one bit each.
-    found: AtomicU32,
+    found: AtomicU64,
 }
 
 impl Model for Ticket {
@@ -104,7 +160,10 @@ impl Model for Ticket {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        vec![State::first()]
+        let ticket = if self.has(Feature::FreeTicket) { FREE } else { FIRST };
+        let is_limited = self.has(Feature::HoldLimit);
+        let slot = if is_limited { SlotState::Free } else { SlotState::Unlimited };
+        vec![State::first(ticket, slot)]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -115,9 +174,8 @@ impl Model for Ticket {
             actions.push(Action::Tick);
         }
         actions.extend((0..state.pending.len()).map(|pending| Action::Continue { pending }));
-        if self.bounds.unfit && state.ticket < MAX_VERSION {
-            actions.push(Action::ChangePrice);
-        }
+        let sales = self.next_sales(state.ticket).into_iter();
+        actions.extend(sales.map(|version| Action::ChangeSale { version }));
         actions.extend(self.payments(state));
         if state.pending.len() < self.bounds.concurrent {
             let messages = self.messages(state).into_iter();
@@ -137,7 +195,22 @@ impl Model for Ticket {
 
 impl Ticket {
     fn new(bounds: Bounds, properties: Vec<Property<Self>>) -> Self {
-        Self { bounds, properties, found: AtomicU32::new(0) }
+        Self { bounds, properties, found: AtomicU64::new(0) }
+    }
+
+    fn has(&self, feature: Feature) -> bool {
+        self.bounds.features.contains(&feature)
+    }
+
+    /// Returns the versions of the ticket that can come after this one.
+    fn next_sales(&self, version: Version) -> Vec<Version> {
+        let price = match version {
+            FREE => Some(FIRST),
+            FIRST => self.has(Feature::UnfitPayments).then_some(CHANGED),
+            _ => None,
+        };
+        let can_end = self.has(Feature::Withdrawal) && version < WITHDRAWN;
+        price.into_iter().chain(can_end.then_some(WITHDRAWN)).collect()
     }
 
     fn messages(&self, state: &State) -> Vec<Message> {
@@ -149,8 +222,15 @@ impl Ticket {
         let mut messages: Vec<_> = buyers.map(|order| Message::Place { order }).collect();
         for order in orders.clone().filter(is_placed) {
             messages.extend([Message::Cancel { order }, Message::Expire { order }]);
+            let can_start = self.has(Feature::LongerHolds);
+            messages.extend(can_start.then_some(Message::Start { order }));
         }
-        messages.extend(state.sent().map(|(payment, order)| Message::Pay { payment, order }));
+        for (payment, order) in state.sent() {
+            messages.push(Message::Pay { payment, order });
+            let parts = [Part::Whole, Part::Less].into_iter();
+            let parts = parts.filter(|_| self.has(Feature::Refunds));
+            messages.extend(parts.map(|part| Message::Refund { payment, order, part }));
+        }
         messages
     }
 
@@ -176,7 +256,7 @@ impl Ticket {
     /// The right payments are interchangeable: only the next one can be made.
     fn can_be_right(&self, state: &State, payment: PaymentNumber, order: OrderNumber) -> bool {
         match state.payment(payment) {
-            Some(sent) => self.bounds.several && sent.can_name(order),
+            Some(sent) => self.has(Feature::SharedPayments) && sent.can_name(order),
             None => payment == 0 || state.payment(payment - 1).is_some(),
         }
     }
@@ -184,12 +264,12 @@ impl Ticket {
     /// Only the last payment can be unfit: enough for an unfit payment before or after a right one.
     fn can_be_unfit(&self, state: &State, payment: PaymentNumber) -> bool {
         let is_last = payment + 1 == self.bounds.payments;
-        self.bounds.unfit && is_last && state.payment(payment).is_none()
+        self.has(Feature::UnfitPayments) && is_last && state.payment(payment).is_none()
     }
 
     /// Whether this result can occur next, for the first time.
     fn occurs_first(&self, state: &State, result: Observed) -> bool {
-        let bit = 1 << result as u32;
+        let bit = 1 << result as u64;
         if self.found.load(Ordering::Relaxed) & bit != 0 {
             return false;
         }
@@ -222,6 +302,9 @@ fn promises() -> Vec<Property<Ticket>> {
         Property::always("no payment is booked twice", |_, state| {
             promises::no_payment_is_booked_twice(state)
         }),
+        Property::always("the slot follows the hold", |_, state| {
+            promises::slot_follows_the_hold(state)
+        }),
         Property::always("a ticket is available unless locked", |_, state| {
             promises::ticket_is_available_unless_locked(state)
         }),
@@ -234,15 +317,17 @@ fn promises() -> Vec<Property<Ticket>> {
     ]
 }
 
-/// The results that must be possible, so that the properties are not vacuous.
+// The results that must be possible, so that the properties are not vacuous.
+
+macro_rules! occurs {
+    ($name:literal, $observed:ident) => {
+        Property::sometimes($name, |ticket: &Ticket, state| {
+            ticket.occurs_first(state, Observed::$observed)
+        })
+    };
+}
+
 fn results() -> Vec<Property<Ticket>> {
-    macro_rules! occurs {
-        ($name:literal, $observed:ident) => {
-            Property::sometimes($name, |ticket: &Ticket, state| {
-                ticket.occurs_first(state, Observed::$observed)
-            })
-        };
-    }
     vec![
         occurs!("placed", Placed),
         occurs!("placed by takeover", PlacedByTakeover),
@@ -271,5 +356,32 @@ fn results() -> Vec<Property<Ticket>> {
         occurs!("refund due: already paid", AlreadyPaid),
         occurs!("refund due: order cancelled", OrderCancelled),
         occurs!("conflict with a changed read", Overtaken),
+    ]
+}
+
+fn results_of_refunds_and_longer_holds() -> Vec<Property<Ticket>> {
+    vec![
+        occurs!("not placed: withdrawn", Withdrawn),
+        occurs!("refund due: withdrawn", TicketChanged),
+        occurs!("extended", Extended),
+        occurs!("not extended", NotExtended),
+        occurs!("refunded", Refunded),
+        occurs!("refund settled", RefundSettled),
+        occurs!("refunded before", RefundedBefore),
+        occurs!("not refunded: too small", RefundTooSmall),
+        occurs!("not refunded: its payment is on the way", RefundTooEarly),
+        occurs!("refund due: order refunded", OrderRefunded),
+    ]
+}
+
+fn results_of_free_tickets_and_limits() -> Vec<Property<Ticket>> {
+    vec![
+        occurs!("not placed: too many holds", TooManyHolds),
+        occurs!("placed by takeover", PlacedByTakeover),
+        occurs!("given back", GivenBack),
+        occurs!("nothing to pay", NothingToPay),
+        occurs!("refund due: free", AlreadyPaid),
+        occurs!("extended", Extended),
+        occurs!("paid", Paid),
     ]
 }

@@ -5,14 +5,15 @@ use std::{sync::LazyLock, time::Duration};
 
 use orders_domain::{
     BookedPayment, Lock, NewOrder, Order, OrderId, OrderVersion, Payment, PaymentId, PaymentResult,
-    Price, RefundDue, RefundReason, Status, Ticket, TicketReplica, Timestamp, UserId,
+    Price, RefundDue, RefundReason, RefundState, Sale, Slot, Slots, Status, Ticket, TicketReplica,
+    Timestamp, UserId,
 };
 
 /// Number of an order, from 0.
 pub(crate) type OrderNumber = u8;
 /// Number of a payment, from 0.
 pub(crate) type PaymentNumber = u8;
-/// Version of the ticket, from 0. Each version has its own price.
+/// Version of the ticket: one of the four below, each with its own price or none.
 pub(crate) type Version = u8;
 /// Number of clock ticks. A hold lasts one tick.
 pub(crate) type Tick = u8;
@@ -21,8 +22,18 @@ pub(crate) type Tick = u8;
 pub(crate) const ORDERS: OrderNumber = 3;
 /// Largest number of payments, for one order or for several.
 pub(crate) const PAYMENTS: PaymentNumber = 2;
-/// Largest version of the ticket.
-pub(crate) const MAX_VERSION: Version = 1;
+/// The ticket costs nothing.
+pub(crate) const FREE: Version = 0;
+/// The ticket has its first price.
+pub(crate) const FIRST: Version = 1;
+/// The ticket has another price.
+pub(crate) const CHANGED: Version = 2;
+/// The ticket is withdrawn.
+pub(crate) const WITHDRAWN: Version = 3;
+/// Time to pay from the start of a payment on: longer than a hold.
+pub(crate) const TIME_TO_PAY: Duration = TICK.saturating_mul(2);
+/// The longest hold, in ticks: an extended one.
+pub(crate) const LONGEST_HOLD: Tick = 2;
 /// Time after the end of a hold in which a payment can still be sent.
 pub(crate) const LATE_LIMIT: Duration = Duration::ZERO;
 
@@ -33,6 +44,8 @@ pub(crate) struct State {
     /// Current version of the ticket.
     pub(crate) ticket: Version,
     pub(crate) lock: LockState,
+    /// Slot of the buyer of every order.
+    pub(crate) slot: SlotState,
     orders: [Option<StoredOrder>; ORDERS as usize],
     payments: [Option<Sent>; PAYMENTS as usize],
     /// Operations in progress, sorted.
@@ -49,32 +62,57 @@ pub(crate) enum LockState {
     Sold { to: OrderNumber },
 }
 
+/// The only slot of a buyer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum SlotState {
+    /// Buyers may hold any number of tickets.
+    Unlimited,
+    /// No order has occupied the slot since it was last freed.
+    Free,
+    /// An order occupies the slot until this tick.
+    Occupied { until: Tick },
+}
+
 /// Stored order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StoredOrder {
     pub(crate) status: OrderStatus,
     pub(crate) version: u8,
-    /// `None` if the order is paid or cancelled: no later decision depends on the terms.
+    /// `None` if the order is paid, cancelled or refunded: no later decision depends on the terms.
     pub(crate) terms: Option<Terms>,
-    /// Number of refunds due of each payment. No decision depends on their reasons.
-    refunds: [u8; PAYMENTS as usize],
+    /// `None` if the order no longer needs a slot.
+    slot: Option<Slot>,
+    /// Refunds of each payment.
+    pub(crate) refunds: [Refunds; PAYMENTS as usize],
 }
 
-/// What never changes in an order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Price and end of a hold: only an extension changes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Terms {
     /// Version of the ticket at the time of placing.
     pub(crate) ticket: Version,
     /// 0 if the order has expired: no decision depends on the time, only on the kind of a payment.
     pub(crate) expires_at: Tick,
+    /// `false` if the order has expired.
+    pub(crate) extended: bool,
+}
+
+/// Numbers of refunds of one payment. No decision depends on their reasons, and none on their
+/// amounts: a refund in part is one of nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Refunds {
+    pub(crate) due: u8,
+    pub(crate) settled: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum OrderStatus {
     AwaitingPayment,
     Paid { payment: PaymentNumber },
+    Free,
     Cancelled,
     Expired,
+    Refunded { payment: PaymentNumber },
 }
 
 /// A payment that has been sent, for one order or for several.
@@ -102,6 +140,8 @@ pub(crate) enum Pending {
     ReadTicket { payment: Operation },
     /// Has read the ticket with a lapsed lock; next: read the order that the lock names.
     ReadLapsed { operation: Operation, ticket: Version, lapsed: OrderNumber },
+    /// Has found the ticket available; next: read the buyer's slot.
+    ReadSlot { placement: Operation, found: Found },
     /// Next: place the order.
     Place { placement: Operation, found: Found },
     /// Has decided; next: commit the transition.
@@ -113,6 +153,7 @@ impl Pending {
         match self {
             Self::ReadTicket { payment: operation }
             | Self::ReadLapsed { operation, .. }
+            | Self::ReadSlot { placement: operation, .. }
             | Self::Place { placement: operation, .. }
             | Self::Commit { command: operation, .. } => operation,
         }
@@ -137,6 +178,15 @@ pub(crate) enum Request {
     Cancel,
     Expire,
     Pay { payment: PaymentNumber },
+    Start,
+    Refund { payment: PaymentNumber, part: Part },
+}
+
+/// How much of a payment is refunded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Part {
+    Whole,
+    Less,
 }
 
 /// The ticket as an operation found it.
@@ -161,11 +211,12 @@ pub(crate) enum Available {
 }
 
 impl State {
-    pub(crate) fn first() -> Self {
+    pub(crate) fn first(ticket: Version, slot: SlotState) -> Self {
         Self {
             now: 0,
-            ticket: 0,
+            ticket,
             lock: LockState::Free,
+            slot,
             orders: [None; ORDERS as usize],
             payments: [None; PAYMENTS as usize],
             pending: Vec::new(),
@@ -234,15 +285,30 @@ impl State {
             LockState::Sold { to } => Lock::Sold { to: id(to) },
         };
         let locked_for = lock.holder().map(|_| buyer().clone());
-        TicketReplica { ticket: ticket(self.ticket).clone(), lock, locked_for }
+        TicketReplica { sale: sale(self.ticket).clone(), lock, locked_for }
     }
 
     pub(crate) fn set_replica(&mut self, replica: &TicketReplica) {
-        self.ticket = version(&replica.ticket);
+        self.ticket = replica.sale.version().number().try_into().unwrap();
         self.lock = match replica.lock {
             Lock::Free => LockState::Free,
             Lock::Held { by, until } => LockState::Held { by: number(by), until: tick(until) },
             Lock::Sold { to } => LockState::Sold { to: number(to) },
+        };
+    }
+
+    pub(crate) fn slots(&self) -> Slots {
+        match self.slot {
+            SlotState::Unlimited | SlotState::Free => Slots::default(),
+            SlotState::Occupied { until } => Slots::from_iter([(slot(), time(until))]),
+        }
+    }
+
+    pub(crate) fn set_slots(&mut self, slots: &Slots) {
+        self.slot = match slots.occupied_until(slot()) {
+            Some(until) => SlotState::Occupied { until: tick(until) },
+            None if self.slot == SlotState::Unlimited => SlotState::Unlimited,
+            None => SlotState::Free,
         };
     }
 
@@ -264,7 +330,7 @@ impl State {
         number: OrderNumber,
         order: StoredOrder,
     ) -> Payment {
-        let Terms { ticket: version, expires_at } = order.terms.unwrap_or_default();
+        let Terms { ticket: version, expires_at, .. } = order.terms.unwrap_or(Terms::ANY);
         let kind = self.payment(payment).map_or(Kind::Right, |sent| sent.kind);
         let latest = time(expires_at).plus(LATE_LIMIT);
         Payment {
@@ -300,38 +366,59 @@ impl StoredOrder {
             Status::Paid { payment_id } => {
                 OrderStatus::Paid { payment: payment_number(payment_id) }
             }
+            Status::Free => OrderStatus::Free,
             Status::Cancelled => OrderStatus::Cancelled,
             Status::Expired => OrderStatus::Expired,
+            Status::Refunded { payment_id } => {
+                OrderStatus::Refunded { payment: payment_number(payment_id) }
+            }
         };
-        let terms = match status {
-            OrderStatus::AwaitingPayment => Some(Terms::new(order)),
-            OrderStatus::Expired => Some(Terms { expires_at: 0, ..Terms::new(order) }),
-            OrderStatus::Paid { .. } | OrderStatus::Cancelled => None,
+        let terms = Terms::new(order);
+        let (terms, slot) = match status {
+            OrderStatus::AwaitingPayment | OrderStatus::Free => (Some(terms), order.slot),
+            OrderStatus::Expired => (Some(Terms { ticket: terms.ticket, ..Terms::ANY }), None),
+            OrderStatus::Paid { .. } | OrderStatus::Cancelled | OrderStatus::Refunded { .. } => {
+                (None, None)
+            }
         };
-        let mut refunds = [0; PAYMENTS as usize];
+        let mut refunds = [Refunds::default(); PAYMENTS as usize];
         for refund in &order.refunds_due {
-            refunds[usize::from(payment_number(&refund.payment_id))] += 1;
+            let refunds = &mut refunds[usize::from(payment_number(&refund.payment_id))];
+            match refund.state {
+                RefundState::Due => refunds.due += 1,
+                RefundState::Settled => refunds.settled += 1,
+            }
         }
-        Self { status, version: order.version.number().try_into().unwrap(), terms, refunds }
+        Self { status, version: order.version.number().try_into().unwrap(), terms, slot, refunds }
     }
 
     pub(crate) fn to_order(self, number: OrderNumber) -> Order {
         let status = match self.status {
             OrderStatus::AwaitingPayment => Status::AwaitingPayment,
             OrderStatus::Paid { payment } => Status::Paid { payment_id: payment_id(payment) },
+            OrderStatus::Free => Status::Free,
             OrderStatus::Cancelled => Status::Cancelled,
             OrderStatus::Expired => Status::Expired,
+            OrderStatus::Refunded { payment } => {
+                Status::Refunded { payment_id: payment_id(payment) }
+            }
         };
         let refunds_due = (0..PAYMENTS).flat_map(|payment| {
-            let refund = RefundDue { payment_id: payment_id(payment), reason: ANY_REASON };
-            std::iter::repeat_n(refund, self.refunds[usize::from(payment)].into())
+            let (payment_id, amount) = (payment_id(payment), Price::from_minor(1).ok());
+            let due = RefundDue { payment_id, amount, reason: ANY_REASON, state: RefundState::Due };
+            let settled = RefundDue { state: RefundState::Settled, ..due.clone() };
+            let refunds = self.refunds(payment);
+            let settled = std::iter::repeat_n(settled, refunds.settled.into());
+            std::iter::repeat_n(due, refunds.due.into()).chain(settled)
         });
-        let Terms { ticket: version, expires_at } = self.terms.unwrap_or_default();
+        let Terms { ticket: version, expires_at, extended } = self.terms.unwrap_or(Terms::ANY);
         Order {
             ticket: ticket(version).clone(),
             status,
             version: OrderVersion::new(self.version.into()),
             expires_at: time(expires_at),
+            extended,
+            slot: self.slot,
             refunds_due: refunds_due.collect(),
             ..NEW_ORDERS[usize::from(number)].clone()
         }
@@ -342,17 +429,34 @@ impl StoredOrder {
     }
 
     pub(crate) fn is_live(self) -> bool {
-        matches!(self.status, OrderStatus::AwaitingPayment | OrderStatus::Paid { .. })
+        match self.status {
+            OrderStatus::AwaitingPayment | OrderStatus::Paid { .. } | OrderStatus::Free => true,
+            OrderStatus::Cancelled | OrderStatus::Expired | OrderStatus::Refunded { .. } => false,
+        }
     }
 
-    /// Number of bookings of a payment: as payment or as refund due.
+    /// End of the hold, if the order occupies a slot until then.
+    pub(crate) fn slot_until(self) -> Option<Tick> {
+        self.slot.and(self.terms).map(|terms| terms.expires_at)
+    }
+
+    pub(crate) fn refunds(self, payment: PaymentNumber) -> Refunds {
+        self.refunds[usize::from(payment)]
+    }
+
+    /// Whether the payment bought the order, which may have been refunded since.
+    pub(crate) fn was_bought_by(self, payment: PaymentNumber) -> bool {
+        [OrderStatus::Paid { payment }, OrderStatus::Refunded { payment }].contains(&self.status)
+    }
+
+    /// Number of bookings of a payment: as payment or as refund.
     pub(crate) fn bookings(self, payment: PaymentNumber) -> usize {
-        let bought = self.status == OrderStatus::Paid { payment };
-        usize::from(self.refunds[usize::from(payment)]) + usize::from(bought)
+        let Refunds { due, settled } = self.refunds(payment);
+        usize::from(due + settled) + usize::from(self.was_bought_by(payment))
     }
 
     fn result_of(self, payment: PaymentNumber) -> PaymentResult {
-        if self.status == (OrderStatus::Paid { payment }) {
+        if self.was_bought_by(payment) {
             PaymentResult::Bought
         } else {
             PaymentResult::RefundDue(ANY_REASON)
@@ -361,8 +465,15 @@ impl StoredOrder {
 }
 
 impl Terms {
+    /// The terms of an order on which no decision depends.
+    const ANY: Self = Self { ticket: FIRST, expires_at: 0, extended: false };
+
     pub(crate) fn new(order: &Order) -> Self {
-        Self { ticket: version(&order.ticket), expires_at: tick(order.expires_at) }
+        Self {
+            ticket: order.ticket.version.number().try_into().unwrap(),
+            expires_at: tick(order.expires_at),
+            extended: order.extended,
+        }
     }
 }
 
@@ -377,28 +488,36 @@ pub(crate) fn new_order(number: OrderNumber, version: Version, now: Tick) -> Ord
 }
 
 static NEW_ORDERS: LazyLock<Vec<Order>> =
-    LazyLock::new(|| (0..ORDERS).map(|number| new_order(number, 0, 0)).collect());
+    LazyLock::new(|| (0..ORDERS).map(|number| new_order(number, FIRST, 0)).collect());
 
 static REQUEST: LazyLock<NewOrder> =
     LazyLock::new(|| NewOrder { hold: TICK, ..orders_testing::new_order(id(0), time(0)) });
 
-static TICKETS: LazyLock<Vec<Ticket>> = LazyLock::new(|| {
-    let price = |version: Version| Price::from_minor(1_000 + u64::from(version)).unwrap();
+static SALES: LazyLock<Vec<Sale>> = LazyLock::new(|| {
+    let price = |version: Version| Price::from_minor(1_000 * u64::from(version)).unwrap();
     let ticket = |version: Version| orders_testing::ticket("t", version.into());
-    (0..=MAX_VERSION).map(|version| Ticket { price: price(version), ..ticket(version) }).collect()
+    let open = |version| Sale::Open(Ticket { price: price(version), ..ticket(version) });
+    let Ticket { id, version, .. } = ticket(WITHDRAWN);
+    vec![open(FREE), open(FIRST), open(CHANGED), Sale::Withdrawn { id, version }]
 });
 
-/// The ticket at this version.
-pub(crate) fn ticket(version: Version) -> &'static Ticket {
-    &TICKETS[usize::from(version)]
+/// The sale of the ticket at this version.
+pub(crate) fn sale(version: Version) -> &'static Sale {
+    &SALES[usize::from(version)]
 }
 
-fn version(ticket: &Ticket) -> Version {
-    ticket.version.number().try_into().unwrap()
+/// The ticket on sale at this version.
+pub(crate) fn ticket(version: Version) -> &'static Ticket {
+    sale(version).ticket().expect("a ticket on sale")
+}
+
+/// The buyer's only slot.
+pub(crate) fn slot() -> Slot {
+    Slot::new(0).expect("a slot")
 }
 
 /// Buyer of every order: no command depends on the buyer.
-fn buyer() -> &'static UserId {
+pub(crate) fn buyer() -> &'static UserId {
     &REQUEST.user_id
 }
 

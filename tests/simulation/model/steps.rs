@@ -3,36 +3,58 @@
 
 use futures_util::FutureExt;
 use orders_domain::{
-    Availability, Command, CommitOutcome, Decision, FoundTicket, Lock, LockChange, OrderStore,
-    PaymentResult, PlaceOutcome, Placement, RefundReason, Refusal, Status, StoreError, Takeover,
-    TicketReplica, TicketRule, TicketState, Timestamp, Transition, decide,
+    Availability, Change, Command, CommitOutcome, Decision, FoundTicket, Lock, LockChange, Order,
+    OrderStore, PaymentResult, PlaceOutcome, Placement, Price, RefundReason, Refusal, SlotCount,
+    Status, StoreError, Takeover, TicketReplica, TicketRule, TicketState, Timestamp, Transition,
+    decide,
 };
 use orders_testing::MemoryStore;
 
 use crate::{
     promises,
     state::{
-        Available, Found, Kind, LATE_LIMIT, ORDERS, Operation, OrderNumber, OrderStatus, PAYMENTS,
-        PaymentNumber, Pending, Request, State, StoredOrder, Version, id, new_order, number,
-        payment_id, ticket, time,
+        Available, FIRST, Found, Kind, LATE_LIMIT, ORDERS, Operation, OrderNumber, OrderStatus,
+        PAYMENTS, Part, PaymentNumber, Pending, Request, SlotState, State, StoredOrder,
+        TIME_TO_PAY, Version, buyer, id, new_order, number, payment_id, sale, slot, ticket, time,
     },
 };
 
 /// Start of an operation. Each can come any number of times, also concurrently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
-    Place { order: OrderNumber },
-    Cancel { order: OrderNumber },
-    Expire { order: OrderNumber },
-    Pay { payment: PaymentNumber, order: OrderNumber },
+    Place {
+        order: OrderNumber,
+    },
+    Cancel {
+        order: OrderNumber,
+    },
+    Expire {
+        order: OrderNumber,
+    },
+    Pay {
+        payment: PaymentNumber,
+        order: OrderNumber,
+    },
+    /// The buyer has just started to pay. A start sent a tick earlier gives no later end: a hold that
+    /// is not extended lasts one tick.
+    Start {
+        order: OrderNumber,
+    },
+    Refund {
+        payment: PaymentNumber,
+        order: OrderNumber,
+        part: Part,
+    },
 }
 
 /// A step of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Tick,
-    /// The ticket service changes the price.
-    ChangePrice,
+    /// The ticket service changes the price, or withdraws the ticket.
+    ChangeSale {
+        version: Version,
+    },
     /// The buyer pays: the message can come from now on.
     Send {
         payment: PaymentNumber,
@@ -55,8 +77,11 @@ pub(crate) enum Observed {
     PlacedBefore,
     Reserved,
     Sold,
+    Withdrawn,
+    TooManyHolds,
     Overtaken,
     Cancelled,
+    GivenBack,
     CancelledWhenExpired,
     CancelledBefore,
     CancelRefused,
@@ -77,6 +102,15 @@ pub(crate) enum Observed {
     TooLate,
     TicketChanged,
     TicketTaken,
+    OrderRefunded,
+    NothingToPay,
+    Extended,
+    NotExtended,
+    Refunded,
+    RefundSettled,
+    RefundedBefore,
+    RefundTooSmall,
+    RefundTooEarly,
 }
 
 impl State {
@@ -88,8 +122,8 @@ impl State {
                 after.now += 1;
                 None
             }
-            Action::ChangePrice => {
-                after.change_price();
+            Action::ChangeSale { version } => {
+                after.change_sale(version);
                 None
             }
             Action::Send { payment, order, kind } => {
@@ -125,7 +159,9 @@ impl State {
             Pending::ReadTicket { payment: operation } | Pending::ReadLapsed { operation, .. } => {
                 (operation, None)
             }
-            Pending::Place { placement, found } => (placement, Some(found)),
+            Pending::ReadSlot { placement, found } | Pending::Place { placement, found } => {
+                (placement, Some(found))
+            }
             Pending::Commit { command, found } => (command, found),
         };
         let is_old = |number: OrderNumber, read: Option<StoredOrder>| {
@@ -151,9 +187,9 @@ impl State {
         after
     }
 
-    fn change_price(&mut self) {
+    fn change_sale(&mut self, version: Version) {
         let store = self.store();
-        result_of(store.apply_ticket(ticket(self.ticket + 1), TicketRule::Next));
+        result_of(store.apply_ticket(sale(version), TicketRule::AnyNewer));
         self.load(&store);
     }
 
@@ -167,6 +203,10 @@ impl State {
             Message::Cancel { order } => (order, Request::Cancel, 0),
             Message::Expire { order } => (order, Request::Expire, now),
             Message::Pay { payment, order } => (order, Request::Pay { payment }, now),
+            Message::Start { order } => (order, Request::Start, now),
+            Message::Refund { payment, order, part } => {
+                (order, Request::Refund { payment, part }, 0)
+            }
         };
         let read = Some(self.order(order)?);
         self.decide(Operation { order, request, now, read }, None)
@@ -178,6 +218,7 @@ impl State {
             Pending::ReadLapsed { operation, ticket, lapsed } => {
                 self.read_lapsed(operation, ticket, lapsed)
             }
+            Pending::ReadSlot { placement, found } => self.read_slot(placement, found),
             Pending::Place { placement, found } => Some(self.place(placement, found)),
             Pending::Commit { command, found } => self.commit(command, found),
         }
@@ -229,17 +270,36 @@ impl State {
         self.load(&store);
     }
 
+    fn read_slot(&mut self, placement: Operation, found: Found) -> Option<Observed> {
+        let slots = result_of(self.store().find_slots(buyer()));
+        match slots.free_slots(SlotCount::try_from(1).unwrap(), time(placement.now)) {
+            Ok(_) => {
+                self.pending.push(Pending::Place { placement, found });
+                None
+            }
+            Err(_) => Some(Observed::TooManyHolds),
+        }
+    }
+
     /// Goes on with the ticket as found. A locked ticket is refused without a write.
     fn proceed(&mut self, operation: Operation, found: Found) -> Option<Observed> {
         if operation.read.is_some() {
             return self.decide(operation, Some(found));
         }
+        let is_on_sale = sale(found.ticket).ticket().is_some();
         let refused = match found.availability {
+            Available::Own => Observed::PlacedBefore,
+            _ if !is_on_sale => Observed::Withdrawn,
             Available::Free | Available::Lapsed { .. } => {
-                self.pending.push(Pending::Place { placement: operation, found });
+                let placement = operation;
+                self.pending.push(match self.slot {
+                    SlotState::Unlimited => Pending::Place { placement, found },
+                    SlotState::Free | SlotState::Occupied { .. } => {
+                        Pending::ReadSlot { placement, found }
+                    }
+                });
                 return None;
             }
-            Available::Own => Observed::PlacedBefore,
             Available::Reserved => Observed::Reserved,
             Available::Sold => Observed::Sold,
         };
@@ -263,12 +323,19 @@ impl State {
                 Request::Place => Observed::PlacedBefore,
                 Request::Cancel => Observed::CancelledBefore,
                 Request::Expire => Observed::EndedBefore,
-                Request::Pay { .. } => Observed::BookedBefore,
+                Request::Pay { payment } => match command.read {
+                    Some(read) if read.bookings(payment) == 0 => Observed::NothingToPay,
+                    Some(_) | None => Observed::BookedBefore,
+                },
+                Request::Start => Observed::NotExtended,
+                Request::Refund { .. } => Observed::RefundedBefore,
             },
             Decision::Refuse(Refusal::NotDue { .. }) => Observed::ExpiryTooEarly,
             Decision::Refuse(Refusal::Paid | Refusal::TooManyRefunds) => Observed::CancelRefused,
+            Decision::Refuse(Refusal::UnknownPayment) => Observed::RefundTooEarly,
+            Decision::Refuse(Refusal::PartialRefund) => Observed::RefundTooSmall,
         };
-        let violation = promises::violation_of_no_op(command, result);
+        let violation = promises::violation_of_no_op(self, command, result);
         self.violation = self.violation.or(violation);
         Some(result)
     }
@@ -306,6 +373,14 @@ impl State {
                 late_limit: LATE_LIMIT,
                 now,
             },
+            Request::Start => Command::StartPayment { sent_at: now, time_to_pay: TIME_TO_PAY, now },
+            Request::Refund { payment, part } => Command::Refund {
+                payment_id: payment_id(payment),
+                amount: match part {
+                    Part::Whole => None,
+                    Part::Less => Price::from_minor(0).ok(),
+                },
+            },
         };
         let ticket = found.map_or(TicketState::Unread, |found| {
             TicketState::Found(found.to_found_ticket(now).into())
@@ -323,7 +398,9 @@ impl State {
             | Availability::Sold => None,
         };
         let placed = if takeover.is_some() { Observed::PlacedByTakeover } else { Observed::Placed };
-        let placement = Placement { order: new_order(order, found.ticket, now), takeover };
+        let slot = (self.slot != SlotState::Unlimited).then(slot);
+        let order = Order { slot, ..new_order(order, found.ticket, now) };
+        let placement = Placement { order, takeover };
         let store = self.store();
         match result_of(store.place(&placement)) {
             PlaceOutcome::Placed => {
@@ -349,7 +426,7 @@ impl State {
             CommitOutcome::Conflict => return Some(Observed::Overtaken),
         }
         let observed = committed(&transition, command);
-        let violation = promises::violation_of_sale(self, command, &transition);
+        let violation = promises::violation_of_transition(self, command, &transition);
         self.load(&store);
         self.violation = self.violation.or(violation);
         if !is_last {
@@ -364,19 +441,21 @@ impl State {
         let orders = self.orders().map(|(number, row)| row.to_order(number));
         let store = MemoryStore::holding([self.replica()], orders);
         self.booked().for_each(|booked| store.put_payment(booked));
+        store.put_slots(buyer().clone(), self.slots());
         store
     }
 
     /// Loads the state after the transaction.
     fn load(&mut self, store: &MemoryStore) {
-        let replica = result_of(store.find_ticket(&ticket(0).id)).expect("the ticket");
+        let replica = result_of(store.find_ticket(sale(self.ticket).id())).expect("the ticket");
+        self.set_slots(&result_of(store.find_slots(buyer())));
         self.set_replica(&replica);
         let has_hint = replica.locked_for == self.replica().locked_for;
         let mut violation = (!has_hint).then_some(promises::LOCK_NAMES_ITS_BUYER);
         for number in 0..ORDERS {
             let now = result_of(store.find(id(number)));
             let before = self.order(number);
-            violation = violation.or(promises::violation_of_write(before, now.as_ref(), self.now));
+            violation = violation.or(promises::violation_of_write(self, before, now.as_ref()));
             *self.order_mut(number) = now.as_ref().map(StoredOrder::new);
         }
         self.forget_kinds();
@@ -398,8 +477,8 @@ impl Found {
             Available::Lapsed { by, read } => lapsed(by, read, now),
         };
         // No decision depends on the lock itself.
-        let ticket = ticket(self.ticket).clone();
-        let replica = TicketReplica { ticket, lock: Lock::Free, locked_for: None };
+        let sale = sale(self.ticket).clone();
+        let replica = TicketReplica { sale, lock: Lock::Free, locked_for: None };
         FoundTicket { replica, availability }
     }
 }
@@ -407,20 +486,23 @@ impl Found {
 /// Returns the availability of a ticket whose lapsed lock names this order.
 fn lapsed(by: OrderNumber, read: Option<StoredOrder>, now: Timestamp) -> Availability {
     let read = read.map(|read| read.to_order(by));
-    Takeover::availability(&ticket(0).id, id(by), read.as_ref(), now)
+    Takeover::availability(&ticket(FIRST).id, id(by), read.as_ref(), now)
 }
 
 fn committed(transition: &Transition, command: Operation) -> Observed {
     let order = transition.order();
-    let was_expired = command.read.is_some_and(|read| read.status == OrderStatus::Expired);
+    let was = |status| command.read.is_some_and(|read| read.status == status);
+    let was_expired = was(OrderStatus::Expired);
     match (transition.booked().map(|booked| booked.result), &order.status) {
         (Some(PaymentResult::Bought), _) => match transition.lock() {
             LockChange::BuyBack { takeover: Some(_), .. } => Observed::PaidByTakeover,
             LockChange::BuyBack { takeover: None, .. } if was_expired => Observed::PaidWhenExpired,
             LockChange::BuyBack { takeover: None, .. } => Observed::PaidWhenDue,
-            LockChange::Sell | LockChange::Unchanged | LockChange::NotOwn | LockChange::Release => {
-                Observed::Paid
-            }
+            LockChange::Sell
+            | LockChange::Unchanged
+            | LockChange::NotOwn
+            | LockChange::Release
+            | LockChange::Extend => Observed::Paid,
         },
         (Some(PaymentResult::RefundDue(reason)), status) => match reason {
             RefundReason::WrongAmount if *status == Status::AwaitingPayment => {
@@ -432,7 +514,12 @@ fn committed(transition: &Transition, command: Operation) -> Observed {
             RefundReason::TicketTaken => Observed::TicketTaken,
             RefundReason::AlreadyPaid => Observed::AlreadyPaid,
             RefundReason::OrderCancelled => Observed::OrderCancelled,
+            RefundReason::OrderRefunded => Observed::OrderRefunded,
         },
+        (None, _) if *transition.change() == Change::Extended => Observed::Extended,
+        (None, _) if matches!(transition.change(), Change::Settled(_)) => Observed::RefundSettled,
+        (None, Status::Refunded { .. }) => Observed::Refunded,
+        (None, Status::Cancelled) if was(OrderStatus::Free) => Observed::GivenBack,
         (None, Status::Cancelled) if was_expired => Observed::CancelledWhenExpired,
         (None, Status::Cancelled) => Observed::Cancelled,
         (None, _) if matches!(command.request, Request::Pay { .. }) => Observed::ExpiredFirst,
