@@ -195,7 +195,7 @@ impl Promises {
         self.require(was_held && !before.extended && after.extended, || {
             format!("promise 3: {before:?} was extended at {:?}", command.now)
         });
-        let has_start = self.ends_of_starts(id).any(|end| end == after.expires_at);
+        let has_start = self.ends_of_starts(id, command.now).any(|end| end == after.expires_at);
         self.require(has_start && after.expires_at > before.expires_at, || {
             format!("promise 7: {id} was extended from {:?} to {after:?}", before.expires_at)
         });

@@ -19,12 +19,17 @@ impl Promises {
         self.starts.push((start.clone(), body.to_owned()));
     }
 
-    /// Returns the ends of a hold that the starts of payments for an order allow.
-    pub(super) fn ends_of_starts(&self, order: OrderId) -> impl Iterator<Item = Timestamp> {
+    /// Returns the ends of a hold that the starts of payments for an order allow at this time. A start
+    /// from the future counts from now.
+    pub(super) fn ends_of_starts(
+        &self,
+        order: OrderId,
+        now: Timestamp,
+    ) -> impl Iterator<Item = Timestamp> {
         let (order, time_to_pay) = (order.to_string(), self.time_to_pay);
         let starts = self.starts.iter().filter(move |(start, _)| start.order == order);
         let starts = starts.filter(move |_| !time_to_pay.is_zero());
-        starts.map(move |(start, _)| whole_seconds(start.at_ms).plus(time_to_pay))
+        starts.map(move |(start, _)| whole_seconds(start.at_ms).min(now).plus(time_to_pay))
     }
 
     /// Whether the payment is of nothing, for a ticket that costs nothing: nothing is booked,

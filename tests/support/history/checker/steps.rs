@@ -94,8 +94,11 @@ fn check_extension(index: &Index<'_>, event: &Event) -> Result<(u64, u64), Contr
     let before = index.changes[event.order.as_str()][&(event.version - 1)];
     let end_ms = before.expires_at_ms.saturating_add(history.clock_tolerance_ms);
     let starts = history.starts.iter().filter(|start| {
-        let sent_ms = start.at_ms / 1_000 * 1_000;
-        start.order == event.order && sent_ms + history.time_to_pay_ms == event.expires_at_ms
+        // By a clock that is behind, the start is from the future and counts from now.
+        let latest_ms = start.at_ms / 1_000 * 1_000 + history.time_to_pay_ms;
+        let earliest_ms = latest_ms.saturating_sub(history.clock_tolerance_ms);
+        let is_possible = (earliest_ms..=latest_ms).contains(&event.expires_at_ms);
+        start.order == event.order && history.time_to_pay_ms > 0 && is_possible
     });
     let from_ms = starts.map(|start| start.at_ms).min();
     let Some(from_ms) = from_ms.filter(|from_ms| *from_ms < end_ms) else {

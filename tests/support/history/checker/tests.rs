@@ -640,6 +640,9 @@ fn extended(start_ms: u64, at_ms: u64) -> History {
 fn extension_needs_the_start_of_a_payment_before_the_end_of_the_hold() {
     assert_valid(&extended(10_900, 12_000));
     assert_contradiction(&extended(11_000, 12_000), "no start of a payment");
+    let behind = History { clock_tolerance_ms: 1_000, ..extended(11_000, 12_000) };
+    assert_valid(&behind);
+    assert_contradiction(&History { clock_tolerance_ms: 999, ..behind }, "no start of a payment");
     let off = History { time_to_pay_ms: 0, ..extended(10_900, 12_000) };
     assert_contradiction(&off, "no start of a payment");
     let mut due = extended(10_900, 12_000);
