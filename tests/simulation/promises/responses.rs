@@ -17,6 +17,10 @@ impl Promises {
         now_ms: u64,
     ) {
         match (operation, outcome) {
+            (Operation::Cancel { order }, Outcome::OrderPaid) => {
+                let is_free = self.price_of(order).is_some_and(|price| price.minor() == 0);
+                self.require(!is_free, || format!("promise 3: free {order} is not cancelled"));
+            }
             (_, Outcome::Unknown | Outcome::Cancelled | Outcome::OrderPaid) => {}
             (
                 Operation::Place { ticket, key, .. },

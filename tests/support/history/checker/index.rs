@@ -107,6 +107,11 @@ impl<'a> Index<'a> {
             (Operation::Show { order }, Outcome::Order(view)) => {
                 require(view.order == *order, || format!("{operation:?} got {view:?}"))
             }
+            (Operation::Cancel { order }, Outcome::OrderPaid)
+                if self.created(order).is_some_and(|created| created.price_cents == 0) =>
+            {
+                contradiction(format!("{buyer} cannot give the free ticket of {order} back"))
+            }
             (Operation::Cancel { order }, Outcome::Cancelled | Outcome::OrderPaid) => {
                 let owner = self.created(order).map(|created| created.buyer.as_str());
                 require(owner.is_none_or(|owner| owner == buyer), || {

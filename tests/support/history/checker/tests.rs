@@ -976,6 +976,9 @@ fn free_ticket_is_paid_at_once_and_can_be_given_back() {
     };
     assert_valid(&free("OrderPaid"));
     assert_contradiction(&free("OrderCreated"), "the wrong type");
+    let mut kept = free("OrderPaid");
+    kept.requests[1].outcome = Outcome::OrderPaid;
+    assert_contradiction(&kept, "cannot give the free ticket");
     // A payment of nothing needs no result, any other is refunded.
     let mut paid = free("OrderPaid");
     paid.payments.push(Payment { amount_cents: Some(0), ..payment("p", "a", 16) });
