@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use orders_tests::{
     bus::{Listener, check_event_sequences, kinds, payment_result},
-    buyers::{Buyer, TestStack, eventually, new_buyer},
+    buyers::{Buyer, TestStack, eventually, new_buyers},
     stack::{Crash, crash, refuse_events},
 };
 use serde_json::Value;
@@ -16,12 +16,17 @@ const ORDERS: usize = 60;
 #[tokio::test]
 async fn committed_versions_are_published_after_crashes() {
     let test_stack = Arc::new(TestStack::connect().await);
-    let buyer = new_buyer();
+    // One buyer for each ticket: a buyer holds a limited number of unpaid tickets.
+    let buyers = new_buyers(3 * ORDERS);
     let tickets = test_stack.new_tickets(3 * ORDERS).await;
+    let of_part = |part: usize| {
+        let range = part * ORDERS..(part + 1) * ORDERS;
+        start_traffic(&test_stack, &buyers[range.clone()], &tickets[range])
+    };
     let listener = Listener::start().await;
 
     refuse_events(true);
-    let traffic = start_traffic(&test_stack, &buyer, &tickets[..ORDERS]);
+    let traffic = of_part(0);
     for _ in 0..6 {
         tokio::time::sleep(Duration::from_millis(300)).await;
         crash(Crash::Functions);
@@ -30,12 +35,12 @@ async fn committed_versions_are_published_after_crashes() {
     refuse_events(false);
 
     // The emulator crashes after the responses, but before all events are published.
-    created
-        .extend(start_traffic(&test_stack, &buyer, &tickets[ORDERS..2 * ORDERS]).join_all().await);
+    created.extend(of_part(1).join_all().await);
     crash(Crash::Emulator);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    eventually(async || buyer.try_get("/api/orders?limit=1").await.is_ok_and(|it| it == 200)).await;
-    created.extend(start_traffic(&test_stack, &buyer, &tickets[2 * ORDERS..]).join_all().await);
+    eventually(async || buyers[0].try_get("/api/orders?limit=1").await.is_ok_and(|it| it == 200))
+        .await;
+    created.extend(of_part(2).join_all().await);
 
     let created: Vec<CreatedOrder> = created.into_iter().flatten().collect();
     assert!(created.len() > ORDERS, "only {} orders were created", created.len());
@@ -94,11 +99,11 @@ struct CreatedOrder {
 /// request that fails in a crash is not repeated.
 fn start_traffic(
     test_stack: &Arc<TestStack>,
-    buyer: &Buyer,
+    buyers: &[Buyer],
     tickets: &[String],
 ) -> JoinSet<Option<CreatedOrder>> {
     let mut traffic = JoinSet::new();
-    for (number, ticket) in tickets.iter().cloned().enumerate() {
+    for (number, (ticket, buyer)) in tickets.iter().cloned().zip(buyers).enumerate() {
         let (test_stack, buyer) = (test_stack.clone(), buyer.clone());
         traffic.spawn(async move {
             let start = u64::try_from(number).unwrap() * 30;
