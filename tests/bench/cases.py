@@ -164,8 +164,21 @@ PLACE = _http("POST", "/api/orders", body={"ticketId": TICKET["id"]})
 HELD = TICKET | {"locked_by": _order_id(9), "locked_until": NOW_MS + HOLD_MS, "locked_for": "bob"}
 
 SHOW = Case("show", "show-order", _of_order("GET"), {"GetItem": {"Item": _item(_order())}}, 200, ["GetItem"])
+BUYER = {"id": "alice", "slot_0": NOW_MS + HOLD_MS, "slot_1": NOW_MS - 1, "forget_at": NOW_MS // 1_000 + 86_400}
+
+
+def _ticket_or_buyer(body):
+    """Returns the free ticket, or the buyer with one slot in use."""
+    return {"Item": _item(BUYER if SETTINGS["BUYERS_TABLE"] in body else TICKET)}
+
+
 CREATE = Case(
-    "create", "create-order", PLACE, {"GetItem": {"Item": _item(TICKET)}}, 201, ["GetItem", "TransactWriteItems"]
+    "create",
+    "create-order",
+    PLACE,
+    {"GetItem": _ticket_or_buyer},
+    201,
+    ["GetItem", "GetItem", "TransactWriteItems"],
 )
 CASES = [
     SHOW,

@@ -9,16 +9,18 @@ use std::{
 
 use aws_lambda_events::sqs::SqsEvent;
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
-use orders_domain::{BoxError, OrderStore, StoreError, TicketRule};
+use metrics_util::debugging::DebuggingRecorder;
+use orders_domain::{BoxError, OrderStore, Sale, StoreError, TicketRule};
 use orders_lambda::{
     clock,
     problem::Problem,
-    queue::{Visibility, process},
+    queue::{Failure, Message, Outcome, Queue, process},
     stream, telemetry,
 };
-use orders_testing::{LATE_LIMIT, MemoryStore, order_id, order_with_hold, place, ticket};
+use orders_testing::{MemoryStore, at, order_id, order_with_hold, place, ticket};
 use orders_tests::{
-    aws_responses, events,
+    aws_responses,
+    events::{self, PAYMENT_LIMITS},
     gateway::{Api, Event, context},
     stores,
 };
@@ -51,34 +53,42 @@ async fn lines_of<T>(work: impl Future<Output = T>) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// A visibility control without effect.
-struct NoVisibility;
+/// A queue that sends nothing.
+struct FullQueue;
 
-impl Visibility for NoVisibility {
+impl Queue for FullQueue {
     async fn set_visibility_timeout(&self, _: &str, _: Duration) -> Result<(), BoxError> {
         Ok(())
     }
+
+    async fn send(&self, _: &str, _: Duration) -> Result<(), BoxError> {
+        Err("the queue is full".into())
+    }
 }
 
-/// Handles a batch of one payment message for the order.
-async fn handle_payment(body: &Value) {
+/// Handles a batch of one message of the payment service, with these orders stored.
+async fn handle_payment(store: &MemoryStore, body: &Value) {
+    handle(body, async |message| {
+        payment_events::handle(store, PAYMENT_LIMITS, at(10), message).await
+    })
+    .await;
+}
+
+/// Handles a batch of one message.
+async fn handle(body: &Value, handler: impl AsyncFn(Message<'_>) -> Result<Outcome, Failure>) {
     let mut batch: Value =
         serde_json::from_str(include_str!("../support/fixtures/sqs_batch.json")).unwrap();
     batch["Records"][0]["body"] = json!(body.to_string());
     batch["Records"].as_array_mut().unwrap().truncate(1);
     let event: SqsEvent = serde_json::from_value(batch).unwrap();
-    let store = MemoryStore::default();
-    process(&event, &context(), clock::now(), &NoVisibility, &async |message| {
-        payment_events::handle(&store, LATE_LIMIT, clock::now(), message).await
-    })
-    .await
-    .unwrap();
+    process(&event, &context(), clock::now(), &FullQueue, &handler).await.unwrap();
 }
 
 #[tokio::test]
 async fn request_line_has_route_status_and_ids() {
     let api = Api { store: MemoryStore::default() };
-    api.store.apply_ticket(&ticket("t1", 0), TicketRule::FirstOrNext).await.unwrap();
+    let sale = Sale::Open(ticket("t1", 0));
+    api.store.apply_ticket(&sale, TicketRule::FirstOrNext).await.unwrap();
     let event = Event::post(r#"{"ticketId":"t1"}"#)
         .set("routeKey", json!("POST /api/orders"))
         .header("x-correlation-id", "attempt-1");
@@ -135,15 +145,52 @@ async fn request_line_omits_other_texts_of_the_client() {
 async fn message_lines_have_the_ids_of_message_and_subject() {
     let order = order_id(7).to_string();
     let body = events::payment("p1", &order, clock::now());
-    let lines = lines_of(handle_payment(&body)).await;
-    assert_eq!(lines[0]["fields"]["message"], "Payment for an unknown order; it will be retried");
+    let store = MemoryStore::default();
+    let lines = lines_of(handle_payment(&store, &body)).await;
+    assert_eq!(lines[0]["fields"]["message"], "Event for an unknown order; it will be retried");
     assert_eq!(lines[0]["span"]["order_id"], json!(order));
     assert_eq!(lines[0]["span"]["payment_id"], "p1");
     assert!(lines[0]["span"]["message_id"].is_string());
 
-    let lines = lines_of(handle_payment(&json!({}))).await;
+    let lines = lines_of(handle_payment(&store, &json!({}))).await;
     assert_eq!(lines[0]["fields"]["message"], "Rejected message");
     assert!(lines[0]["span"]["message_id"].is_string());
+}
+
+#[tokio::test]
+async fn lines_of_starts_and_refunds_have_the_ids_of_their_subject() {
+    let (store, order) = (MemoryStore::default(), order_with_hold(7, 30));
+    let id = order.id.to_string();
+    let start = events::payment_started(&id, at(10));
+    let [line] = &lines_of(handle_payment(&store, &start)).await[..] else { panic!("one line") };
+    assert_eq!(line["fields"]["message"], "Event for an unknown order; it will be retried");
+    assert_eq!((&line["span"]["order_id"], line["span"].get("payment_id")), (&json!(id), None));
+
+    place(&store, &order).await;
+    let refund = events::payment_refunded("p1", &id, at(10));
+    let [line] = &lines_of(handle_payment(&store, &refund)).await[..] else { panic!("one line") };
+    assert_eq!(line["fields"]["message"], "Refund of an unknown payment; it will be retried");
+    assert_eq!(
+        (&line["span"]["order_id"], &line["span"]["payment_id"]),
+        (&json!(id), &json!("p1"))
+    );
+    assert_eq!(
+        (&line["span"]["version"], &line["span"]["correlation_id"]),
+        (&json!(0), &json!("request-1"))
+    );
+}
+
+#[tokio::test]
+async fn line_of_a_timer_that_cannot_be_sent_has_the_ids_of_its_order() {
+    let (store, order) = (MemoryStore::default(), order_with_hold(7, 30));
+    place(&store, &order).await;
+    let timer = json!({"orderId": order.id.to_string()});
+    let fire = handle(&timer, async |message| expire_orders::handle(&store, at(0), message).await);
+    let [line] = &lines_of(fire).await[..] else { panic!("one line") };
+    let message = "Sending the message again failed; it will be retried";
+    assert_eq!((&line["level"], &line["fields"]["message"]), (&json!("WARN"), &json!(message)));
+    assert_eq!(line["fields"]["error"], "the queue is full");
+    assert_eq!(line["span"]["order_id"], order.id.to_string());
 }
 
 #[tokio::test]
@@ -194,4 +241,28 @@ async fn line_of_an_item_that_cannot_be_read_has_its_id() {
     assert_eq!(item["fields"]["message"], "Item cannot be read");
     assert_eq!((&request["level"], &request["fields"]["status"]), (&json!("WARN"), &json!(503)));
     assert_eq!(request["fields"]["order_id"], json!(id));
+}
+
+/// The id of the item is the buyer's id.
+#[tokio::test]
+async fn line_of_a_buyer_that_cannot_be_read_has_no_id() {
+    let recorder = DebuggingRecorder::new();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let sdk = stores::in_process_endpoint().await;
+    let (store, client) = (stores::store_on(&sdk).await, Client::new(&sdk));
+    let sale = Sale::Open(ticket("t1", 0));
+    store.apply_ticket(&sale, TicketRule::FirstOrNext).await.unwrap();
+    let put = client.put_item().table_name(stores::make_tables(&client).await.buyers);
+    let put = put.item("id", AttributeValue::S("alice".to_owned()));
+    put.item("schema", AttributeValue::N("2".to_owned())).send().await.unwrap();
+
+    let event = Event::post(r#"{"ticketId":"t1"}"#);
+    let lines = lines_of(Api { store }.create(&event)).await;
+    let [item, request] = &lines[..] else { panic!("two lines: {lines:?}") };
+    assert_eq!((&item["level"], item["fields"].get("item_id")), (&json!("ERROR"), None));
+    assert_eq!(item["fields"]["message"], "Item cannot be read");
+    assert_eq!((&request["level"], &request["fields"]["status"]), (&json!("WARN"), &json!(503)));
+    let counted = recorder.snapshotter().snapshot().into_vec();
+    let names: Vec<_> = counted.iter().map(|(key, ..)| key.key().name()).collect();
+    assert!(names.contains(&"UnreadableItems"), "{names:?}");
 }

@@ -1,4 +1,5 @@
-//! Simulated buyers: they repeat requests, reuse keys, cancel, start to pay, pay late, and get refunds.
+//! Simulated buyers: they repeat requests, reuse keys, cancel, start to pay, pay late, and get
+//! refunds.
 
 use std::{sync::Arc, time::Duration};
 
@@ -109,8 +110,8 @@ impl Buyer {
         self.remember(&other);
     }
 
-    /// The version of the ticket that the buyer has seen: often none, else the published one, an older or
-    /// a newer one.
+    /// The version of the ticket that the buyer has seen: often none, else the published one, an
+    /// older or a newer one.
     fn any_version(&self, ticket: &str) -> Option<u64> {
         let newest = self.world.state().promises.newest_version(ticket)?;
         match self.world.random(0..=9) {
@@ -216,7 +217,8 @@ impl Buyer {
         }
     }
 
-    /// Starts a payment for an order, sometimes in the last moment: once, again, or with a repeated event.
+    /// Starts a payment for an order, sometimes in the last moment: once, again, or with a repeated
+    /// event.
     async fn start_payment(&self) {
         let Some(order) = self.any_order() else { return };
         if self.world.chance(30) {
@@ -240,19 +242,16 @@ impl Buyer {
         self.world.start_payment(&order);
     }
 
-    /// Gets a payment back: the whole charge or a part, once or more often, for its order or another, and
-    /// sometimes before the payment arrives.
+    /// Gets a payment back: the whole charge or a part, once or more often, for its order or
+    /// another, and sometimes before the payment arrives.
     fn get_refund(&self) {
         let Some(order) = self.any_order() else { return };
         let world = &self.world;
-        let payment = match self.payment_of(&order) {
-            Some(payment) => payment,
-            None => {
-                let payment = self.new_payment(&order);
-                world.make_payment(payment.clone());
-                payment
-            }
-        };
+        let payment = self.payment_of(&order).unwrap_or_else(|| {
+            let payment = self.new_payment(&order);
+            world.make_payment(payment.clone());
+            payment
+        });
         let charge = world.state().promises.charge_of(&payment.id, &order);
         let part = charge.filter(|cents| *cents > 0).map(|cents| cents - 1);
         let event = match world.random(0..=9) {

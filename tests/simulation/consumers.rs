@@ -1,6 +1,6 @@
-//! The ticket service and the payment service, as consumers of the events: they know only the events that
-//! a bus delivers out of order, repeated, and with losses of older versions. They share no code with the
-//! service.
+//! The ticket service and the payment service, as consumers of the events: they know only the
+//! events that a bus delivers out of order, repeated, and with losses of older versions. They share
+//! no code with the service.
 
 use std::collections::BTreeMap;
 
@@ -88,8 +88,8 @@ impl Consumers {
     }
 }
 
-/// Delivers the published events in a random order, repeated, and without some of the older versions. The
-/// random numbers are the delivery's own, so that the run itself stays the same.
+/// Delivers the published events in a random order, repeated, and without some of the older
+/// versions. The random numbers are the delivery's own, so that the run itself stays the same.
 pub(crate) fn deliver(published: &[String], seed: u64) -> Consumers {
     let mut rng = Rng::with_seed(seed);
     let mut newest: BTreeMap<String, u64> = BTreeMap::new();

@@ -44,7 +44,8 @@ impl Queue for SimulatedQueue {
         Ok(())
     }
 
-    /// A call that succeeds, fails, or fails after its effect: the message is then in the queue twice.
+    /// A call that succeeds, fails, or fails after its effect: the message is then in the queue
+    /// twice.
     async fn send(&self, body: &str, delay: Duration) -> Result<(), BoxError> {
         let Self(invocation, queue) = self;
         let world = &invocation.world;

@@ -36,7 +36,8 @@ const LONGEST_SLOW_MS: u64 = 2_900;
 const LONGEST_CONFLICT_MS: u64 = 7_000;
 /// Longest delay of a write after its call has timed out.
 const LATE_EFFECT_MS: u64 = 40_000;
-/// Longest time from the decision on a command to its commit: timeout of the function and late effect.
+/// Longest time from the decision on a command to its commit: timeout of the function and late
+/// effect.
 pub(crate) const WRITE_DEADLINE_MS: u64 = 10_000 + LATE_EFFECT_MS;
 
 /// An invocation of a function.

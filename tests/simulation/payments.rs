@@ -62,8 +62,8 @@ impl World {
         event
     }
 
-    /// Refunds a payment or a part of it, with this amount in the event, and delivers the event. Returns the
-    /// event.
+    /// Refunds a payment or a part of it, with this amount in the event, and delivers the event.
+    /// Returns the event.
     pub(crate) fn refund(&self, payment: &str, order: &str, amount_cents: Option<u64>) -> String {
         let refund = Refund {
             payment: payment.to_owned(),

@@ -1,5 +1,5 @@
-//! The ticket service: creates tickets, changes titles and prices, withdraws tickets and puts them on sale
-//! again, and publishes each version.
+//! The ticket service: creates tickets, changes titles and prices, withdraws tickets and puts them
+//! on sale again, and publishes each version.
 
 use std::sync::Arc;
 
@@ -86,8 +86,8 @@ impl World {
         state.promises.ticket_published(sale.clone(), body);
     }
 
-    /// Sometimes publishes the version again with another content. The replica has the version already:
-    /// otherwise the contradiction could be the content that arrives first.
+    /// Sometimes publishes the version again with another content. The replica has the version
+    /// already: otherwise the contradiction could be the content that arrives first.
     fn contradict(&self, sale: &Sale) {
         let has_version = self.state().promises.replica_has(sale);
         if has_version && self.fault(Fault::TicketContradicted) {

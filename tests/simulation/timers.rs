@@ -1,10 +1,11 @@
-//! Timer independence (promise 14) as a metamorphic test: the same history has the same result with timers
-//! that fire at once, late or never, and with messages that are handled at once or wait.
+//! Timer independence (promise 14) as a metamorphic test: the same history has the same result with
+//! timers that fire at once, late or never, and with messages that are handled at once or wait.
 //!
-//! A seed makes a script for two tickets, of which a buyer can hold one: orders, payments with their starts
-//! and refunds, cancellations, prices and withdrawals, with their times. The script runs once for each
-//! policy, through the functions' own code, on a store in memory and without a clock. Compared are all
-//! answers, orders, payments and locks. Versions are not compared: a fired timer is a version.
+//! A seed makes a script for two tickets, of which a buyer can hold one: orders, payments with
+//! their starts and refunds, cancellations, prices and withdrawals, with their times. The script
+//! runs once for each policy, through the functions' own code, on a store in memory and without a
+//! clock. Compared are all answers, orders, payments and locks. Versions are not compared: a fired
+//! timer is a version.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -51,9 +52,10 @@ enum Timers {
 #[derive(Clone, Copy, Debug)]
 enum Messages {
     AtOnce,
-    /// Just before the next step, unless the wait matters by design: a payment that is handled after the
-    /// end of the hold buys only if the order's price is still asked and no other order has the ticket, and
-    /// the start of a payment that is handled after the end of the hold has no effect.
+    /// Just before the next step, unless the wait matters by design: a payment that is handled
+    /// after the end of the hold buys only if the order's price is still asked and no other order
+    /// has the ticket, and the start of a payment that is handled after the end of the hold has no
+    /// effect.
     Waiting,
 }
 
@@ -92,7 +94,8 @@ struct Outcome {
     owners: Vec<Option<OrderId>>,
 }
 
-// Fails, for example, if `decide` treats the payment of an awaiting order that is due like one in time.
+// Fails, for example, if `decide` treats the payment of an awaiting order that is due like one in
+// time.
 #[test]
 fn results_do_not_depend_on_timers_or_waiting() {
     for seed in 0..SEEDS {
@@ -199,7 +202,7 @@ fn play(script: &Script, timers: Timers, messages: Messages) -> Outcome {
     let (store, pending) = (MemoryStore::default(), BTreeSet::new());
     let mut play = Play { store, timers, orders: Vec::new(), pending };
     for id in TICKETS {
-        play.publish(Sale::Open(ticket(id, 0)));
+        play.publish(&Sale::Open(ticket(id, 0)));
     }
     let end_ms = script.last().map_or(0, |(at_ms, _)| at_ms + 3_600_000);
     let next_ms = script.iter().skip(1).map(|(at_ms, _)| *at_ms).chain([end_ms]);
@@ -299,11 +302,11 @@ impl Play {
             Step::NewPrice { ticket: id, cents } => {
                 let price = Price::from_minor(*cents).unwrap();
                 let version = self.next_version(id);
-                self.publish(Sale::Open(Ticket { price, version, ..ticket(id, 0) }))
+                self.publish(&Sale::Open(Ticket { price, version, ..ticket(id, 0) }))
             }
             Step::Withdraw { ticket: id } => {
                 let (id, version) = (id.parse().unwrap(), self.next_version(id));
-                self.publish(Sale::Withdrawn { id, version })
+                self.publish(&Sale::Withdrawn { id, version })
             }
         }
     }
@@ -312,8 +315,8 @@ impl Play {
         TicketVersion::new(self.replica(ticket).sale.version().number() + 1)
     }
 
-    fn publish(&self, sale: Sale) -> String {
-        ready(self.store.apply_ticket(&sale, TicketRule::FirstOrNext)).unwrap();
+    fn publish(&self, sale: &Sale) -> String {
+        ready(self.store.apply_ticket(sale, TicketRule::FirstOrNext)).unwrap();
         format!("published {sale:?}")
     }
 

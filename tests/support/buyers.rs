@@ -342,6 +342,12 @@ pub fn ticket(id: &str, version: u64) -> Value {
     json!({"id": id, "title": format!("Version {version}"), "price": price, "version": version})
 }
 
+/// The time of this machine's clock.
+pub fn utc_now() -> DateTime<Utc> {
+    let ms = i64::try_from(orders_lambda::clock::now().epoch_ms()).unwrap();
+    DateTime::from_timestamp_millis(ms).unwrap()
+}
+
 /// A message of `PaymentCreated` in the payment queue, sent at this time, with an amount unless null.
 pub fn payment_message(
     payment: &str,
@@ -379,7 +385,7 @@ fn attribute(value: &Value) -> AttributeValue {
         Value::Object(map) => AttributeValue::M(
             map.iter().map(|(key, value)| (key.clone(), attribute(value))).collect(),
         ),
-        other => panic!("unexpected value {other}"),
+        Value::Null => panic!("an attribute has a value"),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The observations of a run, simulated or deployed: requests with their outcomes, payments with their
-//! starts and refunds, ticket versions, and events of the bus.
+//! The observations of a run, simulated or deployed: requests with their outcomes, payments with
+//! their starts and refunds, ticket versions, and events of the bus.
 //!
 //! The records are plain data and can be stored as JSON. [`check_history`] verifies a history.
 
@@ -229,8 +229,8 @@ pub struct Refund {
 /// A published event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// `OrderCreated`, `OrderPaid`, `OrderCancelled`, `OrderExpired`, `OrderExtended`, `OrderRefundDue`,
-    /// `OrderRefundSettled` or `OrderRefunded`.
+    /// `OrderCreated`, `OrderPaid`, `OrderCancelled`, `OrderExpired`, `OrderExtended`,
+    /// `OrderRefundDue`, `OrderRefundSettled` or `OrderRefunded`.
     pub kind: String,
     /// Order id.
     pub order: String,

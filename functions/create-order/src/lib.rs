@@ -198,30 +198,16 @@ async fn attempt(
     {
         return earlier_order(earlier, request).map(Some);
     }
-    let ticket = match wanted_ticket(&replica.sale, request) {
-        Ok(ticket) => ticket.clone(),
-        Err(refusal) => return refuse(store, request, Some(&replica), refusal).await,
-    };
-    let takeover = match availability {
-        Availability::Free => None,
-        Availability::Lapsed(takeover) => Some(takeover),
-        // The lock names an order that is gone: a table was restored. The lapsed lock is free.
-        Availability::Own if replica.lock.has_lapsed(now) => Some(Takeover::Ended(id)),
+    let wanted = wanted_ticket(&replica.sale, request).cloned();
+    let plan = wanted.and_then(|ticket| Ok((ticket, takeover(availability, &replica, request)?)));
+    let (ticket, takeover) = match plan {
+        Ok(plan) => plan,
         // The lock of an earlier request may be visible before its order.
-        Availability::Own => {
+        Err(CreateError::Contended) => {
             backoff().await;
             return Ok(None);
         }
-        Availability::Reserved { until } => {
-            let refusal = CreateError::Reserved { until };
-            return refuse(store, request, Some(&replica), refusal).await;
-        }
-        Availability::Sold => {
-            if replica.lock.has_lapsed(now) {
-                make_permanent(store, &replica).await?;
-            }
-            return refuse(store, request, Some(&replica), CreateError::Sold).await;
-        }
+        Err(refusal) => return refuse(store, request, Some(&replica), refusal).await,
     };
     let slot = match free_slot(store, request).await? {
         Ok(slot) => slot,
@@ -247,6 +233,24 @@ fn wanted_ticket<'a>(sale: &'a Sale, request: &CreateOrder) -> Result<&'a Ticket
             is_behind: seen > ticket.version,
         }),
         Some(_) | None => Ok(ticket),
+    }
+}
+
+/// The order whose lapsed hold the request takes over, if any.
+fn takeover(
+    availability: Availability,
+    replica: &TicketReplica,
+    request: &CreateOrder,
+) -> Result<Option<Takeover>, CreateError> {
+    let NewOrder { id, now, .. } = request.order;
+    match availability {
+        Availability::Free => Ok(None),
+        Availability::Lapsed(takeover) => Ok(Some(takeover)),
+        // The lock names an order that is gone: a table was restored. The lapsed lock is free.
+        Availability::Own if replica.lock.has_lapsed(now) => Ok(Some(Takeover::Ended(id))),
+        Availability::Own => Err(CreateError::Contended),
+        Availability::Reserved { until } => Err(CreateError::Reserved { until }),
+        Availability::Sold => Err(CreateError::Sold),
     }
 }
 
@@ -288,6 +292,11 @@ async fn refuse(
         && let Some(earlier) = store.find(request.order.id).await?
     {
         return earlier_order(earlier, request).map(Some);
+    }
+    if let (CreateError::Sold, Some(replica)) = (&refusal, locked)
+        && replica.lock.has_lapsed(request.order.now)
+    {
+        make_permanent(store, replica).await?;
     }
     if let Some(replica) = locked
         && let Some(own) = own_order(store, request, replica).await?

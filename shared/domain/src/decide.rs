@@ -254,7 +254,8 @@ pub fn decide(order: &Order, command: &Command, ticket: &TicketState) -> Decisio
             Decision::Refuse(Refusal::NotDue { until: order.expires_at })
         }
         (AwaitingPayment, Command::StartPayment { sent_at, time_to_pay, now }) => {
-            extend(order, sent_at.plus(*time_to_pay), *now, ticket)
+            // An event from the future would hold a ticket for any time.
+            extend(order, (*sent_at).min(*now).plus(*time_to_pay), *now, ticket)
         }
 
         (Paid { .. }, Command::Cancel) => Decision::Refuse(Refusal::Paid),

@@ -218,8 +218,10 @@ pub(crate) fn slots(item: &Item) -> Result<Slots, StoreError> {
     struct Schema {
         schema: Option<u64>,
     }
-    let Schema { schema } = from_item(item.clone()).map_err(unreadable)?;
-    readable(schema).map_err(unreadable)?;
+    let schema = from_item(item.clone()).map_err(unreadable);
+    let checked = schema.and_then(|Schema { schema }| readable(schema).map_err(unreadable));
+    // Without the item's id, which is the buyer's.
+    reported(None, checked)?;
     let slot = |(name, value): (&String, &AttributeValue)| {
         let number = name.strip_prefix(SLOT)?.parse().ok().and_then(Slot::new)?;
         let until = value.as_n().ok()?.parse().ok().and_then(Timestamp::from_epoch_ms)?;
@@ -242,7 +244,7 @@ pub(crate) fn position(item: &Item) -> Result<Position, StoreError> {
     })
 }
 
-/// Parses an item. An unreadable item is logged and counted here, where its id is known.
+/// Parses an item.
 fn parse<Fields, T>(item: Item) -> Result<T, StoreError>
 where
     Fields: DeserializeOwned,
@@ -250,7 +252,14 @@ where
 {
     let id = item.get("id").and_then(|id| id.as_s().ok()).cloned();
     let fields: Result<Fields, StoreError> = from_item(item).map_err(unreadable);
-    let parsed = fields.and_then(|fields| fields.try_into().map_err(StoreError::Unreadable));
+    reported(
+        id.as_deref(),
+        fields.and_then(|fields| fields.try_into().map_err(StoreError::Unreadable)),
+    )
+}
+
+/// Logs and counts an unreadable item here, where its id is known.
+fn reported<T>(id: Option<&str>, parsed: Result<T, StoreError>) -> Result<T, StoreError> {
     if let Err(StoreError::Unreadable(error)) = &parsed {
         metrics::counter!("UnreadableItems").increment(1);
         tracing::error!(item_id = id, error = %error, "Item cannot be read");

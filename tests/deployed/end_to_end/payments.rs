@@ -1,7 +1,6 @@
 //! Payments of holds that have not lapsed.
 
-use chrono::Utc;
-use orders_tests::buyers::{TestStack, eventually, new_buyer, payment_message};
+use orders_tests::buyers::{TestStack, eventually, new_buyer, payment_message, utc_now};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -58,7 +57,7 @@ async fn payment_that_names_a_second_order_is_dead_lettered() {
     let payment = new_payment();
     test_stack.publish_payment(&payment, &first).await;
     eventually(async || test_stack.order_row(&first).await.unwrap()["status"] == "paid").await;
-    let body = payment_message(&payment, &second, Utc::now(), &Value::Null);
+    let body = payment_message(&payment, &second, utc_now(), &Value::Null);
     test_stack.send("PaymentEventsQueueUrl", &body).await;
     let dead_letters = "PaymentEventsDeadLetterQueueUrl";
     eventually(async || test_stack.delete_message(dead_letters, &body).await).await;
@@ -70,7 +69,7 @@ async fn payment_that_names_a_second_order_is_dead_lettered() {
 async fn payment_of_another_source_is_dead_lettered() {
     let test_stack = TestStack::connect().await;
     let (_, id) = placed(&test_stack).await;
-    let body = payment_message(&new_payment(), &id, Utc::now(), &Value::Null)
+    let body = payment_message(&new_payment(), &id, utc_now(), &Value::Null)
         .replace(r#""source":"payments""#, r#""source":"tickets""#);
     test_stack.send("PaymentEventsQueueUrl", &body).await;
     let dead_letters = "PaymentEventsDeadLetterQueueUrl";

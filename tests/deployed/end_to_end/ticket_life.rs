@@ -141,11 +141,11 @@ async fn order_names_the_version_that_the_buyer_has_seen() {
         let body = json!({"ticketId": id, "ticketVersion": version});
         alice.send(alice.request(Method::POST, "/api/orders").json(&body)).await
     };
-    let older = order(json!(0)).await;
-    assert_eq!(problem_type(&older), "ticket-changed");
+    let outdated = order(json!(0)).await;
+    assert_eq!(problem_type(&outdated), "ticket-changed");
     let current = json!({"id": id, "title": "Version 1", "price": 1.5, "version": 1});
-    assert_eq!(older.json()["ticket"], current);
-    assert!(!older.headers.contains_key("retry-after"));
+    assert_eq!(outdated.json()["ticket"], current);
+    assert!(!outdated.headers.contains_key("retry-after"));
     let newer = order(json!(2)).await;
     assert_eq!(
         (problem_type(&newer), &newer.json()["ticket"]),

@@ -1,11 +1,10 @@
 //! Invalid messages and records: each is dead-lettered alone and unmodified.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::Utc;
 use orders_domain::OrderId;
 use orders_tests::{
     bus::{Listener, kinds},
-    buyers::{TestStack, eventually, new_buyer, payment_message, ticket as new_version},
+    buyers::{TestStack, eventually, new_buyer, payment_message, ticket as new_version, utc_now},
     stack::{redrive, stack},
 };
 use serde_json::{Value, json};
@@ -65,7 +64,7 @@ async fn payment_without_an_order_is_dead_lettered_until_redriven() {
     let alice = new_buyer();
     let id = OrderId::for_key(&alice.sub.parse().unwrap(), &"later".parse().unwrap()).to_string();
     let payment = format!("payment-{}", Uuid::new_v4());
-    let event = payment_message(&payment, &id, Utc::now(), &Value::Null);
+    let event = payment_message(&payment, &id, utc_now(), &Value::Null);
     test_stack.send("PaymentEventsQueueUrl", &event).await;
     let dead_letters = "PaymentEventsDeadLetterQueueUrl";
     eventually(async || test_stack.peek(dead_letters).await.contains(&event)).await;

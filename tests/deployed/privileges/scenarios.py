@@ -128,9 +128,10 @@ class Service:
         )
 
     def lapse(self, order, ticket, in_seconds=0):
-        """Moves the end of a hold forward, without its timer."""
+        """Moves the end of a hold forward, without its timer: of two changes the relay sees the refund."""
         until = now_ms() + in_seconds * 1000
-        self.change("Orders", order, expires_at=until)
+        refund = {"payment_id": new_id(), "reason": "wrong_amount"}
+        self.change("Orders", order, expires_at=until, refunds_due=[refund])
         self.change("Tickets", ticket, locked_until=until)
 
     def publish(self, source, kind, detail):
@@ -399,4 +400,6 @@ def now_ms():
 def _attribute(value):
     if isinstance(value, dict):
         return {"M": {name: _attribute(part) for name, part in value.items()}}
+    if isinstance(value, list):
+        return {"L": [_attribute(part) for part in value]}
     return {"N": str(value)} if isinstance(value, int) else {"S": value}

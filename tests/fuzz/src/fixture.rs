@@ -46,9 +46,9 @@ pub(crate) fn run<T>(function: impl Future<Output = T>) -> T {
     RUNTIME.with(|runtime| runtime.block_on(function))
 }
 
-/// The store: order 1 of alice holds `held`, her order 2 is paid (`sold`) and has a refund due, her
-/// order 3 has lapsed (`lapsed`), order 4 of bob holds `bobs`. `free` is free, `gift` costs nothing,
-/// and `withdrawn` is withdrawn. Carol holds as many tickets as allowed.
+/// The store: order 1 of alice holds `held`, her order 2 is paid (`sold`) and has a refund due,
+/// her order 3 has lapsed (`lapsed`), and order 4 of bob holds `bobs`. `free` is free, `gift` costs
+/// nothing, and `withdrawn` is withdrawn. Carol holds as many tickets as allowed.
 pub(crate) async fn store() -> MemoryStore {
     let store = MemoryStore::default();
     let gift = Ticket { price: Price::from_minor(0).expect("a price"), ..ticket("gift", 0) };

@@ -71,7 +71,8 @@ async fn order_has_its_settled_refunds() {
         pay(&api, &id, payment).await;
     }
     refund(&api, &id, "p3").await;
-    let refund_of = |payment: &str, reason: &str, state: &str| json!({"paymentId": payment, "reason": reason, "state": state});
+    let refund_of =
+        |payment, reason, state| json!({"paymentId": payment, "reason": reason, "state": state});
     let shown = api.show(&Event::for_order("GET", &id)).await.body();
     assert_eq!((&shown["status"], &shown["paidBy"]), (&json!("paid"), &json!("p1")));
     let (due, settled) =

@@ -187,14 +187,13 @@ async fn invalid_ticket_version_is_rejected() {
     }
 }
 
-/// What a request finds, by the kind of ticket and buyer.
-async fn rejections(api: &Api<MemoryStore>, version: u64) -> [ApiResponse; 3] {
+/// Responses to an order at this version: by alice, by alice with the key, and by bob.
+async fn responses_to_version(api: &Api<MemoryStore>, version: u64) -> [ApiResponse; 3] {
     let order = order_at_version(&json!(version));
-    [
-        api.create(&order).await,
-        api.create(&order.clone().header("idempotency-key", "k1")).await,
-        api.create(&order.by("bob")).await,
-    ]
+    let replay = order.clone().header("idempotency-key", "k1");
+    // Another request than the one that placed the order, even in the same millisecond.
+    let replay = replay.header("x-correlation-id", "replay");
+    [api.create(&order).await, api.create(&replay).await, api.create(&order.by("bob")).await]
 }
 
 /// The order of the key and the buyer's own order come before the version, and the version before
@@ -209,7 +208,7 @@ async fn ticket_version_is_compared_after_own_orders_and_before_the_lock() {
             pay(&api, &id, "p1").await;
         }
         for version in [1, 7] {
-            let [own, replay, stranger] = rejections(&api, version).await;
+            let [own, replay, stranger] = responses_to_version(&api, version).await;
             for found in [own, replay] {
                 assert_eq!((found.status(), &found.body()["id"]), (200, &json!(id)));
             }
@@ -222,7 +221,7 @@ async fn ticket_version_is_compared_after_own_orders_and_before_the_lock() {
     let unknown = Event::post(r#"{"ticketId":"t3","ticketVersion":7}"#);
     assert_rejected(&api.create(&unknown).await, 404, "no-such-ticket");
     withdraw(&api).await;
-    let [own, replay, stranger] = rejections(&api, 7).await;
+    let [own, replay, stranger] = responses_to_version(&api, 7).await;
     assert_eq!((own.status(), replay.status()), (200, 200));
     assert_rejected(&stranger, 410, WITHDRAWN);
 }

@@ -6,21 +6,23 @@ mod recorder;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use create_order::Limits;
 use orders_contracts::ExpiryMessage;
-use orders_domain::{Command, Order, OrderStore};
+use orders_domain::{Command, Order, OrderStore, SlotCount};
 use orders_dynamo::DynamoStore;
 use orders_lambda::{
     clock,
     queue::{Message, Outcome},
     stream::{Change, Record},
 };
-use orders_testing::{LATE_LIMIT, after, at, order_with_hold};
+use orders_testing::{after, at, order_with_hold, pay as pay_command};
 use orders_tests::{
-    aws_responses, events,
-    gateway::{Api, Event},
+    aws_responses,
+    events::{self, PAYMENT_LIMITS, TIME_TO_PAY},
+    gateway::{Api, Event, LIMITS},
     stores,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::recorder::{CallLog, CallRecorder};
@@ -36,9 +38,13 @@ async fn api() -> (Api<DynamoStore>, CallLog) {
 }
 
 async fn publish_ticket(store: &impl OrderStore, id: &str) {
-    let detail = json!({"id": id, "title": "x".repeat(100), "price": 25.5, "version": 0});
-    let body =
-        json!({"source": "tickets", "detail-type": "TicketCreated", "detail": detail}).to_string();
+    publish(store, "TicketCreated", id, json!(25.5)).await;
+}
+
+async fn publish(store: &impl OrderStore, kind: &str, id: &str, price: Value) {
+    let version = u64::from(kind != "TicketCreated");
+    let detail = json!({"id": id, "title": "x".repeat(100), "price": price, "version": version});
+    let body = json!({"source": "tickets", "detail-type": kind, "detail": detail}).to_string();
     let outcome = ticket_events::handle(store, Message { body: &body, receive_count: 1 }).await;
     assert_eq!(outcome.unwrap(), Outcome::Done);
 }
@@ -47,29 +53,32 @@ fn post(ticket: &str) -> Event {
     Event::post(&json!({ "ticketId": ticket }).to_string())
 }
 
-/// Places an order with this hold and returns its id.
-async fn place(api: &Api<DynamoStore>, event: &Event, hold: Duration) -> String {
-    let response = event
-        .to(|request| create_order::handle(&api.store, hold, clock::new_order_id, request))
-        .await;
+/// Places an order within these limits and returns its id.
+async fn place(api: &Api<DynamoStore>, event: &Event, limits: Limits) -> String {
+    let response = api.create_within(limits, event).await;
     assert_eq!(response.status(), 201, "{response:?}");
     response.body()["id"].as_str().unwrap().to_owned()
 }
 
 /// Publishes a ticket and places an order for it. Returns the order id.
-async fn place_new(api: &Api<DynamoStore>, log: &CallLog, ticket: &str, hold: Duration) -> String {
+async fn place_new(api: &Api<DynamoStore>, log: &CallLog, ticket: &str, limits: Limits) -> String {
     publish_ticket(&api.store, ticket).await;
-    let id = place(api, &post(ticket), hold).await;
+    let id = place(api, &post(ticket), limits).await;
     log.assert_calls(
-        &[("GetItem", 1), ("TransactWriteItems of 2", 1), ("UpdateItem", 1)],
-        (1.0, 6.0),
+        &[("GetItem", 2), ("TransactWriteItems of 3", 1), ("UpdateItem", 1)],
+        (2.0, 8.0),
     );
     id
 }
 
-const HELD: Duration = Duration::from_secs(30);
+const HELD: Limits = LIMITS;
 // Lapsed by the time of the next request.
-const LAPSED: Duration = Duration::ZERO;
+const LAPSED: Limits = Limits { hold: Duration::ZERO, ..HELD };
+
+/// With this number of holds per buyer.
+fn limited(holds_per_buyer: u8) -> Limits {
+    Limits { holds_per_buyer: SlotCount::try_from(holds_per_buyer).unwrap(), ..HELD }
+}
 
 /// Pays the order's price, now.
 async fn pay(store: &DynamoStore, order: &str, payment: &str) {
@@ -79,14 +88,28 @@ async fn pay(store: &DynamoStore, order: &str, payment: &str) {
 async fn pay_amount(store: &DynamoStore, order: &str, payment: &str, amount: f64) {
     let mut event = events::payment(payment, order, clock::now());
     event["detail"]["amount"] = json!(amount);
+    assert_eq!(deliver(store, &event).await, Outcome::Done);
+}
+
+/// Delivers an event of the payment service.
+async fn deliver(store: &DynamoStore, event: &Value) -> Outcome {
     let body = event.to_string();
     let message = Message { body: &body, receive_count: 1 };
-    let outcome = payment_events::handle(store, LATE_LIMIT, clock::now(), message).await;
-    assert_eq!(outcome.unwrap(), Outcome::Done);
+    payment_events::handle(store, PAYMENT_LIMITS, clock::now(), message).await.unwrap()
+}
+
+async fn refund(store: &DynamoStore, order: &str, payment: &str) -> Outcome {
+    deliver(store, &events::payment_refunded(payment, order, clock::now())).await
+}
+
+async fn start_payment(store: &DynamoStore, order: &str) {
+    let event = events::payment_started(order, clock::now());
+    assert_eq!(deliver(store, &event).await, Outcome::Done);
 }
 
 async fn expire(store: &DynamoStore, order: &str) -> Outcome {
-    let body = ExpiryMessage { order_id: order.parse().unwrap() }.to_text().unwrap();
+    let message = ExpiryMessage { order_id: order.parse().unwrap(), expires_at: None };
+    let body = message.to_text().unwrap();
     let message = Message { body: &body, receive_count: 1 };
     expire_orders::handle(store, clock::now(), message).await.unwrap()
 }
@@ -109,8 +132,9 @@ async fn create_order_calls() {
     let with_key = post("t1").header("idempotency-key", "k1");
 
     place(&api, &with_key, HELD).await;
-    log.assert_calls(&[("GetItem", 1), ("TransactWriteItems of 2", 1)], (1.0, 5.0));
-    for own in [&with_key, &post("t1")] {
+    log.assert_calls(&[("GetItem", 2), ("TransactWriteItems of 3", 1)], (2.0, 7.0));
+    let replay = with_key.header("x-correlation-id", "replay");
+    for own in [&replay, &post("t1")] {
         assert_eq!(api.create(own).await.status(), 200); // the lock and the buyer's order
         log.assert_calls(&[("GetItem", 2)], (2.0, 0.0));
     }
@@ -132,7 +156,117 @@ async fn takeover_calls() {
     let (api, log) = api().await;
     place_new(&api, &log, "t1", LAPSED).await;
     place(&api, &post("t1").by("bob"), HELD).await;
-    log.assert_calls(&[("GetItem", 2), ("TransactWriteItems of 3", 1)], (2.0, 8.0));
+    log.assert_calls(&[("GetItem", 3), ("TransactWriteItems of 4", 1)], (3.0, 10.0));
+}
+
+/// The limit costs a read and two write units, or nothing.
+#[tokio::test]
+async fn hold_limit_calls() {
+    let (api, log) = api().await;
+    for ticket in ["t1", "t2"] {
+        publish_ticket(&api.store, ticket).await;
+    }
+    log.take();
+    place(&api, &post("t1"), limited(1)).await;
+    log.assert_calls(&[("GetItem", 2), ("TransactWriteItems of 3", 1)], (2.0, 7.0));
+    // Too many holds: ticket and slots. A key needs a read more.
+    for (event, reads) in [(post("t2"), 2), (post("t2").header("idempotency-key", "k1"), 3)] {
+        assert_eq!(api.create_within(limited(1), &event).await.status(), 409);
+        log.assert_calls(&[("GetItem", reads)], (f64::from(u8::try_from(reads).unwrap()), 0.0));
+    }
+    // Other refusals do not read the slots.
+    assert_eq!(api.create_within(limited(1), &post("t1").by("bob")).await.status(), 409);
+    log.assert_calls(&[("GetItem", 1)], (1.0, 0.0));
+
+    let id = place(&api, &post("t2"), limited(0)).await;
+    log.assert_calls(&[("GetItem", 1), ("TransactWriteItems of 2", 1)], (1.0, 5.0));
+    start_payment(&api.store, &id).await;
+    log.assert_calls(&[("GetItem", 1), ("TransactWriteItems of 2", 1)], (1.0, 5.0));
+    pay(&api.store, &id, "p1").await;
+    log.assert_calls(&[("GetItem", 1), ("TransactWriteItems of 3", 1)], (1.0, 7.0));
+}
+
+/// The slot has lapsed and belongs to a later order: the transaction is sent again without it.
+#[tokio::test]
+async fn cancellation_after_its_slot_was_taken_calls() {
+    let (api, log) = api().await;
+    let lapsed = place_new(&api, &log, "t1", Limits { hold: LAPSED.hold, ..limited(1) }).await;
+    place_new(&api, &log, "t2", limited(1)).await;
+    assert_eq!(api.cancel(&Event::for_order("DELETE", &lapsed)).await.status(), 204);
+    // The refused transaction consumes units too, but an error response does not report units.
+    log.assert_calls(
+        &[("GetItem", 1), ("TransactWriteItems of 2", 1), ("TransactWriteItems of 3", 1)],
+        (1.0, 5.0),
+    );
+}
+
+#[tokio::test]
+async fn withdrawn_or_changed_ticket_calls() {
+    let (api, log) = api().await;
+    publish_ticket(&api.store, "t1").await;
+    log.take();
+    let changed = Event::post(r#"{"ticketId":"t1","ticketVersion":1}"#);
+    assert_eq!(api.create(&changed).await.status(), 409);
+    log.assert_calls(&[("GetItem", 1)], (1.0, 0.0));
+    publish(&api.store, "TicketWithdrawn", "t1", Value::Null).await;
+    log.assert_calls(&[("UpdateItem", 1)], (0.0, 1.0));
+    assert_eq!(api.create(&post("t1")).await.status(), 410);
+    log.assert_calls(&[("GetItem", 1)], (1.0, 0.0));
+}
+
+#[tokio::test]
+async fn free_ticket_calls() {
+    let (api, log) = api().await;
+    publish(&api.store, "TicketCreated", "t1", json!(0)).await;
+    log.take();
+    let id = place(&api, &post("t1"), HELD).await;
+    log.assert_calls(&[("GetItem", 2), ("TransactWriteItems of 3", 1)], (2.0, 7.0));
+    assert_eq!(api.cancel(&Event::for_order("DELETE", &id)).await.status(), 204);
+    log.assert_calls(&[("GetItem", 1), ("TransactWriteItems of 3", 1)], (1.0, 7.0));
+}
+
+#[tokio::test]
+async fn extension_calls() {
+    let (api, log) = api().await;
+    let id = place_new(&api, &log, "t1", HELD).await;
+    for (expected, units) in [
+        (&[("GetItem", 1), ("TransactWriteItems of 3", 1)][..], (1.0, 7.0)),
+        (&[("GetItem", 1)], (1.0, 0.0)), // a repeat
+    ] {
+        start_payment(&api.store, &id).await;
+        log.assert_calls(expected, units);
+    }
+    let due = place_new(&api, &log, "t2", LAPSED).await;
+    start_payment(&api.store, &due).await;
+    log.assert_calls(&[("GetItem", 1)], (1.0, 0.0));
+}
+
+#[tokio::test]
+async fn refund_calls() {
+    let (api, log) = api().await;
+    let id = place_new(&api, &log, "t1", HELD).await;
+    assert!(matches!(refund(&api.store, &id, "p1").await, Outcome::RetryAfter(_))); // early
+    log.assert_calls(&[("GetItem", 1)], (1.0, 0.0));
+    for payment in ["p1", "p2"] {
+        pay(&api.store, &id, payment).await;
+    }
+    log.take();
+    // The refund that is due is settled: only the order is written.
+    assert_eq!(refund(&api.store, &id, "p2").await, Outcome::Done);
+    log.assert_calls(&[("GetItem", 1), ("TransactWriteItems of 1", 1)], (1.0, 3.0));
+    for (expected, units) in [
+        (&[("GetItem", 1), ("TransactWriteItems of 2", 1)][..], (1.0, 5.0)),
+        (&[("GetItem", 1)], (1.0, 0.0)), // a repeat
+    ] {
+        assert_eq!(refund(&api.store, &id, "p1").await, Outcome::Done);
+        log.assert_calls(expected, units);
+    }
+    pay(&api.store, &id, "p1").await; // the payment arrives again
+    log.assert_calls(&[("GetItem", 1)], (1.0, 0.0));
+    // An unknown order: is the payment booked?
+    let unknown = order_with_hold(9, 30).id.to_string();
+    assert!(matches!(refund(&api.store, &unknown, "p9").await, Outcome::RetryAfter(_)));
+    log.assert_calls(&[("GetItem", 2)], (2.0, 0.0));
 }
 
 #[tokio::test]
@@ -152,7 +286,7 @@ async fn cancellation_calls() {
     let (api, log) = api().await;
     let id = place_new(&api, &log, "t1", HELD).await;
     for (expected, units) in [
-        (&[("GetItem", 1), ("TransactWriteItems of 2", 1)][..], (1.0, 5.0)),
+        (&[("GetItem", 1), ("TransactWriteItems of 3", 1)][..], (1.0, 7.0)),
         (&[("GetItem", 1)], (1.0, 0.0)),
     ] {
         assert_eq!(api.cancel(&Event::for_order("DELETE", &id)).await.status(), 204);
@@ -169,7 +303,7 @@ async fn payment_calls() {
     pay_amount(&api.store, &id, "p0", 25.0).await; // a wrong amount: refund due
     log.assert_calls(&[("GetItem", 1), ("TransactWriteItems of 2", 1)], (1.0, 5.0));
     for (expected, units) in [
-        (&[("GetItem", 1), ("TransactWriteItems of 3", 1)][..], (1.0, 7.0)),
+        (&[("GetItem", 1), ("TransactWriteItems of 4", 1)][..], (1.0, 9.0)),
         (&[("GetItem", 1)], (1.0, 0.0)),
     ] {
         pay(&api.store, &id, "p1").await;
@@ -198,7 +332,7 @@ async fn expiry_calls() {
     log.assert_calls(&[("GetItem", 1), ("TransactWriteItems of 1", 1)], (1.0, 3.0));
 
     let early = place_new(&api, &log, "t2", HELD).await;
-    assert!(matches!(expire(&api.store, &early).await, Outcome::RetryAfter(_)));
+    assert!(matches!(expire(&api.store, &early).await, Outcome::Replace { .. }));
     log.assert_calls(&[("GetItem", 1)], (1.0, 0.0));
 }
 
@@ -236,7 +370,7 @@ async fn calls_at_scale(scale: usize) -> Vec<(&'static str, usize, f64, f64)> {
     for number in 0..scale {
         let ticket = format!("old-{number}");
         publish_ticket(&api.store, &ticket).await;
-        place(&api, &post(&ticket), HELD).await;
+        place(&api, &post(&ticket), limited(0)).await;
     }
     publish_ticket(&api.store, "t1").await;
     publish_ticket(&api.store, "t2").await;
@@ -317,4 +451,21 @@ async fn relay_batch_of_ten_calls() {
         relay(&log, cancelled).await;
         log.assert_calls(expected, (0.0, 0.0));
     }
+    let extended = |byte| {
+        let order = order_with_hold(byte, 30);
+        let sent_at = at(0);
+        let start = Command::StartPayment { sent_at, time_to_pay: TIME_TO_PAY, now: at(0) };
+        (Some(order.clone()), after(&order, &start))
+    };
+    relay(&log, extended).await;
+    log.assert_calls(&[("CreateSchedule", 10), ("PutEvents of 10", 1)], (0.0, 0.0));
+    let refunded = |byte| {
+        let order = order_with_hold(byte, 600);
+        let paid = after(&order, &pay_command("p1", &order, 0));
+        let payment_id = "p1".parse().unwrap();
+        let refunded = after(&paid, &Command::Refund { payment_id, amount: None });
+        (Some(paid), refunded)
+    };
+    relay(&log, refunded).await;
+    log.assert_calls(&[("PutEvents of 10", 1)], (0.0, 0.0));
 }

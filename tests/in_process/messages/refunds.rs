@@ -23,8 +23,8 @@ fn refund(id: &str, order: OrderId) -> Value {
     events::payment_refunded(id, &order.to_string(), at(6))
 }
 
-fn refund_of_amount(id: &str, order: OrderId, amount: Value) -> Value {
-    with_detail(&refund(id, order), "amount", &amount)
+fn refund_of_amount(id: &str, order: OrderId, amount: &Value) -> Value {
+    with_detail(&refund(id, order), "amount", amount)
 }
 
 fn waits() -> Results {
@@ -55,7 +55,7 @@ async fn refund_in_any_form_gives_the_ticket_back() {
     for amount in ["null", "19.9", "19.90", "1.99e1", "19.900000000000002", "20"] {
         let (store, order) = paid().await;
         let amount = serde_json::from_str(amount).unwrap();
-        book(&store, refund_of_amount("p1", order.id, amount), 6).await;
+        book(&store, refund_of_amount("p1", order.id, &amount), 6).await;
         assert_refunded(&store, &order, 2).await;
     }
     let (store, order) = (MemoryStore::default(), order(0xab));
@@ -138,12 +138,12 @@ async fn partial_refund_is_rejected_and_changes_nothing() {
         ("p2", json!(24.99)),
         ("p3", json!(19.89)),
     ] {
-        let event = refund_of_amount(payment, order.id, amount);
+        let event = refund_of_amount(payment, order.id, &amount);
         assert_eq!(pay(&store, &[event], 6).await, is_rejected());
         assert_eq!(stored(&store, &order).await, before);
     }
     for (payment, amount) in [("p2", json!(25)), ("p3", json!(19.9)), ("p1", json!(19.9))] {
-        book(&store, refund_of_amount(payment, order.id, amount), 7).await;
+        book(&store, refund_of_amount(payment, order.id, &amount), 7).await;
     }
     let after = stored(&store, &order).await;
     assert_eq!((after.status.name(), after.version.number()), ("refunded", 6));

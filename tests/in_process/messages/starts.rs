@@ -141,3 +141,12 @@ async fn invalid_start_is_rejected() {
     assert_eq!(delays, all);
     assert_eq!(stored(&store, &order).await, order);
 }
+
+/// The clock of the payment service is ahead.
+#[tokio::test]
+async fn start_from_the_future_counts_from_now() {
+    let (store, order) = placed().await;
+    book(&store, start(order.id, 10_000), 10).await;
+    assert_eq!(stored(&store, &order).await.expires_at, at(310));
+    assert_eq!(lock_of(&store, &order).await, Lock::Held { by: order.id, until: at(310) });
+}

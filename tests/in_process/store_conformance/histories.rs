@@ -22,7 +22,8 @@ const SEEDS: u64 = 30;
 const STEPS: usize = 120;
 const TICKETS: u64 = 3;
 const PAYMENTS: u8 = 12;
-const SLOTS: u8 = 3;
+const SLOTS: u8 = 2;
+const VERSIONS: u64 = 60;
 const TIME_TO_PAY: Duration = Duration::from_mins(1);
 
 /// The sale of a ticket at this version: withdrawn, for nothing, or for a price of its own.
@@ -81,7 +82,7 @@ impl History {
 
     async fn apply_ticket(&mut self, place: &str) {
         let id = self.any_ticket_id();
-        let sale = content(&id, self.rng.u64(0..12));
+        let sale = content(&id, self.rng.u64(0..VERSIONS));
         let rules = [TicketRule::Next, TicketRule::FirstOrNext, TicketRule::AnyNewer];
         let rule = *self.rng.choice(&rules).unwrap();
         let expected = self.memory.apply_ticket(&sale, rule).await.unwrap();
@@ -102,8 +103,11 @@ impl History {
             Availability::Own if self.rng.bool() => Some(Takeover::Ended(order_id)),
             _ => None,
         };
-        let sale =
-            if self.rng.u8(0..5) == 0 { content(&id, self.rng.u64(0..12)) } else { replica.sale };
+        let sale = if self.rng.u8(0..5) == 0 {
+            content(&id, self.rng.u64(0..VERSIONS))
+        } else {
+            replica.sale
+        };
         let Some(read) = sale.ticket() else { return };
         let slot = Slot::new(self.rng.u8(0..SLOTS)).filter(|_| self.rng.bool());
         let order = Order { slot, ..Order::new(new_order(order_id, self.now), read.clone()) };
@@ -154,7 +158,7 @@ impl History {
 
     fn payment(&mut self, order: &Order) -> Payment {
         let price = order.ticket.price;
-        let wrong_price = ticket(&order.ticket.id, 20).price;
+        let wrong_price = ticket(&order.ticket.id, VERSIONS).price;
         Payment {
             id: self.any_payment(),
             order_id: order.id,

@@ -42,6 +42,7 @@ impl Promises {
         now: Timestamp,
     ) {
         self.check_payments(store, &queues[QueueName::Payments as usize]);
+        self.check_starts(&queues[QueueName::Payments as usize]);
         self.check_refunds(&queues[QueueName::Payments as usize]);
         self.check_published();
         self.check_replicas();
@@ -87,8 +88,8 @@ impl Promises {
         }
     }
 
-    /// Promise 8: every payment of existing orders is booked once, for one of them, and the payments
-    /// table has the same result. All other messages of the payment are dead-lettered.
+    /// Promise 8: every payment of existing orders is booked once, for one of them, and the
+    /// payments table has the same result. All other messages of the payment are dead-lettered.
     fn check_payments(&mut self, store: &MemoryStore, payments: &Queue) {
         let mut times: BTreeMap<String, Vec<OrderId>> = BTreeMap::new();
         for order in self.orders.values() {
@@ -116,8 +117,19 @@ impl Promises {
         self.require(agrees, || format!("promise 8: the payments table has {stored:?}"));
     }
 
-    /// Promise 8: each refund of a whole payment has an effect on its order, and each other refund is
-    /// dead-lettered or came after it.
+    /// The start of a payment for an unknown order is dead-lettered.
+    fn check_starts(&mut self, payments: &Queue) {
+        for (start, body) in self.starts.clone() {
+            let id: Option<OrderId> = start.order.parse().ok();
+            let exists = id.is_some_and(|id| self.orders.contains_key(&id));
+            self.require(exists || payments.dead.contains(&body), || {
+                format!("promise 11: {start:?} is lost")
+            });
+        }
+    }
+
+    /// Promise 8: each refund of a whole payment has an effect on its order, and each other refund
+    /// is dead-lettered or came after it.
     fn check_refunds(&mut self, payments: &Queue) {
         for (refund, body) in self.refunds.clone() {
             let id: Option<OrderId> = refund.order.parse().ok();

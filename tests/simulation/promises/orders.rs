@@ -153,23 +153,7 @@ impl Promises {
         now_ms: u64,
     ) -> Vec<Observed> {
         let id = after.id;
-        self.require(after.version.number() == before.version.number() + 1, || {
-            format!("promise 3: {id} went from {:?} to {:?}", before.version, after.version)
-        });
-        let unchanged = Order {
-            status: before.status.clone(),
-            version: before.version,
-            refunds_due: before.refunds_due.clone(),
-            expires_at: before.expires_at,
-            extended: before.extended,
-            ..after.clone()
-        };
-        let is_extended =
-            (after.expires_at, after.extended) != (before.expires_at, before.extended);
-        let has_refund = after.refunds_due != before.refunds_due;
-        let changes = [is_extended, has_refund, after.status != before.status];
-        let is_one_change = changes.iter().filter(|change| **change).count() == 1;
-        self.require(unchanged == *before && is_one_change, || {
+        self.require(is_one_change(before, after), || {
             format!("promises 3 and 4: {before:?} became {after:?}")
         });
         let (command, at) = match write {
@@ -181,8 +165,12 @@ impl Promises {
             }
         };
         match command {
-            Some(command) if has_refund => self.refund_changed(before, after, command, now_ms),
-            Some(command) if is_extended => self.extended(before, after, command, at, now_ms),
+            Some(command) if after.refunds_due != before.refunds_due => {
+                self.refund_changed(before, after, command, now_ms)
+            }
+            Some(command) if after.expires_at != before.expires_at => {
+                self.extended(before, after, command, at, now_ms)
+            }
             Some(command) if let Status::Paid { payment_id } = &after.status => {
                 self.sold(before, after, payment_id, lock_before, command, now_ms)
             }
@@ -207,7 +195,7 @@ impl Promises {
         self.require(was_held && !before.extended && after.extended, || {
             format!("promise 3: {before:?} was extended at {:?}", command.now)
         });
-        let has_start = self.ends_of_starts(id).any(|end| end == after.expires_at);
+        let has_start = self.ends_of_starts(id, command.now).any(|end| end == after.expires_at);
         self.require(has_start && after.expires_at > before.expires_at, || {
             format!("promise 7: {id} was extended from {:?} to {after:?}", before.expires_at)
         });
@@ -301,6 +289,25 @@ impl Promises {
         };
         self.require(is_available, || format!("promise 1: {id} was sold late with lock {lock:?}"));
     }
+}
+
+/// Whether the next version has one change: of the status, of the refunds, or of the end of the hold.
+fn is_one_change(before: &Order, after: &Order) -> bool {
+    let fixed = Order {
+        status: before.status.clone(),
+        version: before.version,
+        refunds_due: before.refunds_due.clone(),
+        expires_at: before.expires_at,
+        extended: before.extended,
+        ..after.clone()
+    };
+    let is_longer = after.expires_at != before.expires_at;
+    let changes =
+        [is_longer, after.refunds_due != before.refunds_due, after.status != before.status];
+    fixed == *before
+        && after.version.number() == before.version.number() + 1
+        && is_longer == (after.extended != before.extended)
+        && changes.iter().filter(|change| **change).count() == 1
 }
 
 /// Whether the ticket is on sale at the order's price.

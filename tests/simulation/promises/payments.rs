@@ -19,16 +19,21 @@ impl Promises {
         self.starts.push((start.clone(), body.to_owned()));
     }
 
-    /// Returns the ends of a hold that the starts of payments for an order allow.
-    pub(super) fn ends_of_starts(&self, order: OrderId) -> impl Iterator<Item = Timestamp> {
+    /// Returns the ends of a hold that the starts of payments for an order allow at this time. A start
+    /// from the future counts from now.
+    pub(super) fn ends_of_starts(
+        &self,
+        order: OrderId,
+        now: Timestamp,
+    ) -> impl Iterator<Item = Timestamp> {
         let (order, time_to_pay) = (order.to_string(), self.time_to_pay);
         let starts = self.starts.iter().filter(move |(start, _)| start.order == order);
         let starts = starts.filter(move |_| !time_to_pay.is_zero());
-        starts.map(move |(start, _)| whole_seconds(start.at_ms).plus(time_to_pay))
+        starts.map(move |(start, _)| whole_seconds(start.at_ms).min(now).plus(time_to_pay))
     }
 
-    /// Whether the payment is of nothing, for a ticket that costs nothing: nothing is booked, unless the
-    /// order has been cancelled.
+    /// Whether the payment is of nothing, for a ticket that costs nothing: nothing is booked,
+    /// unless the order has been cancelled.
     pub(super) fn is_nothing_to_pay(&self, payment: &Payment) -> bool {
         payment.amount_cents == Some(0)
             && self.price_of(&payment.order).is_some_and(|price| price.minor() == 0)
@@ -138,8 +143,8 @@ impl Promises {
         Some(if is_whole { Observed::RefundForAnotherOrder } else { Observed::RefundPartial })
     }
 
-    /// Whether a message of the payment service can only be dead-lettered: it names no existing order, or a
-    /// payment of another order, or a part of a payment.
+    /// Whether a message of the payment service can only be dead-lettered: it names no existing
+    /// order, or a payment of another order, or a part of a payment.
     pub(crate) fn is_undeliverable(&self, body: &str) -> bool {
         let exists = |order: &str| {
             let id: Option<OrderId> = order.parse().ok();

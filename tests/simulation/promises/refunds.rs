@@ -25,8 +25,8 @@ impl Promises {
         refund.amount_cents.is_none_or(|amount| charge.is_none_or(|charge| amount >= charge))
     }
 
-    /// Whether a refund message can only be dead-lettered: it names an order without the payment, or only a
-    /// part went back.
+    /// Whether a refund message can only be dead-lettered: it names an order without the payment,
+    /// or only a part went back.
     pub(super) fn is_undeliverable_refund(&self, refund: &Refund) -> bool {
         !self.is_whole_charge(refund) || !self.is_booked_for(&refund.payment, &refund.order)
     }
@@ -151,8 +151,8 @@ impl Promises {
         replica.is_some_and(|replica| matches!(replica.sale, Sale::Withdrawn { .. }))
     }
 
-    /// Reasons for a refund of the payment: the first condition of the buy-back rule that fails. The
-    /// ticket was read at some time since the command began.
+    /// Reasons for a refund of the payment: the first condition of the buy-back rule that fails.
+    /// The ticket was read at some time since the command began.
     fn possible_reasons(
         &mut self,
         order: &Order,

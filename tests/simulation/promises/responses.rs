@@ -17,6 +17,10 @@ impl Promises {
         now_ms: u64,
     ) {
         match (operation, outcome) {
+            (Operation::Cancel { order }, Outcome::OrderPaid) => {
+                let is_free = self.price_of(order).is_some_and(|price| price.minor() == 0);
+                self.require(!is_free, || format!("promise 3: free {order} is not cancelled"));
+            }
             (_, Outcome::Unknown | Outcome::Cancelled | Outcome::OrderPaid) => {}
             (
                 Operation::Place { ticket, key, .. },
@@ -76,8 +80,8 @@ impl Promises {
         });
     }
 
-    /// Whether the first check that fails for the ticket is the reason of the refusal, at some moment of
-    /// the request.
+    /// Whether the first check that fails for the ticket is the reason of the refusal, at some
+    /// moment of the request.
     fn is_true_refusal(
         &self,
         buyer: &str,
@@ -114,15 +118,8 @@ impl Promises {
                 any(&|sale, lock| is_wanted(sale) && matches!(lock, Lock::Sold { .. }))
             }
             Outcome::TooManyHolds => {
-                let is_available = any(&|sale, lock| {
-                    is_wanted(sale)
-                        && match lock {
-                            Lock::Free => true,
-                            Lock::Held { until, .. } => until.epoch_ms() <= latest_ms,
-                            Lock::Sold { .. } => false,
-                        }
-                });
-                is_available && self.had_no_free_slot(buyer, from_ms, to_ms)
+                any(&|sale, lock| is_wanted(sale) && can_be_had(lock, latest_ms))
+                    && self.had_no_free_slot(buyer, from_ms, to_ms)
             }
             _ => true,
         }
@@ -143,8 +140,8 @@ impl Promises {
         self.require(view.buyer == buyer, || format!("promise 12: {buyer} got {view:?}"));
     }
 
-    /// Checks that a request for an order got the order of its key, or else the order with which the
-    /// buyer has the ticket.
+    /// Checks that a request for an order got the order of its key, or else the order with which
+    /// the buyer has the ticket.
     fn check_order_of_request(
         &mut self,
         buyer: &str,
@@ -196,5 +193,14 @@ impl Promises {
     fn earlier_order(&self, buyer: &str, key: Option<&str>, by_ms: u64) -> Option<&Order> {
         let id = self.by_key.get(&(buyer.to_owned(), key?.to_owned()))?;
         self.orders.get(id).filter(|order| self.placed_at_ms.get(&order.id) < Some(&by_ms))
+    }
+}
+
+/// Whether the lock is free or has lapsed by this time.
+fn can_be_had(lock: Lock, latest_ms: u64) -> bool {
+    match lock {
+        Lock::Free => true,
+        Lock::Held { until, .. } => until.epoch_ms() <= latest_ms,
+        Lock::Sold { .. } => false,
     }
 }

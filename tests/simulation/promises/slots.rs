@@ -33,8 +33,8 @@ impl Promises {
         (!earlier.is_empty()).then_some(Observed::SlotTakenOver)
     }
 
-    /// Checks that the occupied slots of a buyer are those of the unpaid orders that are not due. A lapsed
-    /// slot is free, whatever is stored.
+    /// Checks that the occupied slots of a buyer are those of the unpaid orders that are not due. A
+    /// lapsed slot is free, whatever is stored.
     pub(crate) fn slots_written(
         &mut self,
         changes: &[Change],

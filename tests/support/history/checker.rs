@@ -27,8 +27,8 @@ impl std::error::Error for Contradiction {}
 /// Checks that a sequential order of operations explains the history of each ticket.
 ///
 /// # Errors
-/// The first [`Contradiction`]. The search runs only on a complete history: in an incomplete history
-/// the cause of an observation may not be published yet.
+/// The first [`Contradiction`]. The search runs only on a complete history: in an incomplete
+/// history the cause of an observation may not be published yet.
 pub fn check_history(history: &History) -> Result<(), Contradiction> {
     let index = index::Index::new(history)?;
     if !history.complete {

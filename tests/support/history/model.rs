@@ -69,14 +69,15 @@ pub(super) enum StepKind {
 
 #[derive(Clone, Debug)]
 pub(super) enum Change {
-    /// The ticket version is known if the order was shown to a buyer. The order for a free ticket is paid.
+    /// The ticket version is known if the order was shown to a buyer. The order for a free ticket
+    /// is paid.
     Created {
         ticket_version: Option<u64>,
         status: Status,
         expires_at_ms: u64,
     },
-    /// An order that is not due is sold at its price. A late sale needs a ticket at the order's price:
-    /// `asked` are the ticket versions with this price.
+    /// An order that is not due is sold at its price. A late sale needs a ticket at the order's
+    /// price: `asked` are the ticket versions with this price.
     Paid {
         is_late: bool,
         asked: Vec<u64>,
@@ -111,8 +112,8 @@ pub(super) enum Observation {
     Sold { to: Vec<String> },
     /// The ticket is unknown.
     UnknownTicket,
-    /// The order has expired, and the ticket, at one of these versions, is sold or held until after this
-    /// time.
+    /// The order has expired, and the ticket, at one of these versions, is sold or held until after
+    /// this time.
     TakenOver { order: String, after_ms: u64, versions: Vec<u64> },
 }
 

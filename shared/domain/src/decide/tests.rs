@@ -188,7 +188,9 @@ fn payment_of_a_wrong_amount_is_a_refund_due_and_the_hold_continues() {
 fn payment_in_time_follows_the_buy_back_rule_if_the_lock_is_not_its_own() {
     let awaiting = order(Status::AwaitingPayment);
     // Whatever the clock of the payment service says: the hold has not lapsed.
-    let pay = pay_at("p1", None, EXPIRES_AT_MS - 1);
+    let Command::Pay { mut payment, late_limit, .. } = pay("p1") else { panic!("a payment") };
+    payment.sent_at = at(EXPIRES_AT_MS + LATE_LIMIT_MS + 1);
+    let pay = Command::Pay { payment, late_limit, now: at(EXPIRES_AT_MS - 1) };
     let free = found(Availability::Free, PRICE);
     let lock = LockChange::BuyBack { takeover: None, now: at(EXPIRES_AT_MS - 1) };
     applies(&awaiting, &pay, &free, paid_by("p1"), lock);
@@ -431,6 +433,13 @@ fn start_of_a_payment_extends_a_hold_once() {
     // The buyer pays in the longer hold.
     let pay = pay_at("p1", None, 309_999);
     assert_eq!(applied(&order, &pay, &UNREAD).lock(), &LockChange::Sell);
+}
+
+#[test]
+fn start_of_a_payment_from_the_future_counts_from_now() {
+    let awaiting = order(Status::AwaitingPayment);
+    let order = applied(&awaiting, &start_at(9_000_000, 12_000), &UNREAD).into_order();
+    assert_eq!(order.expires_at, at(312_000));
 }
 
 #[test]

@@ -1,10 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { TransactionCanceledException } from "@aws-sdk/client-dynamodb";
 import { GetCommand, TransactWriteCommand } from "@aws-sdk/lib-dynamodb";
-import { callerOf, documents, json, log, ORDERS_TABLE, problem, shown, TICKETS_TABLE } from "./orders.js";
+import { BUYERS_TABLE, callerOf, documents, json, log, ORDERS_TABLE, problem, shown, TICKETS_TABLE } from "./orders.js";
 import { serve } from "./runtime.js";
 
 const HOLD_MS = Number(process.env.HOLD_SECONDS) * 1000;
+const HOLDS_PER_BUYER = Number(process.env.HOLDS_PER_BUYER);
 
 function ticketIdIn(event) {
   try {
@@ -13,6 +14,16 @@ function ticketIdIn(event) {
   } catch {
     return undefined;
   }
+}
+
+/** A free slot of the buyer, at random; undefined if there is none. */
+async function freeSlot(caller, now) {
+  const { Item: buyer = {} } = await documents.send(
+    new GetCommand({ TableName: BUYERS_TABLE, Key: { id: caller }, ConsistentRead: true }),
+  );
+  const slots = Array.from({ length: HOLDS_PER_BUYER }, (_, number) => `slot_${number}`);
+  const free = slots.filter((slot) => !(buyer[slot] > now));
+  return free[Math.floor(Math.random() * free.length)];
 }
 
 async function create(event) {
@@ -26,6 +37,8 @@ async function create(event) {
   const now = Date.now();
   if (!ticket) return problem(404, "Not Found", "no such ticket");
   if (ticket.locked_by) return problem(409, "Conflict", "the ticket is reserved");
+  const slot = await freeSlot(caller, now);
+  if (!slot) return problem(409, "Conflict", "too many unpaid tickets");
   const order = {
     id: randomUUID(),
     user_id: caller,
@@ -54,6 +67,16 @@ async function create(event) {
                 "#locked_until": "locked_until",
               },
               ExpressionAttributeValues: { ":order": order.id, ":until": order.expires_at, ":version": ticket.version },
+            },
+          },
+          {
+            Update: {
+              TableName: BUYERS_TABLE,
+              Key: { id: caller },
+              UpdateExpression: "SET #slot = :until",
+              ConditionExpression: "attribute_not_exists(#slot) OR #slot <= :now",
+              ExpressionAttributeNames: { "#slot": slot },
+              ExpressionAttributeValues: { ":until": order.expires_at, ":now": now },
             },
           },
         ],

@@ -2,7 +2,7 @@
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
 
-export const { ORDERS_TABLE, TICKETS_TABLE } = process.env;
+export const { ORDERS_TABLE, TICKETS_TABLE, BUYERS_TABLE } = process.env;
 export const documents = DynamoDBDocumentClient.from(new DynamoDBClient({}));
 
 export const callerOf = (event) => event.requestContext?.authorizer?.jwt?.claims?.sub;

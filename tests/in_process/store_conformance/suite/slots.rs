@@ -178,7 +178,7 @@ pub(crate) async fn takeover_occupies_the_slot_of_the_new_order_only(store: &imp
     assert_eq!(slots_of(store, &placement.order).await, expected);
 }
 
-/// Orders for a ticket of its own until it is placed or no slot is free. Returns whether it is placed.
+/// Orders tickets until an order is placed or no slot is free. Returns whether an order is placed.
 async fn order_until_refused(store: &impl OrderStore, user_id: &UserId, count: SlotCount) -> bool {
     for number in 0.. {
         let free = store.find_slots(user_id).await.unwrap().free_slots(count, at(0));

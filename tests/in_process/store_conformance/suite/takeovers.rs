@@ -26,8 +26,8 @@ fn taking_over(order: &Order, takeover: Takeover) -> Placement {
 pub(super) const ENDED: usize = 5;
 
 /// Ids that a lapsed lock of this free ticket may name although their orders do not hold the
-/// ticket: of a missing, a cancelled, an expired and a refunded order, and of a live order of another
-/// ticket.
+/// ticket: of a missing, a cancelled, an expired and a refunded order, and of a live order of
+/// another ticket.
 pub(super) async fn ended_orders(store: &impl OrderStore, ticket: &Ticket) -> [OrderId; ENDED] {
     let mut ended = [new_order_id(); ENDED];
     for (id, command) in

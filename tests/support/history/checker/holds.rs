@@ -18,8 +18,8 @@ struct Hold<'a> {
     possible_ms: (u64, u64),
 }
 
-/// Checks that no buyer holds more unpaid tickets than allowed, and that a buyer who is refused because of
-/// the limit can have held as many.
+/// Checks that no buyer holds more unpaid tickets than allowed, and that a buyer who is refused
+/// because of the limit can have held as many.
 pub(super) fn check_holds(index: &Index<'_>) -> Result<(), Contradiction> {
     let limit = index.history.holds_per_buyer;
     if limit == 0 {

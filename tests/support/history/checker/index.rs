@@ -107,6 +107,11 @@ impl<'a> Index<'a> {
             (Operation::Show { order }, Outcome::Order(view)) => {
                 require(view.order == *order, || format!("{operation:?} got {view:?}"))
             }
+            (Operation::Cancel { order }, Outcome::OrderPaid)
+                if self.created(order).is_some_and(|created| created.price_cents == 0) =>
+            {
+                contradiction(format!("{buyer} cannot give the free ticket of {order} back"))
+            }
             (Operation::Cancel { order }, Outcome::Cancelled | Outcome::OrderPaid) => {
                 let owner = self.created(order).map(|created| created.buyer.as_str());
                 require(owner.is_none_or(|owner| owner == buyer), || {
@@ -176,8 +181,8 @@ impl<'a> Index<'a> {
         })
     }
 
-    /// Checks that each order is new to one request at most, that it is new at version 0, and that a
-    /// key places one order.
+    /// Checks that each order is new to one request at most, that it is new at version 0, and that
+    /// a key places one order.
     fn check_placements(&self) -> Result<(), Contradiction> {
         let (mut orders, mut keys) = (BTreeSet::new(), BTreeSet::new());
         for Request { buyer, operation, outcome, .. } in &self.history.requests {

@@ -87,15 +87,18 @@ fn status(event: &Event) -> Result<Status, Contradiction> {
     status.map_or_else(|| contradiction(format!("{event:?} has an invalid status")), Ok)
 }
 
-/// Checks that the start of a payment explains a longer hold: sent before the old end. Returns the times
-/// between which the change is committed.
+/// Checks that the start of a payment explains a longer hold: sent before the old end. Returns the
+/// times between which the change is committed.
 fn check_extension(index: &Index<'_>, event: &Event) -> Result<(u64, u64), Contradiction> {
     let history = index.history;
     let before = index.changes[event.order.as_str()][&(event.version - 1)];
     let end_ms = before.expires_at_ms.saturating_add(history.clock_tolerance_ms);
     let starts = history.starts.iter().filter(|start| {
-        let sent_ms = start.at_ms / 1_000 * 1_000;
-        start.order == event.order && sent_ms + history.time_to_pay_ms == event.expires_at_ms
+        // By a clock that is behind, the start is from the future and counts from now.
+        let latest_ms = start.at_ms / 1_000 * 1_000 + history.time_to_pay_ms;
+        let earliest_ms = latest_ms.saturating_sub(history.clock_tolerance_ms);
+        let is_possible = (earliest_ms..=latest_ms).contains(&event.expires_at_ms);
+        start.order == event.order && history.time_to_pay_ms > 0 && is_possible
     });
     let from_ms = starts.map(|start| start.at_ms).min();
     let Some(from_ms) = from_ms.filter(|from_ms| *from_ms < end_ms) else {
@@ -159,8 +162,8 @@ fn sent_ms(payment: &Payment) -> u64 {
     payment.at_ms / 1_000 * 1_000
 }
 
-/// Returns the state of the ticket that the reason of a refund depends on. The ticket is read before the
-/// refund is committed.
+/// Returns the state of the ticket that the reason of a refund depends on. The ticket is read
+/// before the refund is committed.
 fn seen_ticket(index: &Index<'_>, event: &Event, from_ms: u64) -> Option<(StepKind, String)> {
     let Event { kind, order, ticket, price_cents: price, at_ms, .. } = event;
     let is_asked = |version: &PublishedTicket| {
@@ -208,8 +211,8 @@ fn add(
     steps.len() - 1
 }
 
-/// Returns the time of the first request that can have placed the order: the request with this order
-/// as new in its response, or else a request with an unknown outcome.
+/// Returns the time of the first request that can have placed the order: the request with this
+/// order as new in its response, or else a request with an unknown outcome.
 pub(super) fn earliest_request_ms(
     index: &Index<'_>,
     created: &Event,
@@ -347,8 +350,8 @@ fn other_observations(
     })
 }
 
-/// Observations of a refused order: why the buyer cannot have the ticket, and that the buyer does not have
-/// it.
+/// Observations of a refused order: why the buyer cannot have the ticket, and that the buyer does
+/// not have it.
 fn refusal_observations(index: &Index<'_>, ticket: &str, request: &Request) -> Vec<StepKind> {
     let Request { buyer, from_ms, to_ms, outcome, operation } = request;
     let tolerance = index.history.clock_tolerance_ms;

@@ -8,7 +8,8 @@ const LATE_LIMIT_MS: u64 = 600_000;
 const TIME_TO_PAY_MS: u64 = 300_000;
 const WRITE_DEADLINE_MS: u64 = 10_000;
 
-/// A history of one ticket at 20 dollars, then at 20.01. Orders are held from second 0 to second 30.
+/// A history of one ticket at 20 dollars, then at 20.01. Orders are held from second 0 to second
+/// 30.
 fn history(requests: Vec<Request>, payments: Vec<Payment>, events: Vec<Event>) -> History {
     let published = |version: u64| PublishedTicket {
         ticket: "t".into(),
@@ -639,6 +640,9 @@ fn extended(start_ms: u64, at_ms: u64) -> History {
 fn extension_needs_the_start_of_a_payment_before_the_end_of_the_hold() {
     assert_valid(&extended(10_900, 12_000));
     assert_contradiction(&extended(11_000, 12_000), "no start of a payment");
+    let behind = History { clock_tolerance_ms: 1_000, ..extended(11_000, 12_000) };
+    assert_valid(&behind);
+    assert_contradiction(&History { clock_tolerance_ms: 999, ..behind }, "no start of a payment");
     let off = History { time_to_pay_ms: 0, ..extended(10_900, 12_000) };
     assert_contradiction(&off, "no start of a payment");
     let mut due = extended(10_900, 12_000);
@@ -895,7 +899,8 @@ fn changed_ticket_is_at_another_published_version() {
     assert_contradiction(&refused(Some(0), 7), "got TicketChanged");
 }
 
-/// Orders of alice for tickets `t0`, `t1` ..., all held from second 0 to second 30, with a limit of holds.
+/// Orders of alice for tickets `t0`, `t1` ..., all held from second 0 to second 30, with a limit of
+/// holds.
 fn holds(count: usize, limit: u64, extra: Vec<Request>) -> History {
     let (mut requests, mut events) = (vec![], vec![]);
     for number in 0..count {
@@ -971,6 +976,9 @@ fn free_ticket_is_paid_at_once_and_can_be_given_back() {
     };
     assert_valid(&free("OrderPaid"));
     assert_contradiction(&free("OrderCreated"), "the wrong type");
+    let mut kept = free("OrderPaid");
+    kept.requests[1].outcome = Outcome::OrderPaid;
+    assert_contradiction(&kept, "cannot give the free ticket");
     // A payment of nothing needs no result, any other is refunded.
     let mut paid = free("OrderPaid");
     paid.payments.push(Payment { amount_cents: Some(0), ..payment("p", "a", 16) });
