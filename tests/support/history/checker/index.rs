@@ -181,13 +181,13 @@ impl<'a> Index<'a> {
         })
     }
 
-    /// Checks that each order is new to one request at most, that it is new at version 0, and that
-    /// a key places one order.
+    /// Checks that each order is new to one request at most, and that a key places one order. A new
+    /// order can have changed before a slow call answers.
     fn check_placements(&self) -> Result<(), Contradiction> {
         let (mut orders, mut keys) = (BTreeSet::new(), BTreeSet::new());
         for Request { buyer, operation, outcome, .. } in &self.history.requests {
             let Outcome::Placed(order) = outcome else { continue };
-            let is_new = orders.insert(&order.order) && order.version == 0;
+            let is_new = orders.insert(&order.order);
             require(is_new, || format!("{buyer} got {order:?} as a new order"))?;
             if let Operation::Place { key: Some(key), .. } = operation {
                 let is_first = keys.insert((buyer, key));

@@ -297,9 +297,12 @@ fn order_observation(
     if status == Status::Expired && may_be_due {
         statuses.push(Status::Awaiting);
     }
-    let without_key = matches!(request.operation, Operation::Place { key: None, .. });
-    if without_key {
-        // A new order, or the buyer's order that has the ticket.
+    let is_found = matches!(
+        (&request.operation, &request.outcome),
+        (Operation::Place { key: None, .. }, Outcome::Order(_))
+    );
+    if is_found {
+        // The buyer's order that has the ticket.
         let was_due = request.from_ms >= order.expires_at_ms.saturating_add(tolerance);
         statuses.retain(|status| match status {
             Status::Awaiting => !was_due,
