@@ -336,6 +336,16 @@ impl TestStack {
     }
 }
 
+/// Id of an order, from its JSON.
+pub fn id_of(order: &Value) -> String {
+    order["id"].as_str().unwrap().to_owned()
+}
+
+/// A new payment id.
+pub fn new_payment() -> String {
+    format!("payment-{}", Uuid::new_v4())
+}
+
 /// A ticket with a title and a price made from the version.
 pub fn ticket(id: &str, version: u64) -> Value {
     let price: Value = serde_json::from_str(&format!("{version}.5")).unwrap();

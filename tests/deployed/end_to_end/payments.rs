@@ -1,12 +1,9 @@
 //! Payments of holds that have not lapsed.
 
-use orders_tests::buyers::{TestStack, eventually, new_buyer, payment_message, utc_now};
+use orders_tests::buyers::{
+    TestStack, eventually, new_buyer, new_payment, payment_message, utc_now,
+};
 use serde_json::{Value, json};
-use uuid::Uuid;
-
-fn new_payment() -> String {
-    format!("payment-{}", Uuid::new_v4())
-}
 
 /// Places an order for a new ticket, whose price is 0.5. Returns the order's id and path.
 async fn placed(test_stack: &TestStack) -> (orders_tests::buyers::Buyer, String) {

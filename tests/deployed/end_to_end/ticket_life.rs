@@ -5,20 +5,15 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use orders_tests::{
     bus::{Listener, check_event_sequences, kinds},
-    buyers::{ApiResponse, Buyer, TestStack, eventually, new_buyer, new_buyers, ticket},
+    buyers::{
+        ApiResponse, Buyer, TestStack, eventually, id_of, new_buyer, new_buyers, new_payment,
+        ticket,
+    },
 };
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use uuid::Uuid;
-
-fn id_of(order: &Value) -> String {
-    order["id"].as_str().unwrap().to_owned()
-}
-
-fn new_payment() -> String {
-    format!("payment-{}", Uuid::new_v4())
-}
 
 fn problem_type(response: &ApiResponse) -> String {
     response.checked_status();

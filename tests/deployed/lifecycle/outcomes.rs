@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use orders_tests::{
     bus::{Listener, check_event_sequences, kinds, payment_result},
-    buyers::{TestStack, eventually, new_buyers},
+    buyers::{TestStack, eventually, id_of, new_buyers, new_payment},
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -13,14 +13,6 @@ use uuid::Uuid;
 use crate::holds::{Hold, Timers};
 
 const ROUNDS: usize = 200;
-
-fn id_of(order: &Value) -> String {
-    order["id"].as_str().unwrap().to_owned()
-}
-
-fn new_payment() -> String {
-    format!("payment-{}", Uuid::new_v4())
-}
 
 #[tokio::test]
 async fn every_outcome_publishes_its_events() {

@@ -4,23 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use orders_tests::{
     bus::{Listener, check_event_sequences, kinds, payment_result},
-    buyers::{TestStack, eventually, new_buyers},
+    buyers::{TestStack, eventually, id_of, new_buyers, new_payment},
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
 use crate::holds::Hold;
 
 const ROUNDS: usize = 200;
-
-fn id_of(order: &Value) -> String {
-    order["id"].as_str().unwrap().to_owned()
-}
-
-fn new_payment() -> String {
-    format!("payment-{}", Uuid::new_v4())
-}
 
 #[tokio::test]
 async fn payment_and_start_of_the_payment_in_the_last_second_end_as_paid() {
