@@ -52,7 +52,7 @@ clean-state: ## Delete the data of the local stack
 
 ##@ Tests, all run by `make test`
 
-test: format lint docs language licences bugs ## Run everything that CI runs: about 20 minutes
+test: format lint docs language licences bugs ## Run everything that CI runs: about 30 minutes
 	$(MAKE) --jobs=2 --output-sync template least-privilege
 	$(MAKE) tool-tests emulator-tests rust-tests
 	$(MAKE) --jobs=2 --output-sync instructions shop-tests
@@ -117,7 +117,7 @@ openapi: ## Test the API against docs/openapi.yaml with generated requests: make
 
 ##@ Long checks, by hand or at night
 
-soak: ## Run more seeds of the simulation, 5,000 a second: make soak SEEDS=1000000; SEEDS=1 FIRST=7 prints the log of seed 7
+soak: ## Run more seeds of the simulation, 2,000 a second: make soak SEEDS=1000000; SEEDS=1 FIRST=7 prints the log of seed 7
 	ORDERS_SIMULATION_SEEDS=$(or $(SEEDS),100000) ORDERS_SIMULATION_FIRST_SEED=$(or $(FIRST),0) \
 		cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) --profile soak --test simulation -- --nocapture every_promise
 

@@ -16,7 +16,7 @@ use crate::{schemas, stack::stack};
 /// Collection ends after this time without a new event.
 const QUIET: Duration = Duration::from_secs(3);
 /// Limit for the whole collection.
-const TIMEOUT: Duration = Duration::from_mins(4);
+const TIMEOUT: Duration = Duration::from_mins(7);
 
 /// A rule and a queue that receive every event of the service.
 #[derive(Debug)]
