@@ -135,6 +135,22 @@ mod tests {
     }
 
     #[test]
+    fn slot_is_occupied_until_it_is_freed() {
+        let mut slots = Slots::default();
+        slots.occupy(slot(3), at(100));
+        assert_eq!(slots.occupied_until(slot(3)), Some(at(100)));
+        slots.free(slot(3));
+        assert_eq!(slots, Slots::default());
+    }
+
+    #[test]
+    fn count_of_zero_is_no_limit() {
+        for (count, is_unlimited) in [(0, true), (1, false), (50, false)] {
+            assert_eq!(SlotCount::try_from(count).map(SlotCount::is_unlimited), Ok(is_unlimited));
+        }
+    }
+
+    #[test]
     fn slot_beyond_the_count_does_not_matter() {
         let count = SlotCount::try_from(1).unwrap();
         let slots = Slots::from_iter([(slot(1), at(100))]);

@@ -107,6 +107,7 @@ fn applies(
     let transition = applied(before, command, ticket);
     assert_eq!((transition.order(), transition.lock()), (&after, &lock));
     assert_eq!(transition.expected_version(), before.version);
+    assert_eq!(transition.refund(), None);
 }
 
 fn refunds(before: &Order, command: &Command, ticket: &TicketState, reason: RefundReason) {
@@ -117,6 +118,7 @@ fn refunds(before: &Order, command: &Command, ticket: &TicketState, reason: Refu
     assert_eq!((transition.order(), transition.lock()), (&after, &LockChange::Unchanged));
     let result = PaymentResult::RefundDue(reason);
     assert_eq!(transition.booked(), Some(&BookedPayment { payment: payment.clone(), result }));
+    assert_eq!(transition.refund(), after.refunds_due.last());
 }
 
 #[test]
@@ -397,7 +399,10 @@ fn final_events_settle_the_expiry() {
         OrderEvent::Cancelled,
         OrderEvent::Expired,
     ] {
-        assert!(event.settles_expiry(), "{event:?}");
+        assert!(event.settles_expiry() && !event.sets_timer(), "{event:?}");
+    }
+    for event in [OrderEvent::Created, OrderEvent::Extended] {
+        assert!(event.sets_timer(), "{event:?}");
     }
     let Command::Pay { payment, .. } = pay("p2") else { panic!("a payment") };
     let refund = RefundDue::new(&payment, RefundReason::AlreadyPaid);
@@ -428,7 +433,9 @@ fn start_of_a_payment_extends_a_hold_once() {
     assert_eq!(extended.lock(), &LockChange::Extend);
     let order = extended.into_order();
     assert_eq!((order.expires_at, order.extended, order.version.number()), (at(310_000), true, 1));
-    assert_eq!(OrderEvent::between(Some(&awaiting), &order), Some(OrderEvent::Extended));
+    for before in [Some(&awaiting), None] {
+        assert_eq!(OrderEvent::between(before, &order), Some(OrderEvent::Extended));
+    }
     assert_eq!(decide(&order, &start_at(20_000, 20_000), &UNREAD), Decision::AlreadyDone);
     // The buyer pays in the longer hold.
     let pay = pay_at("p1", None, 309_999);
@@ -568,6 +575,11 @@ fn slot_follows_the_hold() {
         assert_eq!(changes(&held(status), &command, &UNREAD), None);
     }
     assert_eq!(changes(&order(Status::AwaitingPayment), &Command::Cancel, &UNREAD), None);
+}
+
+#[test]
+fn refund_states_have_stable_names() {
+    assert_eq!([RefundState::Due, RefundState::Settled].map(RefundState::name), ["due", "settled"]);
 }
 
 #[test]
