@@ -578,6 +578,41 @@ fn slot_follows_the_hold() {
 }
 
 #[test]
+fn lapsed_lock_follows_the_order_that_it_names() {
+    let awaiting = order(Status::AwaitingPayment);
+    let find = |named: Option<&Order>, ms: u64| {
+        Takeover::availability(&awaiting.ticket.id, awaiting.id, named, at(ms))
+    };
+    let ended = Availability::Lapsed(Takeover::Ended(awaiting.id));
+    assert_eq!(find(None, EXPIRES_AT_MS), ended);
+    assert_eq!(find(Some(&order_for(7, "ticket-2")), EXPIRES_AT_MS), ended);
+    for status in [Status::Cancelled, Status::Expired, gone_back("p1")] {
+        assert_eq!(find(Some(&order(status)), EXPIRES_AT_MS), ended);
+    }
+    for status in [paid_by("p1"), Status::Free] {
+        assert_eq!(find(Some(&order(status)), EXPIRES_AT_MS), Availability::Sold);
+    }
+    let until = at(EXPIRES_AT_MS);
+    assert_eq!(find(Some(&awaiting), EXPIRES_AT_MS - 1), Availability::Reserved { until });
+    let expiry = applied(&awaiting, &expire_at(EXPIRES_AT_MS), &UNREAD);
+    let lapsed = Availability::Lapsed(Takeover::Expire(expiry.into()));
+    assert_eq!(find(Some(&awaiting), EXPIRES_AT_MS), lapsed);
+}
+
+#[test]
+fn only_a_hold_lapses() {
+    let (by, until) = (OrderId::from_bytes([7; 16]), at(EXPIRES_AT_MS));
+    for (lock, ms, has_lapsed) in [
+        (Lock::Held { by, until }, EXPIRES_AT_MS - 1, false),
+        (Lock::Held { by, until }, EXPIRES_AT_MS, true),
+        (Lock::Sold { to: by }, EXPIRES_AT_MS, false),
+        (Lock::Free, EXPIRES_AT_MS, false),
+    ] {
+        assert_eq!(lock.has_lapsed(at(ms)), has_lapsed, "{lock:?}");
+    }
+}
+
+#[test]
 fn refund_states_have_stable_names() {
     assert_eq!([RefundState::Due, RefundState::Settled].map(RefundState::name), ["due", "settled"]);
 }
