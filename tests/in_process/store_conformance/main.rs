@@ -16,7 +16,25 @@ use orders_tests::stores;
 macro_rules! conformance {
     (store { $($test:ident)* } repaired { $($repaired:ident)* }) => {
         mod in_memory {
-            use orders_testing::MemoryStore;
+            use orders_domain::{BookedPayment, OrderStore, PaymentResult};
+            use orders_testing::{MemoryStore, order, payment};
+
+            /// Tests put rows into the store, as a restore or a manual repair does.
+            #[tokio::test]
+            async fn rows_can_be_overwritten_and_removed() {
+                let (one, two) = (order(1), order(2));
+                let store = MemoryStore::holding([], [one.clone()]);
+                store.put_order(two.clone());
+                for order in [&one, &two] {
+                    assert_eq!(store.find(order.id).await.unwrap().as_ref(), Some(order));
+                }
+                store.remove_order(one.id);
+                assert_eq!(store.find(one.id).await.unwrap(), None);
+                let booked =
+                    BookedPayment { payment: payment("p1", &two, 0), result: PaymentResult::Bought };
+                store.put_payment(booked.clone());
+                assert_eq!(store.payments(), [booked]);
+            }
 
             $(#[tokio::test]
             async fn $test() {
