@@ -196,8 +196,8 @@ impl OrderStore for DynamoStore {
         let has_more = items.len() > size || response.last_evaluated_key.is_some();
         items.truncate(size);
         // The position of an unreadable order counts too: the list goes on after it.
-        let last = items.iter().rev().find_map(|item| items::position(item).ok());
-        let next = last.filter(|_| has_more);
+        let last = || items.iter().rev().find_map(|item| items::position(item).ok());
+        let next = if has_more { last() } else { None };
         let readable = |item| match OrderItem::parse(item) {
             Err(StoreError::Unreadable(_)) => None,
             parsed => Some(parsed),

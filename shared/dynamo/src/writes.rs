@@ -167,10 +167,7 @@ pub(crate) fn change_lock(
             .update_expression("REMOVE #locked_by, #locked_until, #locked_for")
             .condition_expression(own)
             .expression_attribute_names("#locked_for", "locked_for"),
-        // A lock without an end is permanent.
-        LockChange::Sell => lock_update(tables, &order.ticket.id)
-            .update_expression("REMOVE #locked_until")
-            .condition_expression(own),
+        LockChange::Sell => return make_permanent(tables, order).map(Some),
         LockChange::Extend => lock_update(tables, &order.ticket.id)
             .update_expression("SET #locked_until = :until")
             .condition_expression(own)
@@ -204,7 +201,7 @@ pub(crate) fn change_lock(
     built(write.build().map(update_item)).map(Some)
 }
 
-/// Makes the lock of this order permanent.
+/// Makes the lock of this order permanent: a lock without an end.
 pub(crate) fn make_permanent(tables: &TableNames, order: &Order) -> Result<Write, StoreError> {
     let update = lock_update(tables, &order.ticket.id)
         .update_expression("REMOVE #locked_until")
