@@ -213,21 +213,21 @@ pub(crate) fn ticket_version(attributes: Item) -> Result<Option<TicketVersion>, 
 pub(crate) const SLOT: &str = "slot_";
 
 /// The slots of an item of the buyers table. Other attributes are ignored.
-pub(crate) fn slots(item: &Item) -> Result<Slots, StoreError> {
+pub(crate) fn slots(item: Item) -> Result<Slots, StoreError> {
     #[derive(Deserialize)]
     struct Schema {
         schema: Option<u64>,
     }
-    let schema = from_item(item.clone()).map_err(unreadable);
-    let checked = schema.and_then(|Schema { schema }| readable(schema).map_err(unreadable));
-    // Without the item's id, which is the buyer's.
-    reported(None, checked)?;
     let slot = |(name, value): (&String, &AttributeValue)| {
         let number = name.strip_prefix(SLOT)?.parse().ok().and_then(Slot::new)?;
         let until = value.as_n().ok()?.parse().ok().and_then(Timestamp::from_epoch_ms)?;
         Some((number, until))
     };
-    Ok(item.iter().filter_map(slot).collect())
+    let slots = item.iter().filter_map(slot).collect();
+    let schema = from_item(item).map_err(unreadable);
+    let checked = schema.and_then(|Schema { schema }| readable(schema).map_err(unreadable));
+    // Without the item's id, which is the buyer's.
+    reported(None, checked.map(|()| slots))
 }
 
 /// Position of an order in its buyer's list, from the keys of its item.

@@ -213,7 +213,7 @@ impl OrderStore for DynamoStore {
 
     async fn find_slots(&self, user_id: &UserId) -> Result<Slots, StoreError> {
         let item = self.get(&self.tables.buyers, text(user_id)).await?;
-        item.as_ref().map_or_else(|| Ok(Slots::default()), items::slots)
+        item.map_or_else(|| Ok(Slots::default()), items::slots)
     }
 
     async fn place(&self, placement: &Placement) -> Result<PlaceOutcome, StoreError> {
