@@ -7,7 +7,7 @@ use orders_lambda::{BoxError, aws, clock, config, http, telemetry};
 async fn main() -> Result<(), BoxError> {
     telemetry::init()?;
     let sdk = aws::sdk_config()?;
-    let store = aws::store(&sdk)?;
+    let store = aws::store(&sdk)?.with_retention(config::retention()?);
     let limits =
         create_order::Limits { hold: config::hold()?, holds_per_buyer: config::holds_per_buyer()? };
     // Opens the connection before the first request.

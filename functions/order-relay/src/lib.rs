@@ -13,7 +13,7 @@ use orders_contracts::OutgoingEvent;
 use orders_domain::{Order, OrderEvent, RefundDue, RefundReason, Timestamp};
 use orders_lambda::{
     BoxError,
-    stream::{Change, Record},
+    stream::{Change, Content, Record},
     telemetry::error_chain,
 };
 use tokio::time::{Instant, timeout, timeout_at};
@@ -268,9 +268,20 @@ fn may_be_scheduled(order: &Order) -> bool {
 impl PendingEvent {
     /// The event of a record; `None` if the record has no change of an order.
     fn from_record(record: &Record<'_>) -> Result<Option<Self>, BoxError> {
-        let Change { before, after: order, at } = match &record.change {
-            Ok(Some(change)) => change,
-            Ok(None) => return Ok(None),
+        let Change { before, after: order, at } = match &record.content {
+            Ok(Content::Change(change)) => change.as_ref(),
+            Ok(Content::Forgotten) => return Ok(None),
+            Ok(Content::Removed { order_id }) => {
+                let sequence_number = &record.sequence_number;
+                let order_id = order_id.map(|id| id.to_string());
+                metrics::counter!("OrdersRemoved").increment(1);
+                tracing::warn!(
+                    sequence_number,
+                    order_id,
+                    "Order removed by hand; no event is published"
+                );
+                return Ok(None);
+            }
             Err(error) => return Err(error_chain(error.as_ref()).into()),
         };
         let Some(event) = OrderEvent::between(before.as_ref(), order) else { return Ok(None) };

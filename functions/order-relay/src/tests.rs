@@ -22,10 +22,8 @@ fn record(number: usize, before: Option<&Order>, after: Option<&Order>) -> Recor
     Record {
         raw: "",
         sequence_number: number.to_string(),
-        change: Ok(after.cloned().map(|after| Change {
-            before: before.cloned(),
-            after,
-            at: at(0),
+        content: Ok(after.cloned().map_or(Content::Forgotten, |after| {
+            Content::Change(Box::new(Change { before: before.cloned(), after, at: at(0) }))
         })),
     }
 }
@@ -37,7 +35,7 @@ fn placements(orders: &[Order]) -> Vec<Record<'static>> {
 }
 
 fn poison(number: usize) -> Record<'static> {
-    Record { raw: "poison", sequence_number: number.to_string(), change: Err("garbled".into()) }
+    Record { raw: "poison", sequence_number: number.to_string(), content: Err("garbled".into()) }
 }
 
 /// A sink that records its input and fails on demand.

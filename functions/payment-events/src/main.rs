@@ -6,7 +6,7 @@ use orders_lambda::{BoxError, aws, clock, config, queue, telemetry};
 async fn main() -> Result<(), BoxError> {
     telemetry::init()?;
     let sdk = aws::sdk_config()?;
-    let store = aws::store(&sdk)?;
+    let store = aws::store(&sdk)?.with_retention(config::retention()?);
     let queue = aws::queue(&sdk)?;
     let limits = payment_events::Limits {
         late_payment: config::late_payment_limit()?,

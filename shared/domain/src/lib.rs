@@ -25,8 +25,9 @@ pub use payment::{BookedPayment, Payment, PaymentResult, RefundDue, RefundReason
 pub use price::{Price, PriceTooLarge};
 pub use slot::{NoSlot, Slot, SlotCount, SlotCountError, Slots};
 pub use store::{
-    BoxError, CommitOutcome, Direction, ListQuery, OrderStore, Page, PageSize, PageSizeError,
-    PlaceOutcome, Placement, Position, StoreError, TicketOutcome,
+    BoxError, CommitOutcome, Direction, LapsedHolds, LapsedPage, ListQuery, OrderStore, Page,
+    PageSize, PageSizeError, PlaceOutcome, Placement, Position, ScanPosition, StoreError,
+    TicketOutcome,
 };
 pub use takeover::{Availability, FoundTicket, Takeover};
 pub use ticket::{

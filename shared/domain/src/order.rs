@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{CorrelationId, Lock, OrderId, PaymentId, RefundDue, Slot, Ticket, Timestamp, UserId};
+use crate::{
+    CorrelationId, Lock, OrderId, PaymentId, RefundDue, RefundState, Slot, Ticket, Timestamp,
+    UserId,
+};
 
 /// Version of an order: the number of its changes. A new order has version 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -174,6 +177,22 @@ impl Order {
             | Status::Expired
             | Status::Refunded { .. } => Lock::Held { by: self.id, until: self.expires_at },
         }
+    }
+
+    /// Time from which the order can be forgotten: `kept` after the end of its hold. `None` if it is kept
+    /// for ever: it is live, or was paid for, or a refund is due.
+    #[must_use]
+    pub fn forget_at(&self, kept: Duration) -> Option<Timestamp> {
+        let is_over = match self.status {
+            Status::Cancelled | Status::Expired => true,
+            Status::AwaitingPayment
+            | Status::Paid { .. }
+            | Status::Free
+            | Status::Refunded { .. } => false,
+        };
+        let is_due = |refund: &RefundDue| refund.state == RefundState::Due;
+        let can_be_forgotten = is_over && !self.refunds_due.iter().any(is_due);
+        can_be_forgotten.then(|| self.expires_at.plus(kept))
     }
 
     /// The refund of this payment, due or settled.

@@ -69,6 +69,39 @@ pub trait OrderStore: Send + Sync {
     ) -> impl Future<Output = Result<TicketOutcome, StoreError>> + Send;
 }
 
+/// The part of the storage that finds and repairs forgotten holds.
+pub trait LapsedHolds: OrderStore {
+    /// One page of the tickets whose lock is a hold that ended at `before` or earlier. The page may lag
+    /// behind the last write.
+    fn find_lapsed(
+        &self,
+        before: Timestamp,
+        after: Option<&ScanPosition>,
+    ) -> impl Future<Output = Result<LapsedPage, StoreError>> + Send;
+
+    /// Removes the lock of an order that is missing, has ended or has another ticket. Conditions: the
+    /// lock names the order and has lapsed; the order is so.
+    fn release(
+        &self,
+        ticket: &TicketId,
+        ended: OrderId,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<CommitOutcome, StoreError>> + Send;
+}
+
+/// One page of a scan of the tickets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LapsedPage {
+    /// Tickets whose hold has lapsed.
+    pub tickets: Vec<TicketId>,
+    /// Position after this page, if more tickets follow.
+    pub next: Option<ScanPosition>,
+}
+
+/// Position in a scan of the tickets.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ScanPosition(pub String);
+
 /// A new order to place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {

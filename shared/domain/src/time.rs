@@ -30,6 +30,13 @@ impl Timestamp {
         Self(self.0.saturating_add(ms)).min(Self::MAX)
     }
 
+    /// The time earlier by `duration`, at least the epoch. Fractions of a millisecond are dropped.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(ms))
+    }
+
     /// The duration until `later`; zero if `later` has passed.
     #[must_use]
     pub fn until(self, later: Self) -> Duration {
@@ -45,6 +52,13 @@ mod tests {
     fn timestamp_ends_with_the_year_9999() {
         assert_eq!(Timestamp::from_epoch_ms(Timestamp::MAX.epoch_ms() + 1), None);
         assert_eq!(Timestamp::MAX.plus(Duration::from_secs(1)), Timestamp::MAX);
+    }
+
+    #[test]
+    fn timestamp_begins_with_the_epoch() {
+        let early = Timestamp::from_epoch_ms(5_000).unwrap();
+        assert_eq!(early.minus(Duration::from_secs(2)).epoch_ms(), 3_000);
+        assert_eq!(early.minus(Duration::from_secs(6)).epoch_ms(), 0);
     }
 
     #[test]

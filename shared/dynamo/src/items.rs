@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use orders_domain::{
-    BookedPayment, BoxError, Lock, Order, OrderVersion, Payment, PaymentResult, Position, Price,
-    RefundDue, RefundReason, RefundState, Sale, Slot, Slots, Status, StoreError, Ticket,
+    BookedPayment, BoxError, Lock, Order, OrderId, OrderVersion, Payment, PaymentResult, Position,
+    Price, RefundDue, RefundReason, RefundState, Sale, Slot, Slots, Status, StoreError, Ticket,
     TicketReplica, TicketVersion, Timestamp,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -33,6 +33,8 @@ enum ItemError {
     PaymentId,
     #[error("the ticket has no title or no price, and is not withdrawn")]
     Sale,
+    #[error("the item has no key")]
+    Key,
     #[error("there is no slot with this number")]
     Slot,
     #[error("the time is beyond the year 9999")]
@@ -199,6 +201,17 @@ pub fn order_of_image(image: serde_dynamo::Item) -> Result<Order, StoreError> {
     item.try_into().map_err(StoreError::Unreadable)
 }
 
+/// The order id in the key of a record of the orders table's stream.
+#[must_use]
+pub fn order_id_of_key(key: serde_dynamo::Item) -> Option<OrderId> {
+    #[derive(Deserialize)]
+    struct Key {
+        id: String,
+    }
+    let Key { id } = serde_dynamo::from_item(key).ok()?;
+    id.parse().ok()
+}
+
 /// The version among the attributes of a ticket; `None` if there was no ticket.
 pub(crate) fn ticket_version(attributes: Item) -> Result<Option<TicketVersion>, StoreError> {
     #[derive(Deserialize)]
@@ -228,6 +241,12 @@ pub(crate) fn slots(item: Item) -> Result<Slots, StoreError> {
     let checked = schema.and_then(|Schema { schema }| readable(schema).map_err(unreadable));
     // Without the item's id, which is the buyer's.
     reported(None, checked.map(|()| slots))
+}
+
+/// The key of an item.
+pub(crate) fn key(item: &Item) -> Result<&str, StoreError> {
+    let id = item.get("id").and_then(|id| id.as_s().ok());
+    id.map(String::as_str).ok_or_else(|| unreadable(ItemError::Key))
 }
 
 /// Position of an order in its buyer's list, from the keys of its item.

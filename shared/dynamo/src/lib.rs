@@ -12,7 +12,7 @@ mod writes;
 
 use std::time::Duration;
 
-pub use items::order_of_image;
+pub use items::{order_id_of_key, order_of_image};
 
 use aws_sdk_dynamodb::{
     Client,
@@ -20,9 +20,10 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem},
 };
 use orders_domain::{
-    BookedPayment, CommitOutcome, Direction, ListQuery, LockChange, Order, OrderId, OrderStore,
-    Page, PaymentId, PlaceOutcome, Placement, Position, Sale, Slots, StoreError, TicketId,
-    TicketOutcome, TicketReplica, TicketRule, Transition, UserId,
+    BookedPayment, CommitOutcome, Direction, LapsedHolds, LapsedPage, ListQuery, LockChange, Order,
+    OrderId, OrderStore, Page, PaymentId, PlaceOutcome, Placement, Position, Sale, ScanPosition,
+    Slots, StoreError, TicketId, TicketOutcome, TicketReplica, TicketRule, Timestamp, Transition,
+    UserId,
 };
 
 use crate::{
@@ -46,6 +47,26 @@ pub struct TableNames {
     pub buyers: String,
 }
 
+/// Time for which orders without a sale are kept, from the end of their hold on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Retention {
+    /// For ever.
+    #[default]
+    Unlimited,
+    /// For this time.
+    Limited(Duration),
+}
+
+impl Retention {
+    /// Time from which DynamoDB may remove the order; `None` if it is kept for ever.
+    fn forget_at(self, order: &Order) -> Option<Timestamp> {
+        match self {
+            Self::Unlimited => None,
+            Self::Limited(kept) => order.forget_at(kept),
+        }
+    }
+}
+
 /// Index of the orders table by (`user_id`, `created_at`).
 pub const ORDERS_BY_USER: &str = "by_user";
 
@@ -55,13 +76,21 @@ pub struct DynamoStore {
     client: Client,
     tables: TableNames,
     conflict_budget: Duration,
+    retention: Retention,
 }
 
 impl DynamoStore {
-    /// A store on these tables. Conflicting writes are retried for at most `conflict_budget`.
+    /// A store on these tables, which keeps orders for ever. Conflicting writes are retried for at most
+    /// `conflict_budget`.
     #[must_use]
     pub fn new(client: Client, tables: TableNames, conflict_budget: Duration) -> Self {
-        Self { client, tables, conflict_budget }
+        Self { client, tables, conflict_budget, retention: Retention::default() }
+    }
+
+    /// The same store with another retention of orders.
+    #[must_use]
+    pub fn with_retention(self, retention: Retention) -> Self {
+        Self { retention, ..self }
     }
 
     /// Commits the writes with the slot's change, or without it if the slot no longer holds the order's
@@ -82,6 +111,17 @@ impl DynamoStore {
                 transact(&self.client, &transaction, self.conflict_budget).await
             }
             transacted @ (Transacted::Committed | Transacted::Refused { .. }) => Ok(transacted),
+        }
+    }
+
+    /// Commits writes whose failed conditions all mean the same.
+    async fn commit_all(
+        &self,
+        transaction: Vec<TransactWriteItem>,
+    ) -> Result<CommitOutcome, StoreError> {
+        match transact(&self.client, &transaction, self.conflict_budget).await? {
+            Transacted::Committed => Ok(CommitOutcome::Committed),
+            Transacted::Refused { .. } => Ok(CommitOutcome::Conflict),
         }
     }
 
@@ -225,7 +265,7 @@ impl OrderStore for DynamoStore {
             transaction.push(writes::occupy_slot(tables, order, slot)?);
         }
         if let Some(takeover) = takeover {
-            transaction.extend(writes::evict(tables, takeover, order)?);
+            transaction.extend(writes::evict(tables, self.retention, takeover, order)?);
         }
         match transact(&self.client, &transaction, self.conflict_budget).await? {
             Transacted::Committed => Ok(PlaceOutcome::Placed),
@@ -243,10 +283,10 @@ impl OrderStore for DynamoStore {
         if let Some(booked) = transition.booked() {
             transaction.push(writes::book_payment(tables, booked)?);
         }
-        transaction.push(writes::change_order(tables, transition)?);
+        transaction.push(writes::change_order(tables, self.retention, transition)?);
         transaction.extend(writes::change_lock(tables, transition)?);
         if let LockChange::BuyBack { takeover: Some(takeover), .. } = transition.lock() {
-            transaction.extend(writes::evict(tables, takeover, order)?);
+            transaction.extend(writes::evict(tables, self.retention, takeover, order)?);
         }
         match self.transact_with_slot(transaction, transition).await? {
             Transacted::Committed => Ok(CommitOutcome::Committed),
@@ -264,10 +304,7 @@ impl OrderStore for DynamoStore {
         let tables = &self.tables;
         let transaction =
             vec![writes::make_permanent(tables, order)?, writes::unchanged(tables, order)?];
-        match transact(&self.client, &transaction, self.conflict_budget).await? {
-            Transacted::Committed => Ok(CommitOutcome::Committed),
-            Transacted::Refused { .. } => Ok(CommitOutcome::Conflict),
-        }
+        self.commit_all(transaction).await
     }
 
     async fn apply_ticket(
@@ -276,6 +313,51 @@ impl OrderStore for DynamoStore {
         rule: TicketRule,
     ) -> Result<TicketOutcome, StoreError> {
         retry_conflicts(self.conflict_budget, || self.update_ticket(sale, rule)).await
+    }
+}
+
+impl LapsedHolds for DynamoStore {
+    async fn find_lapsed(
+        &self,
+        before: Timestamp,
+        after: Option<&ScanPosition>,
+    ) -> Result<LapsedPage, StoreError> {
+        let key = |position: &ScanPosition| Item::from([("id".to_owned(), text(&position.0))]);
+        let response = self
+            .client
+            .scan()
+            .table_name(&self.tables.tickets)
+            .projection_expression("id")
+            // A permanent lock has no end, and fails the comparison.
+            .filter_expression("#locked_until <= :before")
+            .expression_attribute_names("#locked_until", "locked_until")
+            .expression_attribute_values(":before", number(before.epoch_ms()))
+            .set_exclusive_start_key(after.map(key))
+            .send()
+            .await
+            .map_err(store_error)?;
+        let next = response.last_evaluated_key.as_ref().map(items::key).transpose()?;
+        let keys = response.items.unwrap_or_default();
+        // An id that is none belongs to a damaged item: it holds up no other.
+        let id = |key: &Item| items::key(key).ok()?.parse().ok();
+        Ok(LapsedPage {
+            tickets: keys.iter().filter_map(id).collect(),
+            next: next.map(|id| ScanPosition(id.to_owned())),
+        })
+    }
+
+    async fn release(
+        &self,
+        ticket: &TicketId,
+        ended: OrderId,
+        now: Timestamp,
+    ) -> Result<CommitOutcome, StoreError> {
+        let tables = &self.tables;
+        let transaction = vec![
+            writes::release(tables, ticket, ended, now)?,
+            writes::ended(tables, ended, ticket)?,
+        ];
+        self.commit_all(transaction).await
     }
 }
 

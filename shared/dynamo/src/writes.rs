@@ -16,12 +16,11 @@ use aws_sdk_dynamodb::{
 };
 use orders_domain::{
     BookedPayment, Change, Lock, LockChange, Order, OrderId, Placement, RefundDue, RefundState,
-    Slot, SlotChange, Status, StoreError, Takeover, Ticket, TicketId, Timestamp, Transition,
-    UserId,
+    Slot, SlotChange, Status, StoreError, Takeover, TicketId, Timestamp, Transition, UserId,
 };
 
 use crate::{
-    TableNames,
+    Retention, TableNames,
     error::invalid_request,
     items::{OrderItem, PaymentItem, RefundItem, SCHEMA, SLOT},
 };
@@ -40,8 +39,12 @@ pub(crate) fn insert_order(tables: &TableNames, order: &Order) -> Result<Write, 
 }
 
 /// Updates the changed attributes of an order at the expected version.
+///
+/// `forget_at` is set if the order can be forgotten now, and removed otherwise: a late payment, a refund that
+/// became due, or a changed retention keeps the order.
 pub(crate) fn change_order(
     tables: &TableNames,
+    retention: Retention,
     transition: &Transition,
 ) -> Result<Write, StoreError> {
     let order = transition.order();
@@ -73,18 +76,23 @@ pub(crate) fn change_order(
             .name("state")
             .value(":state", text(&RefundState::Settled.name())),
     };
-    changes.build()
+    match retention.forget_at(order) {
+        Some(time) => changes.set("forget_at", epoch_seconds(time)),
+        None => changes.remove("forget_at"),
+    }
+    .build()
 }
 
-/// Assignments of an update expression.
+/// Assignments and removals of an update expression.
 struct Assignments {
     update: UpdateBuilder,
     texts: Vec<String>,
+    removals: String,
 }
 
 impl Assignments {
     fn new(update: UpdateBuilder) -> Self {
-        Self { update, texts: Vec::new() }
+        Self { update, texts: Vec::new(), removals: String::new() }
     }
 
     /// Assigns a value to an attribute.
@@ -95,6 +103,12 @@ impl Assignments {
     /// Adds an assignment to an attribute.
     fn assign(mut self, name: &str, text: &str) -> Self {
         self.texts.push(text.to_owned());
+        self.name(name)
+    }
+
+    /// Removes an attribute.
+    fn remove(mut self, name: &str) -> Self {
+        self.removals = format!(" REMOVE #{name}");
         self.name(name)
     }
 
@@ -109,7 +123,8 @@ impl Assignments {
     }
 
     fn build(self) -> Result<Write, StoreError> {
-        let update = self.update.update_expression(format!("SET {}", self.texts.join(", ")));
+        let assignments = self.texts.join(", ");
+        let update = self.update.update_expression(format!("SET {assignments}{}", self.removals));
         built(update.build().map(update_item))
     }
 }
@@ -239,17 +254,39 @@ fn not_own(tables: &TableNames, order: &Order) -> Result<Write, StoreError> {
 /// `None` if it is the order that the transaction places: the put has the condition already.
 pub(crate) fn evict(
     tables: &TableNames,
+    retention: Retention,
     takeover: &Takeover,
     order: &Order,
 ) -> Result<Option<Write>, StoreError> {
     match takeover {
-        Takeover::Expire(expiry) => change_order(tables, expiry).map(Some),
+        Takeover::Expire(expiry) => change_order(tables, retention, expiry).map(Some),
         Takeover::Ended(id) if *id == order.id => Ok(None),
-        Takeover::Ended(id) => ended(tables, *id, &order.ticket).map(Some),
+        Takeover::Ended(id) => ended(tables, *id, &order.ticket.id).map(Some),
     }
 }
 
-fn ended(tables: &TableNames, id: OrderId, ticket: &Ticket) -> Result<Write, StoreError> {
+/// Removes the lapsed lock of an order.
+pub(crate) fn release(
+    tables: &TableNames,
+    ticket: &TicketId,
+    lapsed: OrderId,
+    now: Timestamp,
+) -> Result<Write, StoreError> {
+    let update = lock_update(tables, ticket)
+        .update_expression("REMOVE #locked_by, #locked_until, #locked_for")
+        .condition_expression(format!("{LAPSED} AND {READABLE}"))
+        .expression_attribute_names("#locked_for", "locked_for")
+        .expression_attribute_values(":lapsed", text(&lapsed))
+        .expression_attribute_values(":now", number(now.epoch_ms()));
+    built(update.build().map(update_item))
+}
+
+/// Checks that an order is missing, has ended or has another ticket.
+pub(crate) fn ended(
+    tables: &TableNames,
+    id: OrderId,
+    ticket: &TicketId,
+) -> Result<Write, StoreError> {
     let check = ConditionCheck::builder()
         .table_name(&tables.orders)
         .key("id", text(&id))
@@ -261,7 +298,7 @@ fn ended(tables: &TableNames, id: OrderId, ticket: &Ticket) -> Result<Write, Sto
         .expression_attribute_names("#ticket", "ticket")
         .expression_attribute_names("#id", "id")
         .expression_attribute_names("#status", "status")
-        .expression_attribute_values(":ticket", text(&ticket.id))
+        .expression_attribute_values(":ticket", text(ticket))
         .expression_attribute_values(":cancelled", text(&Status::Cancelled.name()))
         .expression_attribute_values(":expired", text(&Status::Expired.name()))
         .expression_attribute_values(":refunded", text(&"refunded"))
@@ -316,10 +353,14 @@ fn slot_update(tables: &TableNames, buyer: &UserId, slot: Slot) -> UpdateBuilder
         .can_be_read()
 }
 
-/// Time at which DynamoDB may remove the buyer's item, in epoch seconds: a day after the slot becomes free
-/// (DynamoDB developer guide, "Using time to live").
+/// Time from which DynamoDB may remove the buyer's item: a day after the slot becomes free.
 fn forget_at(until: Timestamp) -> AttributeValue {
-    number(until.plus(Duration::from_hours(24)).epoch_ms() / 1_000)
+    epoch_seconds(until.plus(Duration::from_hours(24)))
+}
+
+/// A time for DynamoDB's time to live (DynamoDB developer guide, "Using time to live").
+fn epoch_seconds(time: Timestamp) -> AttributeValue {
+    number(time.epoch_ms() / 1_000)
 }
 
 /// Books a payment, unless it has been booked for another order.

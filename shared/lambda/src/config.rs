@@ -4,7 +4,7 @@
 use std::{env, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use orders_domain::SlotCount;
-use orders_dynamo::TableNames;
+use orders_dynamo::{Retention, TableNames};
 
 /// A missing or invalid environment variable.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +83,24 @@ pub fn holds_per_buyer() -> Result<SlotCount, ConfigError> {
     const NAME: &str = "HOLDS_PER_BUYER";
     let count = u8::from_str(&required(NAME)?).ok().and_then(|count| count.try_into().ok());
     count.ok_or(ConfigError::Invalid { name: NAME, expected: "a whole number from 0 to 50" })
+}
+
+/// Retention of orders without a sale, from `KEEP_UNPAID_DAYS`: 60 days or more; 0 for ever. At least 60
+/// days, so that an order outlives every message about it: the archive of the bus and the dead-letter queues
+/// keep events for less.
+///
+/// # Errors
+/// [`ConfigError`] if the variable is missing or out of range.
+pub fn retention() -> Result<Retention, ConfigError> {
+    const NAME: &str = "KEEP_UNPAID_DAYS";
+    const EXPECTED: &str = "0, or a whole number from 60 to 36500";
+    match u16::from_str(&required(NAME)?) {
+        Ok(0) => Ok(Retention::Unlimited),
+        Ok(days @ 60..=36_500) => {
+            Ok(Retention::Limited(Duration::from_hours(24 * u64::from(days))))
+        }
+        Ok(_) | Err(_) => Err(ConfigError::Invalid { name: NAME, expected: EXPECTED }),
+    }
 }
 
 fn seconds(

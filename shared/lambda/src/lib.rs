@@ -9,6 +9,7 @@ pub mod http;
 pub mod problem;
 pub mod queue;
 pub mod retry;
+pub mod schedule;
 pub mod stream;
 pub mod telemetry;
 mod trace;

@@ -2,12 +2,12 @@
 //! record that is not done is the start of the next batch.
 
 use aws_lambda_events::{
-    dynamodb::EventRecord,
+    dynamodb::{EventRecord, UserIdentity},
     streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
 };
 use lambda_runtime::{LambdaEvent, service_fn};
-use orders_domain::{Order, Timestamp};
-use orders_dynamo::order_of_image;
+use orders_domain::{Order, OrderId, Timestamp};
+use orders_dynamo::{order_id_of_key, order_of_image};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -21,8 +21,22 @@ pub struct Record<'a> {
     pub raw: &'a str,
     /// Sequence number; empty if missing.
     pub sequence_number: String,
-    /// Change of the order; `None` for a removed item. This service never removes items.
-    pub change: Result<Option<Change>, BoxError>,
+    /// Content of the record.
+    pub content: Result<Content, BoxError>,
+}
+
+/// Content of a valid record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// An order was written.
+    Change(Box<Change>),
+    /// DynamoDB removed an order that had been kept long enough.
+    Forgotten,
+    /// An order was removed by hand: this service never removes items.
+    Removed {
+        /// Order id; `None` if the key has none.
+        order_id: Option<OrderId>,
+    },
 }
 
 /// One committed write of an order.
@@ -87,10 +101,10 @@ impl<'a> Record<'a> {
             Ok(record) => Self {
                 raw,
                 sequence_number: record.change.sequence_number.clone().unwrap_or_default(),
-                change: Change::from_record(record),
+                content: Content::from_record(record),
             },
             Err(error) => {
-                Self { raw, sequence_number: sequence_number(raw), change: Err(error.into()) }
+                Self { raw, sequence_number: sequence_number(raw), content: Err(error.into()) }
             }
         }
     }
@@ -102,17 +116,26 @@ fn sequence_number(raw: &str) -> String {
     record["dynamodb"]["SequenceNumber"].as_str().unwrap_or_default().to_owned()
 }
 
-impl Change {
-    fn from_record(record: EventRecord) -> Result<Option<Self>, BoxError> {
-        if record.event_name == "REMOVE" {
-            return Ok(None);
-        }
+impl Content {
+    fn from_record(record: EventRecord) -> Result<Self, BoxError> {
         let images = record.change;
+        if record.event_name == "REMOVE" {
+            if record.user_identity.is_some_and(|identity| is_time_to_live(&identity)) {
+                return Ok(Self::Forgotten);
+            }
+            return Ok(Self::Removed { order_id: order_id_of_key(images.keys) });
+        }
         let ms = images.approximate_creation_date_time.timestamp_millis();
-        Ok(Some(Self {
+        Ok(Self::Change(Box::new(Change {
             before: order_of_image(images.old_image).ok(),
             after: order_of_image(images.new_image)?,
             at: u64::try_from(ms).ok().and_then(Timestamp::from_epoch_ms).ok_or("no time")?,
-        }))
+        })))
     }
+}
+
+/// Whether DynamoDB's time to live removed the item (DynamoDB developer guide, "`DynamoDB` Streams and time
+/// to live").
+fn is_time_to_live(identity: &UserIdentity) -> bool {
+    identity.type_ == "Service" && identity.principal_id == "dynamodb.amazonaws.com"
 }

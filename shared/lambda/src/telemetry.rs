@@ -14,6 +14,9 @@
 //! | `TicketVersionGaps` | ticket events applied over missing versions |
 //! | `TicketContradictions` | receives of ticket events that contradict the stored version |
 //! | `WrongAmounts` | refunds due because the amount is not the order's price |
+//! | `OrdersRemoved` | orders removed from the table by hand |
+//! | `ReconciledHolds` | forgotten holds repaired by reconcile |
+//! | `ReconcileUnfinished` | 1 for a run of reconcile that left a ticket out |
 //! | `UnreadableItems` | reads of items that this release cannot read |
 
 use std::{env, error::Error, io::stdout, sync::OnceLock};

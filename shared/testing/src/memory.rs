@@ -3,14 +3,18 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use orders_domain::{
-    BookedPayment, CommitOutcome, Direction, ListQuery, Lock, LockChange, Order, OrderId,
-    OrderStore, Page, PaymentId, PlaceOutcome, Placement, Position, Sale, Slots, StoreError,
-    Takeover, TicketId, TicketOutcome, TicketReplica, TicketRule, Timestamp, Transition, UserId,
-    Verdict,
+    BookedPayment, CommitOutcome, Direction, LapsedHolds, LapsedPage, ListQuery, Lock, LockChange,
+    Order, OrderId, OrderStore, Page, PaymentId, PlaceOutcome, Placement, Position, Sale,
+    ScanPosition, Slots, StoreError, Takeover, TicketId, TicketOutcome, TicketReplica, TicketRule,
+    Timestamp, Transition, UserId, Verdict,
 };
+
+/// Number of tickets that one page of a scan reads. Small, so that a test needs few tickets for two pages.
+const SCAN_PAGE: usize = 4;
 
 /// Orders, tickets, booked payments and slots in memory.
 #[derive(Debug, Default)]
@@ -20,7 +24,7 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Tables {
-    tickets: HashMap<TicketId, TicketReplica>,
+    tickets: BTreeMap<TicketId, TicketReplica>,
     orders: BTreeMap<OrderId, Order>,
     payments: HashMap<PaymentId, BookedPayment>,
     slots: HashMap<UserId, Slots>,
@@ -61,6 +65,12 @@ impl MemoryStore {
     /// Removes an order, as a restore to a time before its placing does.
     pub fn remove_order(&self, id: OrderId) {
         self.tables().orders.remove(&id);
+    }
+
+    /// Removes the orders that have been kept long enough, as DynamoDB's time to live does.
+    pub fn forget(&self, kept: Duration, now: Timestamp) {
+        let is_kept = |order: &Order| order.forget_at(kept).is_none_or(|time| time > now);
+        self.tables().orders.retain(|_, order| is_kept(order));
     }
 
     /// The booked payments, in no order.
@@ -105,11 +115,15 @@ impl Tables {
         let Lock::Held { by, until } = replica.lock else { return false };
         let is_as_found = match takeover {
             Takeover::Expire(expiry) => self.has_version(expiry),
-            Takeover::Ended(id) => self.orders.get(id).is_none_or(|order| {
-                !order.status.is_live() || order.ticket.id != *replica.sale.id()
-            }),
+            Takeover::Ended(id) => self.has_ended(*id, replica.sale.id()),
         };
         by == takeover.order_id() && until <= now && is_as_found
+    }
+
+    /// Whether the order is missing, has ended or has another ticket.
+    fn has_ended(&self, id: OrderId, ticket: &TicketId) -> bool {
+        let order = self.orders.get(&id);
+        order.is_none_or(|order| !order.status.is_live() || order.ticket.id != *ticket)
     }
 
     /// The order for which the payment of the transition has been booked, if it is another order.
@@ -297,5 +311,41 @@ impl OrderStore for MemoryStore {
                 TicketOutcome::Applied { replaced: Some(replaced) }
             }
         })
+    }
+}
+
+impl LapsedHolds for MemoryStore {
+    async fn find_lapsed(
+        &self,
+        before: Timestamp,
+        after: Option<&ScanPosition>,
+    ) -> Result<LapsedPage, StoreError> {
+        let tables = self.tables();
+        let is_after = |id: &str| after.is_none_or(|after| id > after.0.as_str());
+        let mut rest = tables.tickets.iter().filter(|(id, _)| is_after(id.as_str()));
+        let page: Vec<_> = rest.by_ref().take(SCAN_PAGE).collect();
+        let last = page.last().map(|(id, _)| ScanPosition(id.to_string()));
+        let lapsed = page.iter().filter(|(_, replica)| replica.lock.has_lapsed(before));
+        Ok(LapsedPage {
+            tickets: lapsed.map(|(id, _)| (*id).clone()).collect(),
+            next: rest.next().and(last),
+        })
+    }
+
+    async fn release(
+        &self,
+        ticket: &TicketId,
+        ended: OrderId,
+        now: Timestamp,
+    ) -> Result<CommitOutcome, StoreError> {
+        let mut tables = self.tables();
+        let has_ended = tables.has_ended(ended, ticket);
+        let replica = tables.tickets.get_mut(ticket);
+        let lapsed = replica.filter(|replica| {
+            has_ended && replica.lock.holder() == Some(ended) && replica.lock.has_lapsed(now)
+        });
+        let Some(replica) = lapsed else { return Ok(CommitOutcome::Conflict) };
+        (replica.lock, replica.locked_for) = (Lock::Free, None);
+        Ok(CommitOutcome::Committed)
     }
 }

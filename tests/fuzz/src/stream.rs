@@ -8,7 +8,7 @@ use orders_contracts::OutgoingEvent;
 use orders_domain::{Order, OrderId, RefundDue, Slot, Status, Timestamp};
 use orders_lambda::{
     BoxError,
-    stream::{Record, read},
+    stream::{Change, Content, Record, read},
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -30,13 +30,18 @@ pub fn stream_image(input: &[u8]) {
     let batch = batch_with(image);
     let Ok(records) = read(&batch) else { return };
     relay(&records);
-    for change in records.iter().filter_map(|record| record.change.as_ref().ok()?.as_ref()) {
+    for change in records.iter().filter_map(change_of) {
         let serialised = batch_with(&order_image(&change.after).to_string());
         let serialised = read(&serialised).expect("a valid batch");
-        let [Record { change: Ok(Some(serialised)), .. }] = serialised.as_slice() else {
-            panic!("unexpected records {serialised:?}");
-        };
-        assert_eq!(serialised.after, change.after);
+        let [serialised] = serialised.as_slice() else { panic!("unexpected {serialised:?}") };
+        assert_eq!(change_of(serialised).map(|change| &change.after), Some(&change.after));
+    }
+}
+
+fn change_of<'a>(record: &'a Record<'_>) -> Option<&'a Change> {
+    match &record.content {
+        Ok(Content::Change(change)) => Some(change),
+        Ok(Content::Forgotten | Content::Removed { .. }) | Err(_) => None,
     }
 }
 
@@ -52,8 +57,8 @@ fn relay(records: &[Record<'_>]) {
     assert!(events + dead_letters.len() <= records.len());
     for record in records {
         let is_dead_lettered = dead_letters.iter().any(|dead_letters| dead_letters == record.raw);
-        assert!(is_dead_lettered || record.change.is_ok(), "{record:?} is lost");
-        if let Ok(None) = record.change {
+        assert!(is_dead_lettered || record.content.is_ok(), "{record:?} is lost");
+        if let Ok(Content::Forgotten | Content::Removed { .. }) = record.content {
             let event: EventRecord = serde_json::from_str(record.raw).expect("a valid record");
             assert_eq!(event.event_name, "REMOVE", "{record:?} is not a removal");
         }

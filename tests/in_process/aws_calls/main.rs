@@ -13,7 +13,7 @@ use orders_dynamo::DynamoStore;
 use orders_lambda::{
     clock,
     queue::{Message, Outcome},
-    stream::{Change, Record},
+    stream::{Change, Content, Record},
 };
 use orders_testing::{after, at, order_with_hold, pay as pay_command};
 use orders_tests::{
@@ -419,8 +419,8 @@ async fn relay(log: &CallLog, change: impl Fn(u8) -> (Option<Order>, Order)) {
     let records: Vec<_> = (0..10)
         .map(|byte| {
             let (before, after) = change(byte);
-            let change = Ok(Some(Change { before, after, at: now }));
-            Record { raw: "", sequence_number: byte.to_string(), change }
+            let content = Ok(Content::Change(Box::new(Change { before, after, at: now })));
+            Record { raw: "", sequence_number: byte.to_string(), content }
         })
         .collect();
     let deadline = Instant::now() + Duration::from_mins(1);

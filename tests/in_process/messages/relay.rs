@@ -11,7 +11,7 @@ use order_relay::sink::{AwsRelaySink, RelaySink};
 use orders_domain::{Command, NewOrder, Order, Price, Ticket, Timestamp};
 use orders_lambda::{
     clock,
-    stream::{self, Change, Record},
+    stream::{self, Change, Content, Record},
 };
 use orders_testing::{after, at, new_order, order_id, order_with_hold, pay, ticket};
 use orders_tests::{aws_responses, events::TIME_TO_PAY};
@@ -79,8 +79,8 @@ async fn relay_counts_each_event_with_its_lag() {
     for (before, after, names) in changes {
         let written_at = after.created_at;
         let now = written_at.plus(Duration::from_millis(250));
-        let change = Ok(Some(Change { before, after, at: written_at }));
-        let record = Record { raw: "", sequence_number: "1".to_owned(), change };
+        let content = Ok(Content::Change(Box::new(Change { before, after, at: written_at })));
+        let record = Record { raw: "", sequence_number: "1".to_owned(), content };
         let deadline = Instant::now() + Duration::from_mins(1);
         assert_eq!(order_relay::relay(&sink, now, deadline, &[record]).await, None);
         let mut expected = [names, &["RelayLag 250"]].concat();
@@ -89,12 +89,33 @@ async fn relay_counts_each_event_with_its_lag() {
     }
 }
 
+/// An order removed by hand is an order that no event mentions again; one that has been kept long
+/// enough is not.
+#[tokio::test]
+async fn relay_counts_orders_removed_by_hand() {
+    let recorder = DebuggingRecorder::new();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let sink = aws_responses::relay_sink(|operation, _| panic!("{operation} for a removed order"));
+    for (content, expected) in [
+        (Content::Removed { order_id: Some(order_id(7)) }, &["OrdersRemoved 1"][..]),
+        (Content::Removed { order_id: None }, &["OrdersRemoved 1"]),
+        (Content::Forgotten, &[]),
+    ] {
+        let record =
+            Record { raw: "", sequence_number: "1".to_owned(), content: Ok(content.clone()) };
+        let deadline = Instant::now() + Duration::from_mins(1);
+        assert_eq!(order_relay::relay(&sink, at(0), deadline, &[record]).await, None);
+        assert_eq!(new_metrics(&recorder), expected, "{content:?}");
+    }
+}
+
 /// Records of placements of this many orders.
 fn placements(count: u8) -> Vec<Record<'static>> {
     let placement = |byte: u8| {
         let after = order_with_hold(byte, 30);
-        let change = Ok(Some(Change { before: None, at: after.created_at, after }));
-        Record { raw: "", sequence_number: byte.to_string(), change }
+        let change = Change { before: None, at: after.created_at, after };
+        let content = Ok(Content::Change(Box::new(change)));
+        Record { raw: "", sequence_number: byte.to_string(), content }
     };
     (0..count).map(placement).collect()
 }
@@ -224,7 +245,8 @@ async fn relay_change(before: Option<&Order>, after: &Order, seconds: u64) -> Ve
     });
     let change = Change { before: before.cloned(), after: after.clone(), at: at(seconds) };
     let sequence_number = "1".to_owned();
-    let record = Record { raw: "", sequence_number, change: Ok(Some(change)) };
+    let content = Ok(Content::Change(Box::new(change)));
+    let record = Record { raw: "", sequence_number, content };
     let deadline = Instant::now() + Duration::from_mins(1);
     assert_eq!(order_relay::relay(&sink, at(seconds), deadline, &[record]).await, None);
     std::mem::take(&mut *calls.lock().unwrap())

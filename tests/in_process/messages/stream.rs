@@ -1,8 +1,8 @@
 //! Records of the orders table's stream.
 
-use orders_domain::Status;
-use orders_lambda::stream;
-use orders_testing::order_with_hold;
+use orders_domain::{BoxError, Status};
+use orders_lambda::stream::{self, Change, Content};
+use orders_testing::{order_id, order_with_hold};
 use serde_json::{Value, json};
 
 /// A stream record with these images.
@@ -32,7 +32,7 @@ fn stream_record_has_the_old_and_the_new_order() {
     let text = record(Some(image), Some(&cancelled));
     let records = stream::read(&text).unwrap();
     assert_eq!(records[0].sequence_number, "222");
-    let change = records[0].change.as_ref().unwrap().as_ref().unwrap();
+    let Ok(Content::Change(change)) = &records[0].content else { panic!("{:?}", records[0]) };
     assert_eq!(change.before, Some(order_with_hold(7, 30)));
     assert_eq!((&change.after.status, change.after.version.number()), (&Status::Cancelled, 1));
 }
@@ -42,7 +42,7 @@ fn record_without_a_new_image_is_not_a_removal() {
     let batch =
         include_str!("../../support/fixtures/stream_batch.json").replace("NewImage", "NwImage");
     let records = stream::read(&batch).unwrap();
-    assert!(records[0].change.is_err());
+    assert!(records[0].content.is_err());
 }
 
 #[test]
@@ -51,17 +51,43 @@ fn invalid_row_can_be_repaired_or_removed() {
         serde_json::from_str(include_str!("../../support/fixtures/stream_batch.json")).unwrap();
     let valid = &batch["Records"][0]["dynamodb"]["NewImage"];
     let invalid = json!({"id": {"S": "x"}});
-    let change_of = |old, new| {
-        let text = record(old, new);
-        let records = stream::read(&text).unwrap();
-        let change = records.into_iter().next().unwrap().change;
-        change.map(|change| change.map(|change| (change.before, change.after)))
+    let content_of = |old, new| content(&record(old, new));
+    let Content::Change(change) = content_of(Some(&invalid), Some(valid)).unwrap() else {
+        panic!()
     };
-    assert_eq!(
-        change_of(Some(&invalid), Some(valid)).unwrap(),
-        Some((None, order_with_hold(7, 30)))
-    );
-    assert_eq!(change_of(Some(&invalid), None).unwrap(), None);
-    assert!(change_of(Some(valid), Some(&invalid)).is_err());
-    assert!(change_of(None, Some(&invalid)).is_err());
+    let Change { before, after, .. } = *change;
+    assert_eq!((before, after), (None, order_with_hold(7, 30)));
+    let removed = Content::Removed { order_id: Some(order_id(7)) };
+    assert_eq!(content_of(Some(&invalid), None).unwrap(), removed);
+    assert!(content_of(Some(valid), Some(&invalid)).is_err());
+    assert!(content_of(None, Some(&invalid)).is_err());
+}
+
+fn content(batch: &str) -> Result<Content, BoxError> {
+    let records = stream::read(batch).unwrap();
+    records.into_iter().next().unwrap().content
+}
+
+/// Identities as in the `DynamoDB` developer guide, "`DynamoDB` Streams and time to live".
+#[test]
+fn removal_by_time_to_live_is_forgotten() {
+    let batch: Value =
+        serde_json::from_str(include_str!("../../support/fixtures/stream_batch.json")).unwrap();
+    let valid = &batch["Records"][0]["dynamodb"]["NewImage"];
+    let removal = |identity: Value| {
+        let mut batch: Value = serde_json::from_str(&record(Some(valid), None)).unwrap();
+        batch["Records"][0]["userIdentity"] = identity;
+        content(&batch.to_string()).unwrap()
+    };
+    let identity = json!({"type": "Service", "principalId": "dynamodb.amazonaws.com"});
+    assert_eq!(removal(identity), Content::Forgotten);
+    for identity in [
+        Value::Null,
+        json!({}),
+        json!({"type": "Service", "principalId": "lambda.amazonaws.com"}),
+        json!({"type": "AssumedRole", "principalId": "dynamodb.amazonaws.com"}),
+    ] {
+        let removed = Content::Removed { order_id: Some(order_id(7)) };
+        assert_eq!(removal(identity.clone()), removed, "{identity}");
+    }
 }

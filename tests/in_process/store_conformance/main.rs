@@ -6,6 +6,7 @@ mod faults;
 mod first_edition;
 mod histories;
 mod items;
+mod retention;
 mod suite;
 mod tables;
 
@@ -147,6 +148,7 @@ conformance! {
         concurrent_orders_of_one_payment_get_one_result
         concurrent_late_payment_and_takeover_commit_once
         concurrent_ticket_versions_end_at_the_newest
+        scan_finds_each_lapsed_hold_once
     }
 
     repaired {
@@ -160,6 +162,8 @@ conformance! {
         missing_order_takes_its_own_lapsed_lock_over
         lock_of_a_paid_order_is_made_permanent
         lock_is_made_permanent_only_for_the_order_as_read
+        lapsed_lock_of_an_ended_order_is_released
+        lock_is_released_only_after_its_order_and_its_end
         late_payment_passes_the_lock_of_an_ended_order
         late_payment_conflicts_with_a_lock_of_another_order
         late_payment_conflicts_with_a_live_order_assumed_to_have_ended

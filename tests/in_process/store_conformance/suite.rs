@@ -3,6 +3,7 @@
 mod buy_backs;
 mod extensions;
 mod gifts;
+mod lapsed;
 mod lists;
 mod payments;
 mod races;
@@ -24,6 +25,7 @@ use uuid::Uuid;
 pub(crate) use buy_backs::*;
 pub(crate) use extensions::*;
 pub(crate) use gifts::*;
+pub(crate) use lapsed::*;
 pub(crate) use lists::*;
 pub(crate) use payments::*;
 pub(crate) use races::*;

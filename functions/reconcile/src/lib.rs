@@ -1,0 +1,170 @@
+//! Repairs forgotten holds: each hold that lapsed a while ago is treated as a takeover would treat it.
+//!
+//! Timers expire holds, and the next buyer takes over a lapsed hold. A hold remains if its timer was lost
+//! and no buyer came: the other services then wait for its `OrderExpired`. Each write has the conditions
+//! of a takeover, so live traffic and a second run at the same time do no harm.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use orders_domain::{
+    Availability, CommitOutcome, LapsedHolds, LapsedPage, Lock, OrderId, ScanPosition, StoreError,
+    Takeover, TicketId, Timestamp,
+};
+use orders_lambda::telemetry::error_chain;
+use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
+
+/// Age of a lapsed hold from which on its timer is not expected any more.
+pub const GRACE: Duration = Duration::from_mins(15);
+
+/// Number of tickets that are repaired at the same time.
+const CONCURRENCY: usize = 10;
+
+/// Result of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Orders expired.
+    pub expired: u32,
+    /// Locks removed whose order is missing, has ended or has another ticket.
+    pub released: u32,
+    /// Locks of paid orders made permanent.
+    pub made_permanent: u32,
+    /// Tickets left as they are because this release cannot read an item.
+    pub unreadable: u32,
+    /// Tickets left as they are because the store failed.
+    pub failed: u32,
+    /// Whether the scan reached its end.
+    pub finished: bool,
+}
+
+/// Effect on one ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repair {
+    Expired,
+    Released,
+    MadePermanent,
+    /// The ticket has changed since the scan, or its order is not due.
+    Nothing,
+}
+
+/// Repairs the holds that lapsed more than [`GRACE`] before `now`, until the deadline.
+pub async fn reconcile(store: &impl LapsedHolds, now: Timestamp, deadline: Instant) -> Report {
+    let mut report = Report::default();
+    let run = timeout_at(deadline, scan(store, now, &mut report)).await;
+    match run {
+        Ok(Ok(())) => report.finished = true,
+        Ok(Err(error)) => {
+            tracing::error!(error = error_chain(&error), "Scan of the tickets failed");
+        }
+        Err(_) => tracing::error!("Deadline reached before the end of the scan"),
+    }
+    let Report { expired, released, made_permanent, unreadable, failed, finished } = report;
+    metrics::counter!("ReconciledHolds").increment((expired + released + made_permanent).into());
+    metrics::counter!("ReconcileUnfinished").increment((!finished || failed > 0).into());
+    tracing::info!(
+        expired,
+        released,
+        made_permanent,
+        unreadable,
+        failed,
+        finished,
+        "Reconciled lapsed holds"
+    );
+    report
+}
+
+async fn scan(
+    store: &impl LapsedHolds,
+    now: Timestamp,
+    report: &mut Report,
+) -> Result<(), StoreError> {
+    let mut position: Option<ScanPosition> = None;
+    loop {
+        let page = store.find_lapsed(now.minus(GRACE), position.as_ref()).await?;
+        let LapsedPage { tickets, next } = page;
+        let repairs = stream::iter(&tickets).map(async |ticket| repair(store, ticket, now).await);
+        let mut repairs = repairs.buffer_unordered(CONCURRENCY);
+        while let Some(repair) = repairs.next().await {
+            report.add(&repair);
+        }
+        let Some(next) = next else { return Ok(()) };
+        position = Some(next);
+    }
+}
+
+impl Report {
+    fn add(&mut self, repair: &Result<Repair, StoreError>) {
+        match repair {
+            Ok(Repair::Expired) => self.expired += 1,
+            Ok(Repair::Released) => self.released += 1,
+            Ok(Repair::MadePermanent) => self.made_permanent += 1,
+            Ok(Repair::Nothing) => {}
+            Err(StoreError::Unreadable(_)) => self.unreadable += 1,
+            Err(StoreError::Unavailable(_) | StoreError::Refused(_)) => self.failed += 1,
+        }
+    }
+}
+
+/// Repairs the lock of one ticket, and logs what was done.
+async fn repair(
+    store: &impl LapsedHolds,
+    ticket_id: &TicketId,
+    now: Timestamp,
+) -> Result<Repair, StoreError> {
+    // The scan may lag behind the last write, so the ticket is read again.
+    let lock = match store.find_ticket(ticket_id).await {
+        Ok(replica) => replica.map(|replica| replica.lock),
+        Err(error) => return Err(failed(ticket_id, None, error)),
+    };
+    let lapsed = lock.filter(|lock| lock.has_lapsed(now));
+    let Some(order_id) = lapsed.and_then(Lock::holder) else { return Ok(Repair::Nothing) };
+    let repaired = repair_lapsed(store, ticket_id, order_id, now).await;
+    let repair = repaired.map_err(|error| failed(ticket_id, Some(order_id), error))?;
+    if repair != Repair::Nothing {
+        tracing::warn!(%ticket_id, %order_id, repair = ?repair, "Forgotten hold repaired");
+    }
+    Ok(repair)
+}
+
+fn failed(ticket_id: &TicketId, order_id: Option<OrderId>, error: StoreError) -> StoreError {
+    let order_id = order_id.map(|id| id.to_string());
+    let error_text = error_chain(&error);
+    tracing::warn!(%ticket_id, order_id, error = error_text, "Forgotten hold not repaired");
+    error
+}
+
+/// Treats the lapsed lock of `order_id` as a takeover would.
+async fn repair_lapsed(
+    store: &impl LapsedHolds,
+    ticket_id: &TicketId,
+    order_id: OrderId,
+    now: Timestamp,
+) -> Result<Repair, StoreError> {
+    let order = store.find(order_id).await?;
+    let (outcome, repair) = match Takeover::availability(ticket_id, order_id, order.as_ref(), now) {
+        Availability::Lapsed(Takeover::Expire(expiry)) => {
+            (store.commit(&expiry).await?, Repair::Expired)
+        }
+        Availability::Lapsed(Takeover::Ended(id)) => {
+            (store.release(ticket_id, id, now).await?, Repair::Released)
+        }
+        Availability::Sold => match order {
+            Some(paid) => (store.make_permanent(&paid).await?, Repair::MadePermanent),
+            None => return Ok(Repair::Nothing),
+        },
+        // The order awaits payment and is not due: its timer comes.
+        Availability::Reserved { .. } | Availability::Own | Availability::Free => {
+            return Ok(Repair::Nothing);
+        }
+    };
+    match outcome {
+        CommitOutcome::Committed => Ok(repair),
+        // Order or ticket have changed meanwhile, so the hold is not forgotten.
+        CommitOutcome::Conflict | CommitOutcome::PaymentOfAnotherOrder(_) => Ok(Repair::Nothing),
+    }
+}
+
+#[cfg(test)]
+mod tests;
