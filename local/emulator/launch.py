@@ -23,6 +23,7 @@ FIXES = (
     "sam_parameters",
     "secure_transport",
     "schedule_permissions",
+    "event_archives",
     "batch_permissions",
 )
 

@@ -3,7 +3,8 @@
 AWS makes three checks for a schedule that the emulator omits:
 - the caller has permissions for the schedule's group (the emulator always checks the default group);
 - the caller may pass the schedule's role to Scheduler (`iam:PassRole`);
-- when the schedule fires, its role may send to the target, otherwise to the dead-letter queue.
+- when the schedule fires, its role may send to the target queue or invoke the target function, otherwise
+  send to the dead-letter queue.
 This fix adds them.
 """
 
@@ -12,6 +13,9 @@ import json
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 from ministack.services import eventbridge, scheduler, sqs
+
+# Permission for each kind of target.
+ACTIONS = {"sqs": "sqs:SendMessage", "lambda": "lambda:InvokeFunction"}
 
 
 def apply():
@@ -53,13 +57,18 @@ def _check_target():
     invoke = eventbridge._invoke_target
 
     def invoke_if_allowed(target, event, source, *args):
-        if event.get("Source") != "aws.scheduler" or ":sqs:" not in target["Arn"]:
+        service = target["Arn"].split(":")[2]
+        if event.get("Source") != "aws.scheduler" or service not in ACTIONS:
             return invoke(target, event, source, *args)
-        for queue in (target["Arn"], target.get("DeadLetterConfig", {}).get("Arn")):
-            if queue and sqs._queue_by_arn(queue) and _may(target["RoleArn"], "sqs:SendMessage", queue):
-                return invoke({**target, "Arn": queue}, event, source, *args)
+        for arn in (target["Arn"], target.get("DeadLetterConfig", {}).get("Arn")):
+            if arn and _exists(arn) and _may(target["RoleArn"], ACTIONS[arn.split(":")[2]], arn):
+                return invoke({**target, "Arn": arn}, event, source, *args)
 
     eventbridge._invoke_target = invoke_if_allowed
+
+
+def _exists(arn):
+    return ":sqs:" not in arn or sqs._queue_by_arn(arn)
 
 
 def _may(principal, action, resource, context=None):

@@ -1,8 +1,11 @@
 """Tests of schedules, and of the permissions for queues and schedules."""
 
 import contextlib
+import io
 import time
 import unittest
+import zipfile
+from pathlib import Path
 
 from botocore.exceptions import ClientError
 
@@ -83,6 +86,17 @@ class SchedulePermissions(EmulatorTest):
                     AUTH="true",
                 )
 
+    def test_invocation_needs_the_permission_of_the_schedules_role(self):
+        allow = '"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": "*:function:test:live"'
+        none = '"Effect": "Allow", "Action": "lambda:GetFunction", "Resource": "*"'
+        for permissions, invoked in {allow: True, none: False}.items():
+            with self.subTest(permissions=permissions):
+                self.check(
+                    lambda emulator: is_invoked(emulator, permissions, Path(self.folder()) / "invoked"),
+                    {"": invoked, "schedule_permissions": True},
+                    AUTH="true",
+                )
+
 
 class ScheduleTimes(EmulatorTest):
     def test_schedule_fires_on_time(self):
@@ -133,15 +147,45 @@ def delivered_counts(emulator, permissions):
     return message_count(sqs, due), message_count(sqs, dead)
 
 
-def create_due_schedule(scheduler, name):
-    """Creates a schedule with a time in the past."""
+def is_invoked(emulator, permissions, mark):
+    """Fires a schedule whose role has these permissions. Returns whether its function has made the mark."""
+    scheduler = emulator.client("scheduler")
+    scheduler.create_schedule_group(Name="test")
+    create_role(emulator, "sender", permissions)
+    alias = create_function(emulator, f"def handler(event, context): open('{mark}', 'w').close()")
+    create_due_schedule(scheduler, "schedule", {"Arn": alias, "RoleArn": SENDER})
+    eventually(lambda: not scheduler.list_schedules(GroupName="test")["Schedules"])
+    with contextlib.suppress(AssertionError):
+        eventually(mark.exists, seconds=5)
+    return mark.exists()
+
+
+def create_function(emulator, code):
+    """Creates a function. Returns the ARN of its alias."""
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w") as archive:
+        archive.writestr("index.py", code)
+    functions = emulator.client("lambda")
+    functions.create_function(
+        FunctionName="test",
+        Runtime="python3.12",
+        Handler="index.handler",
+        Role=SENDER,
+        Code={"ZipFile": package.getvalue()},
+    )
+    return functions.create_alias(FunctionName="test", Name="live", FunctionVersion="$LATEST")["AliasArn"]
+
+
+def create_due_schedule(scheduler, name, target=None):
+    """Creates a schedule with a time in the past, by default for a queue."""
+    queue = {"Arn": f"{QUEUES}due", "Input": "now", "DeadLetterConfig": {"Arn": f"{QUEUES}dead"}, "RoleArn": SENDER}
     scheduler.create_schedule(
         GroupName="test",
         Name=name,
         ScheduleExpression="at(2026-01-01T00:00:00)",
         ActionAfterCompletion="DELETE",
         FlexibleTimeWindow={"Mode": "OFF"},
-        Target={"Arn": f"{QUEUES}due", "RoleArn": SENDER, "Input": "now", "DeadLetterConfig": {"Arn": f"{QUEUES}dead"}},
+        Target=target or queue,
     )
 
 

@@ -54,7 +54,7 @@ class Template(unittest.TestCase):
     def setUpClass(cls):
         template = Template.expanded or expand(TEMPLATE.read_text())
         cls.resources, cls.outputs = template["Resources"], template["Outputs"]
-        cls.parameters = template["Parameters"]
+        cls.parameters, cls.conditions = template["Parameters"], template["Conditions"]
 
     def all(self, kind):
         """Returns the properties of each resource of this type, by name."""
@@ -197,6 +197,21 @@ class Rules(Template):
                 rule,
             )
 
+    def test_the_archive_keeps_the_events_of_every_service_on_any_bus(self):
+        archive, bus = (
+            self.one("EventArchive"),
+            "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/",
+        )
+        given = {"Fn::Sub": bus + "${EventBusName}"}
+        self.assertEqual(archive["SourceArn"], {"Fn::If": ["OwnEventBus", arn("EventBus"), given]})
+        (published,) = re.findall(r'SOURCE: &str = "(\w+)"', (CONTRACTS / "order_event.rs").read_text())
+        consumed = [source for _, it in self.all("Events::Rule") for source in it["EventPattern"]["source"]]
+        self.assertEqual(archive["EventPattern"], {"source": sorted([published, *consumed])})
+        # RetentionDays 0 is for ever (EventBridge API reference, `CreateArchive`), ArchiveDays 0 is none.
+        self.assertEqual(archive["RetentionDays"], {"Ref": "ArchiveDays"})
+        self.assertEqual(self.resources["EventArchive"]["Condition"], "HasArchive")
+        self.assertEqual(self.conditions["HasArchive"], {"Fn::Not": [{"Fn::Equals": [{"Ref": "ArchiveDays"}, "0"]}]})
+
     def test_all_events_take_the_same_bus(self):
         bus = {"Fn::If": ["OwnEventBus", {"Ref": "EventBus"}, {"Ref": "EventBusName"}]}
         for rule, it in self.all("Events::Rule"):
@@ -260,9 +275,14 @@ class Roles(Template):
         conditions = {
             # Only the schedule group (Scheduler user guide, "Confused deputy prevention").
             "SchedulerRole": {"StringEquals": {**account, "aws:SourceArn": arn("ScheduleGroup")}},
+            "ReconcileSchedulerRole": {"StringEquals": {**account, "aws:SourceArn": arn("ReconcileScheduleGroup")}},
             "DeploymentRole": {"StringEquals": account},
         }
-        services = {"SchedulerRole": "scheduler", "DeploymentRole": "codedeploy"}
+        services = {
+            "SchedulerRole": "scheduler",
+            "ReconcileSchedulerRole": "scheduler",
+            "DeploymentRole": "codedeploy",
+        }
         for role, it in self.all("IAM::Role"):
             (statement,) = it["AssumeRolePolicyDocument"]["Statement"]
             self.assertEqual(statement["Principal"], {"Service": f"{services.get(role, 'lambda')}.amazonaws.com"}, role)
@@ -297,7 +317,8 @@ class Functions(Template):
     def test_a_new_version_takes_over_in_part_and_only_without_alarms(self):
         for name, _ in self.functions():
             group = self.one(f"{name}FunctionDeploymentGroup")
-            alarms = [{"Name": {"Ref": f"{name}{kind}"}} for kind in ("Errors", "Throttles")]
+            kinds = ("Errors", "Throttles", "Unfinished") if name == "Reconcile" else ("Errors", "Throttles")
+            alarms = [{"Name": {"Ref": f"{name}{kind}"}} for kind in kinds]
             self.assertEqual(group["AlarmConfiguration"], {"Enabled": True, "Alarms": alarms}, name)
             self.assertIn("DEPLOYMENT_STOP_ON_ALARM", group["AutoRollbackConfiguration"]["Events"], name)
             self.assertIn("Canary", json.dumps(group["DeploymentConfigName"]), name)
@@ -309,9 +330,47 @@ class Functions(Template):
             (version,) = [
                 it for _, it in self.all("Lambda::Version") if it["FunctionName"] == {"Ref": f"{name}Function"}
             ]
-            for parameter in ("HoldSeconds", "EventBusName"):
-                if f'"{parameter}"' in json.dumps(it["Environment"]):
+            for parameter in self.parameters:
+                if f'{{"Ref": "{parameter}"}}' in json.dumps(it["Environment"]):
                     self.assertIn("${" + parameter + "}", json.dumps(version.get("Description")), name)
+
+    def test_those_that_end_orders_know_how_long_to_keep_them(self):
+        knowing = {
+            name
+            for name, it in self.functions()
+            if it["Environment"]["Variables"].get("KEEP_UNPAID_DAYS") == {"Ref": "KeepUnpaidDays"}
+        }
+        self.assertEqual(knowing, {"CreateOrder", "CancelOrder", "PaymentEvents", "ExpireOrders", "Reconcile"})
+
+
+class Reconcile(Template):
+    def test_the_live_version_is_started_by_its_own_schedule(self):
+        schedule = self.one("ReconcileSchedule")
+        self.assertEqual(self.resources["ReconcileSchedule"]["Condition"], "HasReconcile")
+        self.assertEqual(schedule["ScheduleExpression"], {"Fn::Sub": "rate(${ReconcileMinutes} minutes)"})
+        self.assertEqual(schedule["Target"]["Arn"], {"Ref": "ReconcileFunctionAliaslive"})
+        self.assertEqual(schedule["Target"]["RoleArn"], arn("ReconcileSchedulerRole"))
+        # The relay may delete schedules of the other group.
+        self.assertEqual(schedule["GroupName"], {"Ref": "ReconcileScheduleGroup"})
+
+    def test_a_failed_start_is_retried_only_until_the_next(self):
+        retries = self.one("ReconcileSchedule")["Target"]["RetryPolicy"]
+        self.assertIn(retries["MaximumRetryAttempts"], range(1, 11))
+        self.assertLessEqual(retries["MaximumEventAgeInSeconds"], 3600)
+        (invocations,) = (it for _, it in self.all("Lambda::EventInvokeConfig"))
+        self.assertEqual(invocations["FunctionName"], {"Ref": "ReconcileFunction"})
+        self.assertEqual(invocations["MaximumRetryAttempts"], 0)
+        self.assertLessEqual(invocations["MaximumEventAgeInSeconds"], 3600)
+
+    def test_a_run_has_the_longest_time_of_lambda(self):
+        self.assertEqual(self.one("ReconcileFunction")["Timeout"], 900)
+
+    def test_the_interval_can_be_zero_for_never(self):
+        minutes = self.parameters["ReconcileMinutes"]
+        self.assertEqual((minutes["MinValue"], minutes["MaxValue"]), (0, 1440))
+        self.assertEqual(
+            self.conditions["HasReconcile"], {"Fn::Not": [{"Fn::Equals": [{"Ref": "ReconcileMinutes"}, "0"]}]}
+        )
 
 
 class Api(Template):
@@ -364,6 +423,22 @@ class Data(Template):
                 protection = it.get("DeletionProtectionEnabled") or it.get("DeletionProtection") == "ACTIVE"
                 self.assertTrue(protection, name)
 
+    def test_only_old_orders_and_slots_are_forgotten(self):
+        forgetting = {
+            name: it["TimeToLiveSpecification"]
+            for name, it in self.all("DynamoDB::Table")
+            if "TimeToLiveSpecification" in it
+        }
+        forget = {"AttributeName": "forget_at", "Enabled": True}
+        self.assertEqual(forgetting, {"OrdersTable": forget, "BuyersTable": forget})
+
+    def test_an_order_is_kept_for_sixty_days_or_for_ever(self):
+        days = self.parameters["KeepUnpaidDays"]
+        for value in ("0", "60", "99", "400", "9999", days["Default"]):
+            self.assertIsNotNone(re.fullmatch(days["AllowedPattern"], value), value)
+        for value in ("", "1", "59", "059", "-60", "60.5", "10000"):
+            self.assertIsNone(re.fullmatch(days["AllowedPattern"], value), value)
+
     def test_a_table_can_be_restored_to_any_moment(self):
         for name, it in self.all("DynamoDB::Table"):
             self.assertEqual(it["PointInTimeRecoverySpecification"], {"PointInTimeRecoveryEnabled": True}, name)
@@ -382,7 +457,8 @@ class Alarms(Template):
     def wanted(self):
         """Returns every metric that must have an alarm, as published by AWS or by the functions."""
         for name, _ in self.functions():
-            for metric in ("Errors", "Throttles", "Duration"):
+            # Reconcile may run for minutes.
+            for metric in ("Errors", "Throttles") if name == "Reconcile" else ("Errors", "Throttles", "Duration"):
                 yield "AWS/Lambda", metric, {"FunctionName": {"Ref": f"{name}Function"}}
         for queue, _ in self.all("SQS::Queue"):
             dead = queue.endswith("DeadLetterQueue")
@@ -391,7 +467,8 @@ class Alarms(Template):
         for _, rule in self.all("Events::Rule"):
             yield "AWS/Events", "FailedInvocations", {"EventBusName": rule["EventBusName"], "RuleName": rule["Name"]}
         for metric in ("TargetErrorCount", "InvocationDroppedCount"):
-            yield "AWS/Scheduler", metric, {"ScheduleGroup": {"Ref": "ScheduleGroup"}}
+            for group, _ in self.all("Scheduler::ScheduleGroup"):
+                yield "AWS/Scheduler", metric, {"ScheduleGroup": {"Ref": group}}
         for metric in ("5xx", "Latency"):
             yield "AWS/ApiGateway", metric, {"ApiId": {"Ref": "HttpApi"}}
         yield "AWS/Lambda", "IteratorAge", {"FunctionName": {"Ref": "OrderRelayFunction"}}
@@ -404,8 +481,12 @@ class Alarms(Template):
             ("ExpiryLateness", "expire-orders"),
             ("TicketVersionGaps", "ticket-events"),
             ("TicketContradictions", "ticket-events"),
+            ("OrdersRemoved", "order-relay"),
+            ("ReconciledHolds", "reconcile"),
+            ("ReconcileUnfinished", "reconcile"),
         ):
-            self.assertIn(f'"{metric}"', (ROOT / f"functions/{function}/src/lib.rs").read_text())
+            counted = f'"{metric}"' in (ROOT / f"functions/{function}/src/lib.rs").read_text()
+            self.assertTrue(counted, f"{function} does not count {metric}")
             name = "".join(word.capitalize() for word in function.split("-"))
             yield namespace, metric, {dimension: {"Ref": f"{name}Function"}}
         # The relay dead-letters a record that it cannot read; the other functions count such items.

@@ -1,0 +1,70 @@
+"""Tests of archives of an event bus."""
+
+import json
+import time
+import unittest
+
+from botocore.exceptions import ClientError
+
+from emulator_testing import ACCOUNT, EmulatorTest, eventually, message_bodies
+
+TEMPLATE = """
+Resources:
+  Bus:
+    Type: AWS::Events::EventBus
+    Properties: { Name: test }
+  Archive:
+    Type: AWS::Events::Archive
+    Properties:
+      ArchiveName: test
+      SourceArn: !GetAtt Bus.Arn
+      EventPattern: { source: [orders] }
+      RetentionDays: 30
+"""
+
+
+class Archives(EmulatorTest):
+    def test_archive_of_a_template_replays_its_events(self):
+        self.check(replayed, {"": ["kept"], "event_archives": None})
+
+
+def replayed(emulator):
+    """Deploys an archive, sends events, and replays them to a rule that did not exist before. Returns the
+    replayed events; `None` if the archive cannot be deployed."""
+    cloudformation, events = emulator.client("cloudformation"), emulator.client("events")
+    try:
+        cloudformation.create_stack(StackName="test", TemplateBody=TEMPLATE)
+    except ClientError:
+        return None
+    cloudformation.get_waiter("stack_create_complete").wait(StackName="test", WaiterConfig={"Delay": 1})
+    for source, name in (("orders", "kept"), ("others", "left out")):
+        entry = {"EventBusName": "test", "Source": source, "DetailType": name, "Detail": "{}"}
+        events.put_events(Entries=[entry])
+    url = listen(emulator)
+    archive = events.describe_archive(ArchiveName="test")
+    assert archive["RetentionDays"] == 30, archive
+    events.start_replay(
+        ReplayName="test",
+        EventSourceArn=archive["ArchiveArn"],
+        EventStartTime=time.time() - 60,
+        EventEndTime=time.time() + 60,
+        Destination={"Arn": archive["EventSourceArn"]},
+    )
+    sqs = emulator.client("sqs")
+    bodies = set()
+    eventually(lambda: bodies.update(message_bodies(sqs, url)) or bodies)
+    return [json.loads(body)["detail-type"] for body in bodies]
+
+
+def listen(emulator):
+    """Creates a queue that receives every event of the bus. Returns its URL."""
+    events, sqs = emulator.client("events"), emulator.client("sqs")
+    url = sqs.create_queue(QueueName="test")["QueueUrl"]
+    events.put_rule(Name="test", EventBusName="test", EventPattern=json.dumps({"account": [ACCOUNT]}))
+    arn = f"arn:aws:sqs:us-east-1:{ACCOUNT}:test"
+    events.put_targets(Rule="test", EventBusName="test", Targets=[{"Id": "queue", "Arn": arn}])
+    return url
+
+
+if __name__ == "__main__":
+    unittest.main()
