@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{CorrelationId, Lock, OrderId, PaymentId, RefundDue, Slot, Ticket, Timestamp, UserId};
+use crate::{
+    CorrelationId, Lock, OrderId, PaymentId, RefundDue, Slot, Ticket, Timestamp, TraceParent,
+    UserId,
+};
 
 /// Version of an order: the number of its changes. A new order has version 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,6 +106,8 @@ pub struct Order {
     pub refunds_due: Vec<RefundDue>,
     /// Correlation id of the request that placed the order.
     pub correlation_id: CorrelationId,
+    /// Trace of the request that placed the order, if the request was traced.
+    pub traceparent: Option<TraceParent>,
 }
 
 /// A request for a new order.
@@ -118,6 +123,8 @@ pub struct NewOrder {
     pub hold: Duration,
     /// Correlation id of the request.
     pub correlation_id: CorrelationId,
+    /// Trace of the request, if it was traced.
+    pub traceparent: Option<TraceParent>,
 }
 
 impl Order {
@@ -140,6 +147,7 @@ impl Order {
             slot: None,
             refunds_due: Vec::new(),
             correlation_id: request.correlation_id,
+            traceparent: request.traceparent,
         }
     }
 

@@ -11,6 +11,5 @@ pub mod queue;
 pub mod retry;
 pub mod stream;
 pub mod telemetry;
-mod trace;
 
 pub use orders_domain::BoxError;

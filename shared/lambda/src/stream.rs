@@ -6,10 +6,10 @@ use aws_lambda_events::{
     streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
 };
 use lambda_runtime::{LambdaEvent, service_fn};
-use orders_domain::{Order, Timestamp};
+use orders_domain::{CorrelationId, Order, OrderId, Timestamp};
 use orders_dynamo::order_of_image;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use tokio::time::Instant;
 
 use crate::{BoxError, clock, telemetry};
@@ -94,11 +94,21 @@ impl<'a> Record<'a> {
             }
         }
     }
+
+    /// Order id and correlation id of a record that is invalid otherwise, each if it is valid.
+    #[must_use]
+    pub fn ids(&self) -> (Option<OrderId>, Option<CorrelationId>) {
+        let record: Value = serde_json::from_str(self.raw).unwrap_or_default();
+        let text = |pointer| record.pointer(pointer).and_then(Value::as_str);
+        let order_id = text("/dynamodb/Keys/id/S").and_then(|id| id.parse().ok());
+        let correlation_id = text("/dynamodb/NewImage/correlation_id/S");
+        (order_id, correlation_id.and_then(|id| id.parse().ok()))
+    }
 }
 
 /// Sequence number of a record that is invalid otherwise.
 fn sequence_number(raw: &str) -> String {
-    let record: serde_json::Value = serde_json::from_str(raw).unwrap_or_default();
+    let record: Value = serde_json::from_str(raw).unwrap_or_default();
     record["dynamodb"]["SequenceNumber"].as_str().unwrap_or_default().to_owned()
 }
 
