@@ -84,8 +84,13 @@ where
         Ok(request) => {
             // Boxed: the futures of SDK calls are large, and nested deeper than the compiler's limit.
             let outcome = Box::pin(handler(request));
-            // Every line of the handler has the correlation id.
-            let outcome = outcome.instrument(error_span!("request", log.correlation_id));
+            // A span of the highest level, so that no log level removes the ids of the handler's lines.
+            let span = error_span!(
+                "request",
+                request_id = context.request_id,
+                correlation_id = log.correlation_id,
+            );
+            let outcome = outcome.instrument(span);
             let result = timeout_at(clock::work_deadline(context, now), outcome).await;
             result.unwrap_or_else(|elapsed| Err(Problem::Unavailable(elapsed.into())))
         }

@@ -131,6 +131,9 @@ fn order_image(order: &Order) -> Value {
     if let Status::Paid { payment_id } | Status::Refunded { payment_id } = &order.status {
         image["payment_id"] = json!({"S": payment_id.as_str()});
     }
+    if let Some(traceparent) = order.traceparent {
+        image["traceparent"] = json!({"S": traceparent.to_string()});
+    }
     if let Some(slot) = order.slot.map(Slot::number) {
         image["slot"] = json!({"N": slot.to_string()});
     }
