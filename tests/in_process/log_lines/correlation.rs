@@ -1,7 +1,11 @@
 //! The correlation id on the log lines of every function, and the query of the runbook that follows one
 //! order by it.
 
-use std::{fs, future::pending, path::Path};
+use std::{
+    fs,
+    future::pending,
+    path::{Path, PathBuf},
+};
 
 use order_relay::sink::{AwsRelaySink, Expiry, RelaySink};
 use orders_contracts::OutgoingEvent;
@@ -275,38 +279,55 @@ fn is_written_as(line: &Value, template: &str) -> bool {
     rest.is_some() && (template.contains('{') || message == template)
 }
 
-/// The messages of all log lines of the functions and of the crates that they share, with their files.
+/// The messages of all log calls in the functions and in the crates that they share, with their files.
 fn messages_of_the_code() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let files = ["functions", "shared"].map(|folder| rust_files(&root.join(folder))).concat();
     let mut messages = Vec::new();
-    for folder in ["functions", "shared"] {
-        for path in rust_files(&root.join(folder)) {
-            let text = fs::read_to_string(&path).unwrap();
-            let code = text.split("#[cfg(test)]").next().unwrap();
-            for level in ["error", "warn", "info", "debug", "trace"] {
-                for call in code.split(&format!("tracing::{level}!(")).skip(1) {
-                    let call = call.split(");").next().unwrap();
-                    let message = call.rsplit('"').nth(1).unwrap();
-                    messages.push((path.clone(), message.to_owned()));
-                }
-            }
-        }
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let found = ["error!(", "warn!(", "info!(", "debug!(", "trace!("].map(|call| {
+            let calls = code.split(call).skip(1);
+            calls.map(|rest| message_of(rest).to_owned()).collect::<Vec<_>>()
+        });
+        messages.extend(found.concat().into_iter().map(|it| (file.display().to_string(), it)));
     }
-    assert!(messages.len() > 20, "{messages:?}");
     for known in WITHOUT_CORRELATION {
         assert!(messages.iter().any(|(_, message)| message == known), "no line is {known}");
     }
+    assert!(messages.len() > 20, "{messages:?}");
     messages
 }
 
+/// The message of a log call: its last text. `rest` begins after the opening parenthesis.
+fn message_of(rest: &str) -> &str {
+    let mut depth = 1;
+    let mut message = "";
+    // Every second part is a text.
+    for (index, part) in rest.split('"').enumerate() {
+        if index % 2 == 1 {
+            message = part;
+            continue;
+        }
+        for letter in part.chars() {
+            depth += i32::from(letter == '(') - i32::from(letter == ')');
+            if depth == 0 {
+                return message;
+            }
+        }
+    }
+    message
+}
+
 /// The source files below a folder.
-fn rust_files(folder: &Path) -> Vec<String> {
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let files = entries.flat_map(|path| match path.is_dir() {
-        true => rust_files(&path),
-        false => vec![path.to_str().unwrap().to_owned()],
-    });
-    files.filter(|path| path.ends_with(".rs")).collect()
+    let is_rust = |path: &Path| path.extension().is_some_and(|extension| extension == "rs");
+    entries
+        .flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] })
+        .filter(|path| is_rust(path))
+        .collect()
 }
 
 /// The log fields named in a text: `fields.order_id`.
@@ -399,5 +420,6 @@ fn line_without_a_correlation_id_is_found() {
     let line = json!({"fields": {"message": "late", "order_id": ORDER}, "span": {"name": "x"}});
     assert_eq!(correlation_ids(&line), Vec::<&str>::new());
     assert!(is_written_as(&line, "late") && !is_written_as(&line, "too late"));
+    assert_eq!(message_of(r#"id = f(1), "late", x()) "other")"#), "late");
     assert_eq!(names("`fields.order_id` and span.x_y,"), ["fields.order_id", "span.x_y"]);
 }

@@ -19,7 +19,7 @@ struct Metadata<'a> {
 pub(crate) fn traceparent(correlation_id: &str) -> Option<String> {
     let number: u64 = correlation_id.strip_prefix("request-")?.parse().ok()?;
     let flags = number % 2;
-    (number % 3 != 0).then(|| format!("00-{number:032x}-{number:016x}-{flags:02x}"))
+    (!number.is_multiple_of(3)).then(|| format!("00-{number:032x}-{number:016x}-{flags:02x}"))
 }
 
 impl Promises {
