@@ -6,6 +6,7 @@ mod payments;
 mod refunds;
 mod responses;
 mod slots;
+mod traces;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,6 +20,8 @@ use orders_domain::{
 use orders_tests::history::{Event, Payment, PaymentStart, Refund};
 
 use crate::{coverage::Observed, plan::Plan, queues::QueueName};
+
+pub(crate) use traces::traceparent;
 
 /// Observations of a run, and the first violated promise.
 pub(crate) struct Promises {
@@ -62,6 +65,8 @@ pub(crate) struct Promises {
     booked: BTreeMap<PaymentId, BookedPayment>,
     /// Next version of each order to be published.
     published: BTreeMap<String, u64>,
+    /// `traceparent` of each published event, by order and version.
+    traces: BTreeMap<(String, u64), Option<String>>,
     /// Time of each placement, by the true clock.
     placed_at_ms: BTreeMap<OrderId, u64>,
     /// Time from which each live order has its ticket, by the true clock.
@@ -133,6 +138,7 @@ impl Promises {
             starts: Vec::new(),
             refunds: Vec::new(),
             booked: BTreeMap::new(),
+            traces: BTreeMap::new(),
             published: BTreeMap::new(),
             placed_at_ms: BTreeMap::new(),
             live_since_ms: BTreeMap::new(),

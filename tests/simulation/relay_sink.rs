@@ -115,6 +115,7 @@ impl World {
         let event = Event::read(event.detail_type, &event.detail, self.now_ms());
         self.log(|| format!("bus: {} {} v{}", event.kind, event.order, event.version));
         let mut state = self.state();
+        state.promises.trace_published(&event.order, event.version, &detail);
         if !state.promises.published(&event) {
             state.coverage.observed(Observed::PublishedAgain);
         }

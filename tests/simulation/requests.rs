@@ -11,6 +11,7 @@ use orders_tests::history::{Operation, Outcome, Request};
 use crate::{
     coverage::{Fault, Observed},
     invocation::{Invocation, invoke},
+    promises::traceparent,
     world::World,
 };
 
@@ -164,7 +165,9 @@ impl World {
             Operation::Place { ticket, key, version } => {
                 let correlation_id =
                     self.state().promises.order_requested(buyer, ticket, key.as_deref(), *version);
+                let traceparent = traceparent(&correlation_id);
                 let mut headers = vec![("x-correlation-id", correlation_id.as_str())];
+                headers.extend(traceparent.as_ref().map(|value| ("traceparent", value.as_str())));
                 headers.extend(key.as_ref().map(|key| ("idempotency-key", key.as_str())));
                 let version = version.map(|version| format!(r#","ticketVersion":{version}"#));
                 let version = version.unwrap_or_default();

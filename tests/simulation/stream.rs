@@ -162,6 +162,9 @@ fn image(order: &Order) -> String {
     if let Status::Paid { payment_id } | Status::Refunded { payment_id } = status {
         add("payment_id", format!(r#"{{"S":"{payment_id}"}}"#));
     }
+    if let Some(traceparent) = order.traceparent {
+        add("traceparent", format!(r#"{{"S":"{traceparent}"}}"#));
+    }
     if order.extended {
         add("extended", r#"{"BOOL":true}"#.to_owned());
     }

@@ -55,6 +55,7 @@ pub async fn handle(
             now,
             hold: limits.hold,
             correlation_id: request.correlation_id.clone(),
+            traceparent: request.traceparent,
         },
     };
     let created = create_order(store, &create).await.map_err(|error| problem(error, now))?;

@@ -10,13 +10,14 @@ use std::{cell::Cell, time::Duration};
 
 use futures_util::{StreamExt, future::ready, stream};
 use orders_contracts::OutgoingEvent;
-use orders_domain::{Order, OrderEvent, RefundDue, RefundReason, Timestamp};
+use orders_domain::{Order, OrderEvent, RefundDue, RefundReason, Timestamp, TraceParent};
 use orders_lambda::{
     BoxError,
     stream::{Change, Content, Record},
     telemetry::error_chain,
 };
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{Instrument, error_span, field::display};
 
 use crate::sink::{Expiry, MAX_ENTRIES, RelaySink};
 
@@ -81,9 +82,14 @@ impl<S: RelaySink> Relay<'_, S> {
         let event = match PendingEvent::from_record(record) {
             Ok(event) => event,
             Err(error) => {
-                let sequence_number = &record.sequence_number;
-                let error = error_chain(error.as_ref());
-                tracing::error!(sequence_number, error, "Rejected stream record");
+                let (order_id, correlation_id) = record.ids();
+                tracing::error!(
+                    order_id = order_id.map(display),
+                    correlation_id = correlation_id.map(display),
+                    sequence_number = record.sequence_number,
+                    error = error_chain(error.as_ref()),
+                    "Rejected stream record"
+                );
                 self.flush().await?;
                 return self.dead_letter(record).await;
             }
@@ -102,10 +108,15 @@ impl<S: RelaySink> Relay<'_, S> {
 
     async fn dead_letter(&self, record: &Record<'_>) -> Result<(), SequenceNumber> {
         self.sink.dead_letter(record.raw).await.map_err(|error| {
-            let sequence_number = &record.sequence_number;
-            let error = error_chain(error.as_ref());
-            tracing::error!(sequence_number, error, "Dead-lettering a record failed");
-            sequence_number.clone()
+            let (order_id, correlation_id) = record.ids();
+            tracing::error!(
+                order_id = order_id.map(display),
+                correlation_id = correlation_id.map(display),
+                sequence_number = record.sequence_number,
+                error = error_chain(error.as_ref()),
+                "Dead-lettering a record failed"
+            );
+            record.sequence_number.clone()
         })
     }
 
@@ -114,12 +125,13 @@ impl<S: RelaySink> Relay<'_, S> {
         let pending = std::mem::take(&mut self.pending);
         let Some(first) = pending.first() else { return Ok(()) };
         timeout_at(self.deadline, self.finish(&pending)).await.unwrap_or_else(|_| {
-            let sequence_number = &first.sequence_number;
             tracing::warn!(
-                sequence_number,
+                order_id = %first.order.id,
+                correlation_id = %first.order.correlation_id,
+                sequence_number = first.sequence_number,
                 "Deadline reached; the batch is retried from this record"
             );
-            Err(sequence_number.clone())
+            Err(first.sequence_number.clone())
         })
     }
 
@@ -164,16 +176,7 @@ impl<S: RelaySink> Relay<'_, S> {
             }
         }
         for (event, published) in events.iter().zip(&published) {
-            if !published {
-                let PendingEvent { order, sequence_number, .. } = event;
-                tracing::warn!(
-                    order_id = %order.id,
-                    version = order.version.number(),
-                    correlation_id = %order.correlation_id,
-                    sequence_number,
-                    "Event not published; its record is retried"
-                );
-            }
+            event.log(*published);
         }
         published
     }
@@ -213,8 +216,12 @@ impl<S: RelaySink> Relay<'_, S> {
             && let Err(error) = self.in_time(self.sink.unschedule_expiry(expiry_of(order))).await
         {
             // The schedule fires at its time, finds a final order and deletes itself.
-            let (order_id, error) = (order.id.to_string(), error_chain(error.as_ref()));
-            tracing::warn!(order_id, error, "Deleting the schedule failed");
+            tracing::warn!(
+                order_id = %order.id,
+                correlation_id = %order.correlation_id,
+                error = error_chain(error.as_ref()),
+                "Deleting the schedule failed"
+            );
         }
         Ok(())
     }
@@ -227,8 +234,12 @@ impl<S: RelaySink> Relay<'_, S> {
         let fires_at = self.now.plus(left.saturating_sub(SCHEDULE_LEAD));
         let scheduled = self.in_time(self.sink.schedule_expiry(expiry_of(order), fires_at)).await;
         scheduled.map_err(|error| {
-            let (order_id, error) = (order.id.to_string(), error_chain(error.as_ref()));
-            tracing::warn!(order_id, error, "Creating the schedule failed");
+            tracing::warn!(
+                order_id = %order.id,
+                correlation_id = %order.correlation_id,
+                error = error_chain(error.as_ref()),
+                "Creating the schedule failed"
+            );
             Unscheduled
         })
     }
@@ -250,8 +261,14 @@ impl<S: RelaySink> Relay<'_, S> {
 
     /// Sends expiries to the queue. Returns whether the queue accepted each expiry.
     async fn send(&self, orders: impl Iterator<Item = &Order>) -> Vec<bool> {
-        let expiries: Vec<Expiry> = orders.map(expiry_of).collect();
-        if expiries.is_empty() { Vec::new() } else { self.sink.send_expiries(&expiries).await }
+        let with_id = |order: &'_ Order| (expiry_of(order), order.correlation_id.to_string());
+        let (expiries, correlation_ids): (Vec<Expiry>, Vec<String>) = orders.map(with_id).unzip();
+        if expiries.is_empty() {
+            return Vec::new();
+        }
+        // The sink knows order ids only.
+        let span = error_span!("expiries", ?correlation_ids);
+        self.sink.send_expiries(&expiries).instrument(span).await
     }
 }
 
@@ -271,13 +288,13 @@ impl PendingEvent {
         let Change { before, after: order, at } = match &record.content {
             Ok(Content::Change(change)) => change.as_ref(),
             Ok(Content::Forgotten) => return Ok(None),
-            Ok(Content::Removed { order_id }) => {
-                let sequence_number = &record.sequence_number;
-                let order_id = order_id.map(|id| id.to_string());
+            Ok(Content::Removed) => {
+                let (order_id, correlation_id) = record.ids();
                 metrics::counter!("OrdersRemoved").increment(1);
                 tracing::warn!(
-                    sequence_number,
-                    order_id,
+                    order_id = order_id.map(display),
+                    correlation_id = correlation_id.map(display),
+                    sequence_number = record.sequence_number,
                     "Order removed by hand; no event is published"
                 );
                 return Ok(None);
@@ -292,6 +309,26 @@ impl PendingEvent {
             order: order.clone(),
             written_at: *at,
         }))
+    }
+
+    /// Logs whether the bus accepted the event: a line for each change of an order.
+    fn log(&self, published: bool) {
+        let Self { order, sequence_number, outgoing, .. } = self;
+        let (order_id, version) = (display(order.id), order.version.number());
+        let (correlation_id, event) = (display(&order.correlation_id), outgoing.detail_type);
+        if published {
+            let trace_id = order.traceparent.map(TraceParent::trace_id);
+            tracing::info!(order_id, version, correlation_id, trace_id, event, "Event published");
+        } else {
+            tracing::warn!(
+                order_id,
+                version,
+                correlation_id,
+                sequence_number,
+                event,
+                "Event not published; its record is retried"
+            );
+        }
     }
 }
 

@@ -182,6 +182,7 @@ impl RelaySink for AwsRelaySink {
                         let code = entry.and_then(|entry| entry.error_code());
                         tracing::warn!(
                             event_id = event.event_id,
+                            correlation_id = %event.correlation_id,
                             code,
                             "PutEvents refused an event"
                         );
@@ -192,8 +193,15 @@ impl RelaySink for AwsRelaySink {
             }
             Err(error) => {
                 let event_ids: Vec<_> = events.iter().map(|event| &event.event_id).collect();
-                let error = error_chain(&error);
-                tracing::warn!(?event_ids, error, "PutEvents failed for {} events", events.len());
+                let correlation_ids: Vec<_> =
+                    events.iter().map(|event| event.correlation_id.as_str()).collect();
+                tracing::warn!(
+                    ?event_ids,
+                    ?correlation_ids,
+                    error = error_chain(&error),
+                    "PutEvents failed for {} events",
+                    events.len()
+                );
                 vec![false; events.len()]
             }
         }

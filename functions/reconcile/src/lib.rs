@@ -8,12 +8,16 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use orders_domain::{
-    Availability, CommitOutcome, LapsedHolds, LapsedPage, Lock, OrderId, ScanPosition, StoreError,
-    Takeover, TicketId, Timestamp,
+    Availability, CommitOutcome, LapsedHolds, LapsedPage, Lock, ScanPosition, StoreError, Takeover,
+    TicketId, Timestamp,
 };
-use orders_lambda::telemetry::error_chain;
+use orders_lambda::{
+    queue::{log_ids, log_order},
+    telemetry::error_chain,
+};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
+use tracing::{Instrument, field};
 
 /// Age of a lapsed hold from which on its timer is not expected any more.
 pub const GRACE: Duration = Duration::from_mins(15);
@@ -107,63 +111,71 @@ impl Report {
     }
 }
 
-/// Repairs the lock of one ticket, and logs what was done.
+/// Repairs the lock of one ticket as a takeover would. Its log line has the ids of ticket and order.
 async fn repair(
     store: &impl LapsedHolds,
     ticket_id: &TicketId,
     now: Timestamp,
 ) -> Result<Repair, StoreError> {
-    // The scan may lag behind the last write, so the ticket is read again.
-    let lock = match store.find_ticket(ticket_id).await {
-        Ok(replica) => replica.map(|replica| replica.lock),
-        Err(error) => return Err(failed(ticket_id, None, error)),
+    let span = tracing::error_span!(
+        "hold",
+        %ticket_id,
+        order_id = field::Empty,
+        version = field::Empty,
+        correlation_id = field::Empty,
+    );
+    let logged = async {
+        let repaired = repair_ticket(store, ticket_id, now).await;
+        match &repaired {
+            Ok(Repair::Nothing) => {}
+            Ok(repair) => tracing::warn!(?repair, "Forgotten hold repaired"),
+            Err(error) => {
+                tracing::warn!(error = error_chain(error), "Forgotten hold not repaired");
+            }
+        }
+        repaired
     };
-    let lapsed = lock.filter(|lock| lock.has_lapsed(now));
-    let Some(order_id) = lapsed.and_then(Lock::holder) else { return Ok(Repair::Nothing) };
-    let repaired = repair_lapsed(store, ticket_id, order_id, now).await;
-    let repair = repaired.map_err(|error| failed(ticket_id, Some(order_id), error))?;
-    if repair != Repair::Nothing {
-        tracing::warn!(%ticket_id, %order_id, repair = ?repair, "Forgotten hold repaired");
-    }
-    Ok(repair)
+    logged.instrument(span).await
 }
 
-fn failed(ticket_id: &TicketId, order_id: Option<OrderId>, error: StoreError) -> StoreError {
-    let order_id = order_id.map(|id| id.to_string());
-    let error_text = error_chain(&error);
-    tracing::warn!(%ticket_id, order_id, error = error_text, "Forgotten hold not repaired");
-    error
-}
-
-/// Treats the lapsed lock of `order_id` as a takeover would.
-async fn repair_lapsed(
+async fn repair_ticket(
     store: &impl LapsedHolds,
     ticket_id: &TicketId,
-    order_id: OrderId,
     now: Timestamp,
 ) -> Result<Repair, StoreError> {
+    // The scan may lag behind the last write, so the ticket is read again.
+    let replica = store.find_ticket(ticket_id).await?;
+    let lapsed = replica.map(|replica| replica.lock).filter(|lock| lock.has_lapsed(now));
+    let Some(order_id) = lapsed.and_then(Lock::holder) else { return Ok(Repair::Nothing) };
+    log_ids(Some(order_id), None, None);
     let order = store.find(order_id).await?;
-    let (outcome, repair) = match Takeover::availability(ticket_id, order_id, order.as_ref(), now) {
+    if let Some(order) = &order {
+        log_order(order);
+    }
+    match Takeover::availability(ticket_id, order_id, order.as_ref(), now) {
         Availability::Lapsed(Takeover::Expire(expiry)) => {
-            (store.commit(&expiry).await?, Repair::Expired)
+            repaired(store.commit(&expiry).await?, Repair::Expired)
         }
         Availability::Lapsed(Takeover::Ended(id)) => {
-            (store.release(ticket_id, id, now).await?, Repair::Released)
+            repaired(store.release(ticket_id, id, now).await?, Repair::Released)
         }
         Availability::Sold => match order {
-            Some(paid) => (store.make_permanent(&paid).await?, Repair::MadePermanent),
-            None => return Ok(Repair::Nothing),
+            Some(paid) => repaired(store.make_permanent(&paid).await?, Repair::MadePermanent),
+            None => Ok(Repair::Nothing),
         },
         // The order awaits payment and is not due: its timer comes.
         Availability::Reserved { .. } | Availability::Own | Availability::Free => {
-            return Ok(Repair::Nothing);
+            Ok(Repair::Nothing)
         }
-    };
-    match outcome {
-        CommitOutcome::Committed => Ok(repair),
-        // Order or ticket have changed meanwhile, so the hold is not forgotten.
-        CommitOutcome::Conflict | CommitOutcome::PaymentOfAnotherOrder(_) => Ok(Repair::Nothing),
     }
+}
+
+fn repaired(outcome: CommitOutcome, repair: Repair) -> Result<Repair, StoreError> {
+    Ok(match outcome {
+        CommitOutcome::Committed => repair,
+        // Order or ticket have changed meanwhile, so the hold is not forgotten.
+        CommitOutcome::Conflict | CommitOutcome::PaymentOfAnotherOrder(_) => Repair::Nothing,
+    })
 }
 
 #[cfg(test)]

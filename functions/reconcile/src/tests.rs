@@ -1,4 +1,4 @@
-use orders_domain::{Command, Lock, Order, OrderStore, Sale, Status, TicketReplica};
+use orders_domain::{Command, Lock, Order, OrderId, OrderStore, Sale, Status, TicketReplica};
 use orders_testing::{MemoryStore, after, at, commit, order, order_id, pay, place, ticket};
 
 use super::*;

@@ -1,6 +1,7 @@
 //! JSON of the HTTP API and of the events. Every type here is converted to and from the domain by hand,
 //! so that a change of the domain never changes the contract by accident.
 
+mod correlation;
 mod cursor;
 mod expiry;
 mod json;
@@ -14,6 +15,7 @@ mod price;
 mod problem;
 mod ticket_event;
 
+pub use correlation::correlation_id;
 pub use create_order::{CreateOrderBody, parse_create_order};
 pub use cursor::{CursorError, decode_cursor, encode_cursor};
 pub use expiry::{ExpiryMessage, ExpiryMessageError};

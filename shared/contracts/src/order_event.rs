@@ -1,6 +1,6 @@
 //! Events published by this service.
 
-use orders_domain::{Order, OrderEvent, PaymentId, Timestamp};
+use orders_domain::{CorrelationId, Order, OrderEvent, PaymentId, Timestamp};
 use serde::Serialize;
 
 use crate::{
@@ -16,6 +16,8 @@ pub const SOURCE: &str = "orders";
 pub struct OutgoingEvent {
     /// Id of the event: `<order id>:<version>`.
     pub event_id: String,
+    /// Correlation id of the request that placed the order.
+    pub correlation_id: CorrelationId,
     /// Type of the event.
     pub detail_type: &'static str,
     /// Content of the event, a JSON object.
@@ -49,6 +51,8 @@ struct Metadata<'a> {
     occurred_at: String,
     correlation_id: &'a str,
     causation_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<String>,
 }
 
 impl OutgoingEvent {
@@ -108,10 +112,12 @@ impl OutgoingEvent {
                 occurred_at: rfc3339(occurred_at),
                 correlation_id: order.correlation_id.as_str(),
                 causation_id: causation_id(event, order),
+                traceparent: traceparent(order),
             },
         };
         let detail = serde_json::to_string(&detail)?;
-        Ok(Self { event_id, detail_type, detail })
+        let correlation_id = order.correlation_id.clone();
+        Ok(Self { event_id, correlation_id, detail_type, detail })
     }
 }
 
@@ -133,9 +139,15 @@ fn causation_id(event: &OrderEvent, order: &Order) -> String {
     }
 }
 
+/// The trace of the request that placed the order, continued by the event.
+fn traceparent(order: &Order) -> Option<String> {
+    let request = order.traceparent?;
+    Some(request.of_event(order.id, order.version).to_string())
+}
+
 #[cfg(test)]
 mod tests {
-    use orders_domain::{OrderVersion, RefundDue, RefundReason, RefundState, Status};
+    use orders_domain::{OrderVersion, RefundDue, RefundReason, RefundState, Status, TraceParent};
     use orders_testing::{new_order, order_id, ticket};
     use serde_json::{Value, json};
 
@@ -181,9 +193,27 @@ mod tests {
                     "occurredAt": "2023-11-14T22:13:20.700Z",
                     "correlationId": "request-1",
                     "causationId": "request-1",
+                    "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-9ed053d68db9291d-01",
                 },
             })
         );
+    }
+
+    #[test]
+    fn event_continues_the_trace_of_the_request() {
+        let traceparent = |order: &Order| {
+            let (_, detail) = published(&OrderEvent::Cancelled, order, 5_000);
+            detail["metadata"].get("traceparent").cloned()
+        };
+        let traced = order(Status::Cancelled, 1);
+        let request = traced.traceparent.unwrap();
+        let event: TraceParent = traceparent(&traced).unwrap().as_str().unwrap().parse().unwrap();
+        assert_eq!(event.trace_id(), request.trace_id());
+        assert_ne!(event, request);
+        // An event is published at least once, each time with the same content.
+        assert_eq!(traceparent(&traced), traceparent(&traced.clone()));
+        assert_ne!(traceparent(&traced), traceparent(&order(Status::Cancelled, 2)));
+        assert_eq!(traceparent(&Order { traceparent: None, ..traced }), None);
     }
 
     #[test]

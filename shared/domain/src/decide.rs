@@ -219,6 +219,7 @@ impl Transition {
 ///     now: Timestamp::from_epoch_ms(0).unwrap(),
 ///     hold: Duration::from_secs(30),
 ///     correlation_id: "request-1".parse().unwrap(),
+///     traceparent: None,
 /// };
 /// let ticket = Ticket {
 ///     id: "ticket-1".parse().unwrap(),

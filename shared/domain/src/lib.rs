@@ -14,6 +14,7 @@ mod store;
 mod takeover;
 mod ticket;
 mod time;
+mod trace;
 
 pub use decide::{
     Change, Command, Decision, LockChange, Refusal, SlotChange, TicketState, Transition, decide,
@@ -35,3 +36,4 @@ pub use ticket::{
     Verdict, rule_for,
 };
 pub use time::Timestamp;
+pub use trace::{NotATraceParent, TraceParent};

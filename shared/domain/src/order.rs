@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     CorrelationId, Lock, OrderId, PaymentId, RefundDue, RefundState, Slot, Ticket, Timestamp,
-    UserId,
+    TraceParent, UserId,
 };
 
 /// Version of an order: the number of its changes. A new order has version 0.
@@ -106,6 +106,8 @@ pub struct Order {
     pub refunds_due: Vec<RefundDue>,
     /// Correlation id of the request that placed the order.
     pub correlation_id: CorrelationId,
+    /// Trace of the request that placed the order, if the request was traced.
+    pub traceparent: Option<TraceParent>,
 }
 
 /// A request for a new order.
@@ -121,6 +123,8 @@ pub struct NewOrder {
     pub hold: Duration,
     /// Correlation id of the request.
     pub correlation_id: CorrelationId,
+    /// Trace of the request, if it was traced.
+    pub traceparent: Option<TraceParent>,
 }
 
 impl Order {
@@ -143,6 +147,7 @@ impl Order {
             slot: None,
             refunds_due: Vec::new(),
             correlation_id: request.correlation_id,
+            traceparent: request.traceparent,
         }
     }
 

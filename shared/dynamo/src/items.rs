@@ -7,11 +7,14 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use orders_domain::{
-    BookedPayment, BoxError, Lock, Order, OrderId, OrderVersion, Payment, PaymentResult, Position,
-    Price, RefundDue, RefundReason, RefundState, Sale, Slot, Slots, Status, StoreError, Ticket,
-    TicketReplica, TicketVersion, Timestamp,
+    BookedPayment, BoxError, CorrelationId, Lock, Order, OrderVersion, Payment, PaymentResult,
+    Position, Price, RefundDue, RefundReason, RefundState, Sale, Slot, Slots, Status, StoreError,
+    Ticket, TicketReplica, TicketVersion, Timestamp,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_dynamo::aws_sdk_dynamodb_1::{from_item, to_item};
 
 use crate::error::{invalid_request, unreadable};
@@ -62,6 +65,22 @@ pub(crate) struct OrderItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     slot: Option<u8>,
     correlation_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "hint")]
+    traceparent: Option<String>,
+}
+
+/// Reads a text that the order does not need; `None` for a value of another type.
+fn hint<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Hint {
+        Text(String),
+        Other(IgnoredAny),
+    }
+    Ok(match Hint::deserialize(value)? {
+        Hint::Text(text) => Some(text),
+        Hint::Other(IgnoredAny) => None,
+    })
 }
 
 #[derive(Serialize, Deserialize)]
@@ -201,17 +220,6 @@ pub fn order_of_image(image: serde_dynamo::Item) -> Result<Order, StoreError> {
     item.try_into().map_err(StoreError::Unreadable)
 }
 
-/// The order id in the key of a record of the orders table's stream.
-#[must_use]
-pub fn order_id_of_key(key: serde_dynamo::Item) -> Option<OrderId> {
-    #[derive(Deserialize)]
-    struct Key {
-        id: String,
-    }
-    let Key { id } = serde_dynamo::from_item(key).ok()?;
-    id.parse().ok()
-}
-
 /// The version among the attributes of a ticket; `None` if there was no ticket.
 pub(crate) fn ticket_version(attributes: Item) -> Result<Option<TicketVersion>, StoreError> {
     #[derive(Deserialize)]
@@ -240,7 +248,7 @@ pub(crate) fn slots(item: Item) -> Result<Slots, StoreError> {
     let schema = from_item(item).map_err(unreadable);
     let checked = schema.and_then(|Schema { schema }| readable(schema).map_err(unreadable));
     // Without the item's id, which is the buyer's.
-    reported(None, checked.map(|()| slots))
+    reported(None, None, checked.map(|()| slots))
 }
 
 /// The key of an item.
@@ -269,19 +277,24 @@ where
     Fields: DeserializeOwned,
     T: TryFrom<Fields, Error = BoxError>,
 {
-    let id = item.get("id").and_then(|id| id.as_s().ok()).cloned();
+    let text = |name| item.get(name).and_then(|text: &AttributeValue| text.as_s().ok());
+    let id = text("id").cloned();
+    let correlation_id = text("correlation_id").and_then(|id| id.parse().ok());
     let fields: Result<Fields, StoreError> = from_item(item).map_err(unreadable);
-    reported(
-        id.as_deref(),
-        fields.and_then(|fields| fields.try_into().map_err(StoreError::Unreadable)),
-    )
+    let parsed = fields.and_then(|fields| fields.try_into().map_err(StoreError::Unreadable));
+    reported(id.as_deref(), correlation_id.as_ref(), parsed)
 }
 
-/// Logs and counts an unreadable item here, where its id is known.
-fn reported<T>(id: Option<&str>, parsed: Result<T, StoreError>) -> Result<T, StoreError> {
+/// Logs and counts an unreadable item here, where its ids are known.
+fn reported<T>(
+    id: Option<&str>,
+    correlation_id: Option<&CorrelationId>,
+    parsed: Result<T, StoreError>,
+) -> Result<T, StoreError> {
     if let Err(StoreError::Unreadable(error)) = &parsed {
         metrics::counter!("UnreadableItems").increment(1);
-        tracing::error!(item_id = id, error = %error, "Item cannot be read");
+        let correlation_id = correlation_id.map(CorrelationId::as_str);
+        tracing::error!(item_id = id, correlation_id, error = %error, "Item cannot be read");
     }
     parsed
 }
@@ -325,6 +338,7 @@ impl From<&Order> for OrderItem {
             extended: order.extended,
             slot: order.slot.map(Slot::number),
             correlation_id: order.correlation_id.to_string(),
+            traceparent: order.traceparent.map(|traceparent| traceparent.to_string()),
         }
     }
 }
@@ -365,6 +379,8 @@ impl TryFrom<OrderItem> for Order {
             extended: item.extended,
             slot,
             correlation_id: item.correlation_id.parse()?,
+            // A hint only: without it the order's events are in no trace.
+            traceparent: item.traceparent.and_then(|traceparent| traceparent.parse().ok()),
         })
     }
 }
@@ -570,6 +586,27 @@ mod tests {
         let order = Order { extended: true, slot: Slot::new(7), ..order(1) };
         let item = OrderItem::from(&order).into_item().unwrap();
         assert_eq!(OrderItem::parse(item).unwrap(), order);
+    }
+
+    #[test]
+    fn invalid_traceparent_counts_as_absent() {
+        let untraced = Order { traceparent: None, ..order(1) };
+        let mut item = OrderItem::from(&order(1)).into_item().unwrap();
+        assert_eq!(OrderItem::parse(item.clone()).unwrap(), order(1));
+        for invalid in [
+            AttributeValue::S("00-0-0-0".to_owned()),
+            AttributeValue::N("7".to_owned()),
+            AttributeValue::Null(true),
+            AttributeValue::M(HashMap::new()),
+            AttributeValue::L(vec![AttributeValue::Bool(true)]),
+            AttributeValue::Ss(vec!["x".to_owned()]),
+            AttributeValue::B(vec![0].into()),
+        ] {
+            item.insert("traceparent".to_owned(), invalid.clone());
+            assert_eq!(OrderItem::parse(item.clone()).unwrap(), untraced, "{invalid:?}");
+        }
+        item.remove("traceparent");
+        assert_eq!(OrderItem::parse(item).unwrap(), untraced);
     }
 
     #[test]

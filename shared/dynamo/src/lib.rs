@@ -12,7 +12,7 @@ mod writes;
 
 use std::time::Duration;
 
-pub use items::{order_id_of_key, order_of_image};
+pub use items::order_of_image;
 
 use aws_sdk_dynamodb::{
     Client,

@@ -18,16 +18,17 @@ use lambda_http::{
 };
 use lambda_runtime::{Context, LambdaEvent, service_fn};
 use orders_contracts::FieldError;
-use orders_domain::{CorrelationId, IdError, Order, OrderId, OrderStore, Timestamp, UserId};
+use orders_domain::{
+    CorrelationId, IdError, Order, OrderId, OrderStore, Timestamp, TraceParent, UserId,
+};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
-use tracing::field::display;
+use tracing::{Instrument, error_span, field::display};
 
 use crate::{
     BoxError, clock,
     problem::{self, Problem},
     telemetry::{self, error_chain},
-    trace::trace_id,
 };
 
 /// Maximum size of a body, in bytes.
@@ -42,6 +43,8 @@ pub struct ApiRequest {
     pub now: Timestamp,
     /// Correlation id of everything that the request causes.
     pub correlation_id: CorrelationId,
+    /// Trace of the request; `None` without a valid `traceparent` header.
+    pub traceparent: Option<TraceParent>,
     received: Instant,
     inner: Request,
 }
@@ -81,6 +84,13 @@ where
         Ok(request) => {
             // Boxed: the futures of SDK calls are large, and nested deeper than the compiler's limit.
             let outcome = Box::pin(handler(request));
+            // A span of the highest level, so that no log level removes the ids of the handler's lines.
+            let span = error_span!(
+                "request",
+                request_id = context.request_id,
+                correlation_id = log.correlation_id,
+            );
+            let outcome = outcome.instrument(span);
             let result = timeout_at(clock::work_deadline(context, now), outcome).await;
             result.unwrap_or_else(|elapsed| Err(Problem::Unavailable(elapsed.into())))
         }
@@ -195,10 +205,18 @@ impl ApiRequest {
         log.route = event.route_key.clone().unwrap_or_default();
         log.order_id = event.path_parameters.get("id").and_then(|id| id.parse().ok());
         let request = to_request(event)?;
-        let correlation_id = correlation_id(&request, context)?;
+        let traceparent = traceparent(&request);
+        let correlation_id = correlation_id(&request, traceparent, context)?;
         log.correlation_id = correlation_id.to_string();
         let user_id = user_id(&request).ok_or(Problem::MissingUserId)?;
-        Ok(Self { user_id, now, correlation_id, received: Instant::now(), inner: request })
+        Ok(Self {
+            user_id,
+            now,
+            correlation_id,
+            traceparent,
+            received: Instant::now(),
+            inner: request,
+        })
     }
 
     /// Time of the response: later than `now` by the time since the request.
@@ -289,12 +307,21 @@ fn user_id(request: &Request) -> Option<UserId> {
 
 /// The client's `X-Correlation-Id`, else the trace id of `traceparent`, else the request id. An invalid
 /// header is ignored: no order fails because of it.
-fn correlation_id(request: &Request, context: &Context) -> Result<CorrelationId, Problem> {
-    let header = |name| header(request, name).ok().flatten();
-    let trace_id = header("traceparent").and_then(trace_id);
-    let ids = [header("x-correlation-id"), trace_id, Some(context.request_id.as_str())];
+fn correlation_id(
+    request: &Request,
+    traceparent: Option<TraceParent>,
+    context: &Context,
+) -> Result<CorrelationId, Problem> {
+    let sent = header(request, "x-correlation-id").ok().flatten();
+    let trace_id = traceparent.map(TraceParent::trace_id);
+    let ids = [sent, trace_id.as_deref(), Some(context.request_id.as_str())];
     let id = ids.into_iter().flatten().find_map(|id| id.parse().ok());
     id.ok_or_else(|| Problem::Internal("the invocation has no request id".into()))
+}
+
+/// The trace of the request. An invalid header is ignored as a whole (W3C Trace Context, section 3.2).
+fn traceparent(request: &Request) -> Option<TraceParent> {
+    header(request, "traceparent").ok().flatten()?.parse().ok()
 }
 
 fn header<'a>(request: &'a Request, name: &'static str) -> Result<Option<&'a str>, Problem> {

@@ -12,6 +12,5 @@ pub mod retry;
 pub mod schedule;
 pub mod stream;
 pub mod telemetry;
-mod trace;
 
 pub use orders_domain::BoxError;

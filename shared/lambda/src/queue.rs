@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use aws_sdk_sqs::Client;
 use lambda_runtime::{Context, LambdaEvent, service_fn};
+use orders_contracts::correlation_id;
 use orders_domain::{Order, OrderId, PaymentId, StoreError, TicketId, Timestamp};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, Span, field};
@@ -81,7 +82,8 @@ pub fn log_ids(order: Option<OrderId>, payment: Option<&PaymentId>, ticket: Opti
     }
 }
 
-/// Puts version and correlation id of the order on the log lines of the message.
+/// Puts version and correlation id of the order on the log lines of the message. The order's correlation id
+/// replaces the message's.
 pub fn log_order(order: &Order) {
     let span = Span::current();
     span.record("version", order.version.number());
@@ -190,6 +192,7 @@ where
     for message in &event.records {
         let id = message.message_id.as_deref().filter(|id| !id.is_empty());
         let id = id.ok_or("a message has no id")?;
+        let correlation_id = message.body.as_deref().and_then(correlation_id);
         // The handler records the ids of its subject, so that every line of the message has them.
         // A span of the highest level, so that no log level removes the ids.
         let span = tracing::error_span!(
@@ -198,7 +201,7 @@ where
             message_id = id,
             order_id = field::Empty,
             version = field::Empty,
-            correlation_id = field::Empty,
+            correlation_id = correlation_id.map(field::display),
             payment_id = field::Empty,
             ticket_id = field::Empty,
         );

@@ -6,10 +6,10 @@ use aws_lambda_events::{
     streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
 };
 use lambda_runtime::{LambdaEvent, service_fn};
-use orders_domain::{Order, OrderId, Timestamp};
-use orders_dynamo::{order_id_of_key, order_of_image};
+use orders_domain::{CorrelationId, Order, OrderId, Timestamp};
+use orders_dynamo::order_of_image;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use tokio::time::Instant;
 
 use crate::{BoxError, clock, telemetry};
@@ -33,10 +33,7 @@ pub enum Content {
     /// DynamoDB removed an order that had been kept long enough.
     Forgotten,
     /// An order was removed by hand: this service never removes items.
-    Removed {
-        /// Order id; `None` if the key has none.
-        order_id: Option<OrderId>,
-    },
+    Removed,
 }
 
 /// One committed write of an order.
@@ -108,11 +105,22 @@ impl<'a> Record<'a> {
             }
         }
     }
+
+    /// Order id and correlation id of a record without a valid order, each if it is valid.
+    #[must_use]
+    pub fn ids(&self) -> (Option<OrderId>, Option<CorrelationId>) {
+        let record: Value = serde_json::from_str(self.raw).unwrap_or_default();
+        let text = |pointer| record.pointer(pointer).and_then(Value::as_str);
+        let order_id = text("/dynamodb/Keys/id/S").and_then(|id| id.parse().ok());
+        let images = ["/dynamodb/NewImage/correlation_id/S", "/dynamodb/OldImage/correlation_id/S"];
+        let correlation_id = images.into_iter().find_map(text);
+        (order_id, correlation_id.and_then(|id| id.parse().ok()))
+    }
 }
 
 /// Sequence number of a record that is invalid otherwise.
 fn sequence_number(raw: &str) -> String {
-    let record: serde_json::Value = serde_json::from_str(raw).unwrap_or_default();
+    let record: Value = serde_json::from_str(raw).unwrap_or_default();
     record["dynamodb"]["SequenceNumber"].as_str().unwrap_or_default().to_owned()
 }
 
@@ -120,10 +128,8 @@ impl Content {
     fn from_record(record: EventRecord) -> Result<Self, BoxError> {
         let images = record.change;
         if record.event_name == "REMOVE" {
-            if record.user_identity.is_some_and(|identity| is_time_to_live(&identity)) {
-                return Ok(Self::Forgotten);
-            }
-            return Ok(Self::Removed { order_id: order_id_of_key(images.keys) });
+            let forgotten = record.user_identity.as_ref().is_some_and(is_time_to_live);
+            return Ok(if forgotten { Self::Forgotten } else { Self::Removed });
         }
         let ms = images.approximate_creation_date_time.timestamp_millis();
         Ok(Self::Change(Box::new(Change {

@@ -25,6 +25,9 @@ pub const HOLD: Duration = Duration::from_secs(30);
 /// Time after the end of a hold in which a payment can still be sent.
 pub const LATE_LIMIT: Duration = Duration::from_mins(10);
 
+/// Trace of the requests built here.
+pub const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 /// Start of a test's time, in epoch milliseconds: second 0 of [`at`].
 pub const START_MS: u64 = 1_700_000_000_000;
 
@@ -60,6 +63,7 @@ pub fn new_order(id: OrderId, now: Timestamp) -> NewOrder {
         now,
         hold: HOLD,
         correlation_id: "request-1".parse().expect("a correlation id"),
+        traceparent: Some(TRACEPARENT.parse().expect("a traceparent")),
     }
 }
 

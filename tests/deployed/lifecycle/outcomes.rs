@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use orders_testing::TRACEPARENT;
 use orders_tests::{
     bus::{Listener, check_event_sequences, kinds, payment_result},
     buyers::{TestStack, eventually, id_of, new_buyers, new_payment},
@@ -88,18 +89,23 @@ async fn lapsed_hold_is_taken_over_before_its_timer_fires() {
 }
 
 #[tokio::test]
-async fn events_carry_the_correlation_id() {
+async fn events_carry_the_correlation_id_and_the_trace() {
     let test_stack = TestStack::connect().await;
     let ticket = test_stack.new_ticket().await;
     let [alice] = new_buyers(1).try_into().unwrap();
     let listener = Listener::start().await;
     let request = alice.request(reqwest::Method::POST, "/api/orders");
     let request = request.header("X-Correlation-Id", "checkout-42");
+    let request = request.header("traceparent", TRACEPARENT);
     let order = alice.send(request.json(&json!({ "ticketId": ticket }))).await.json();
     assert_eq!(alice.cancel(&id_of(&order)).await.status, 204);
     let received = listener.collect(&[id_of(&order)], |all| all[&id_of(&order)].len() >= 2).await;
     for event in &received[&id_of(&order)] {
-        assert_eq!(event.detail()["metadata"]["correlationId"], "checkout-42");
+        let metadata = &event.detail()["metadata"];
+        assert_eq!(metadata["correlationId"], "checkout-42");
+        let traceparent = metadata["traceparent"].as_str().unwrap();
+        assert_eq!(traceparent.split('-').nth(1), TRACEPARENT.split('-').nth(1));
+        assert_ne!(traceparent, TRACEPARENT);
     }
 }
 

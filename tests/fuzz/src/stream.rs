@@ -41,7 +41,7 @@ pub fn stream_image(input: &[u8]) {
 fn change_of<'a>(record: &'a Record<'_>) -> Option<&'a Change> {
     match &record.content {
         Ok(Content::Change(change)) => Some(change),
-        Ok(Content::Forgotten | Content::Removed { .. }) | Err(_) => None,
+        Ok(Content::Forgotten | Content::Removed) | Err(_) => None,
     }
 }
 
@@ -58,7 +58,7 @@ fn relay(records: &[Record<'_>]) {
     for record in records {
         let is_dead_lettered = dead_letters.iter().any(|dead_letters| dead_letters == record.raw);
         assert!(is_dead_lettered || record.content.is_ok(), "{record:?} is lost");
-        if let Ok(Content::Forgotten | Content::Removed { .. }) = record.content {
+        if let Ok(Content::Forgotten | Content::Removed) = record.content {
             let event: EventRecord = serde_json::from_str(record.raw).expect("a valid record");
             assert_eq!(event.event_name, "REMOVE", "{record:?} is not a removal");
         }
@@ -135,6 +135,9 @@ fn order_image(order: &Order) -> Value {
     });
     if let Status::Paid { payment_id } | Status::Refunded { payment_id } = &order.status {
         image["payment_id"] = json!({"S": payment_id.as_str()});
+    }
+    if let Some(traceparent) = order.traceparent {
+        image["traceparent"] = json!({"S": traceparent.to_string()});
     }
     if let Some(slot) = order.slot.map(Slot::number) {
         image["slot"] = json!({"N": slot.to_string()});

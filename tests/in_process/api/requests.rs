@@ -1,5 +1,7 @@
 //! Invalid requests.
 
+use orders_contracts::OutgoingEvent;
+use orders_domain::{OrderEvent, OrderStore};
 use orders_lambda::clock;
 use orders_tests::gateway::{Event, context};
 use serde_json::{Value, json};
@@ -111,6 +113,7 @@ async fn hostile_request_never_causes_a_5xx() {
         list().header("x-correlation-id", "a b"),
         list().header("x-correlation-id", &"x".repeat(300)),
         list().header("traceparent", "00"),
+        list().header("traceparent", "é"),
         list().header("cookie", "\u{1}"),
         list().header("x-é", "é"),
         list().set("cookies", json!(["a=b", "é"])),
@@ -133,5 +136,46 @@ async fn invalid_gateway_event_returns_400() {
         let handler = |_| async { panic!("called without a request") };
         let response = orders_lambda::http::respond(event, &context(), clock::now(), handler).await;
         assert_eq!(response.status_code, 400, "{event}");
+    }
+}
+
+#[tokio::test]
+async fn events_of_a_traced_request_are_in_its_trace() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let valid = format!("00-{TRACE}-00f067aa0ba902b7-01");
+    let later = format!("cc-{TRACE}-00f067aa0ba902b7-09-more");
+    let event = Event::post(ORDER);
+    for (event, correlation_id, flags) in [
+        (event.clone().header("traceparent", &valid), Some(TRACE), Some("01")),
+        (event.clone().header("traceparent", &later), Some(TRACE), Some("01")),
+        (
+            event.clone().header("traceparent", &valid.replace("-01", "-00")),
+            Some(TRACE),
+            Some("00"),
+        ),
+        (event.clone().header("traceparent", &format!("{valid},{valid}")), None, None),
+        (event.clone().header("traceparent", "é"), None, None),
+        (event.clone().header("tracestate", "congo=t61rcWkgMzE"), None, None),
+        (event, None, None),
+    ] {
+        for sent in [None, Some("checkout-42")] {
+            let event =
+                sent.map_or(event.clone(), |id| event.clone().header("x-correlation-id", id));
+            let api = api_with_tickets(&["t1"]).await;
+            let id = api.create(&event).await.body()["id"].as_str().unwrap().parse().unwrap();
+            let order = api.store.find(id).await.unwrap().unwrap();
+            let published = OutgoingEvent::new(&OrderEvent::Created, &order, order.created_at);
+            let detail: Value = serde_json::from_str(&published.unwrap().detail).unwrap();
+            let metadata = &detail["metadata"];
+            if let Some(correlation_id) = sent.or(correlation_id) {
+                assert_eq!(metadata["correlationId"], correlation_id);
+            }
+            let traceparent =
+                metadata["traceparent"].as_str().map(|text| text.split('-').collect());
+            let traceparent: Option<Vec<&str>> = traceparent;
+            let trace = traceparent.as_ref().map(|fields| (fields[0], fields[1], fields[3]));
+            assert_eq!(trace, flags.map(|flags| ("00", TRACE, flags)), "{event:?}");
+            assert_ne!(traceparent.map(|fields| fields[2]), Some("00f067aa0ba902b7"));
+        }
     }
 }

@@ -125,11 +125,11 @@ def groups(pattern, text):
 def name_faults(sources):
     """Log messages, log fields and dashboard widgets of the runbook, planted bugs of verification.md."""
     runbook, verification = ((ROOT / "docs" / name).read_text() for name in ("runbook.md", "verification.md"))
-    messages = re.findall(r"^\| `(.+?)` \| (?:WARN|ERROR) \|", runbook, re.MULTILINE)
+    messages = re.findall(r"^\| `(.+?)` \| (?:INFO|WARN|ERROR) \|", runbook, re.MULTILINE)
     widgets = re.findall(r'(?:with|widget) "([^"]+)"', one_line(runbook))
     bugs = re.findall(r"^\| `([a-z]+(?:-[a-z]+)+)` \|", verification, re.MULTILINE)
     planted = tomllib.loads((ROOT / "tests/simulation/planted_bugs/bugs.toml").read_text())
-    fields = re.findall(r"`(?:fields|span)\.(\w+)`", runbook)
+    fields = re.findall(r"\b(?:fields|span)\.(\w+)", runbook)
     yield from (f"docs/runbook.md: log message {name} does not exist" for name in messages if name not in sources)
     yield from (f"docs/runbook.md: log field {name} does not exist" for name in fields if name not in sources)
     yield from (f"docs/runbook.md: widget {name} does not exist" for name in widgets if name not in sources)

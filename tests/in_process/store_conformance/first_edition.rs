@@ -1,5 +1,5 @@
 //! Items as earlier releases wrote them: of the first edition, without `locked_for`, payments and
-//! `schema`; and without slots, extensions, and states and amounts of refunds.
+//! `schema`; and without slots, extensions, traces, and states and amounts of refunds.
 
 use orders_domain::{
     Availability, Command, CommitOutcome, Lock, Order, OrderStore, OrderVersion, PlaceOutcome,
@@ -7,7 +7,7 @@ use orders_domain::{
     Transition,
 };
 use orders_dynamo::DynamoStore;
-use orders_testing::{at, order, order_at, order_id, pay, ticket, transition};
+use orders_testing::{at, order_at, order_id, pay, ticket, transition};
 use orders_tests::stores;
 use serde_json::{Value, json};
 
@@ -18,6 +18,11 @@ use crate::{
     },
     tables::Tables,
 };
+
+/// The order without the trace of its request.
+fn order(byte: u8) -> Order {
+    Order { traceparent: None, ..orders_testing::order(byte) }
+}
 
 /// Order 1 as the first edition stored it: the same attributes with this status and these others.
 fn order_item(status: &str, version: u64, other: &Value) -> Value {

@@ -6,7 +6,7 @@ use orders_domain::{
     PlaceOutcome, Placement, StoreError, Takeover, TicketRule, Transition,
 };
 use orders_dynamo::DynamoStore;
-use orders_testing::{at, pay, payment, transition};
+use orders_testing::{TRACEPARENT, at, pay, payment, transition};
 use orders_tests::stores;
 use serde_json::{Value, json};
 
@@ -240,6 +240,36 @@ async fn item_that_cannot_be_read_is_reported() {
         tables.change_payment("p1", &attributes).await;
         assert_unreadable(&store.find_payment(&payment_id).await);
     }
+}
+
+/// The release before writes orders without a trace, and its updates leave the trace of an order as it is.
+#[tokio::test]
+async fn trace_of_an_order_is_a_hint() {
+    let (store, tables) = tables().await;
+    let hints = [json!(null), json!("00-0-0-0"), json!(7), json!({"deep": [1]})];
+    for (payment, stored) in ["p1", "p2", "p3", "p4"].into_iter().zip(hints) {
+        let order = placed_order(&store).await;
+        assert_eq!(tables.order(&order).await["traceparent"], TRACEPARENT);
+        tables.change_order(&order, &json!({ "traceparent": stored })).await;
+        let untraced = Order { traceparent: None, ..order };
+        assert_eq!(store.find(untraced.id).await.unwrap(), Some(untraced.clone()), "{stored}");
+        let paid = commit(&store, transition(&untraced, &pay(payment, &untraced, 1))).await;
+        assert_eq!(store.find(paid.id).await.unwrap(), Some(paid.clone()), "{stored}");
+        assert_eq!(tables.order(&paid).await["traceparent"], stored);
+    }
+}
+
+#[tokio::test]
+async fn every_transition_keeps_the_trace() {
+    let (store, tables) = tables().await;
+    let order = placed_order(&store).await;
+    let extended = commit(&store, extension_of(&order)).await;
+    let paid = commit(&store, payment_of(&extended)).await;
+    let owing = commit(&store, transition(&paid, &pay("p2", &paid, 1))).await;
+    let settled = commit(&store, transition(&owing, &refund_of("p2"))).await;
+    let refunded = commit(&store, transition(&settled, &refund_of("p1"))).await;
+    assert_eq!(tables.order(&refunded).await["traceparent"], TRACEPARENT);
+    assert_eq!(refunded.traceparent, order.traceparent);
 }
 
 /// A newer release has changed the order since the read of it.

@@ -30,6 +30,7 @@ fn order_for(byte: u8, ticket_id: &str) -> Order {
         now: at(0),
         hold: Duration::from_millis(EXPIRES_AT_MS),
         correlation_id: "request-1".parse().unwrap(),
+        traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok(),
     };
     let ticket = Ticket {
         id: ticket_id.parse().unwrap(),

@@ -1,6 +1,8 @@
 //! Log lines: each has the ids of its subject, so that a search by order id finds it, and none has a buyer's
 //! id, a token or another text of the client.
 
+mod correlation;
+
 use std::{
     io,
     sync::{Arc, Mutex},
@@ -74,13 +76,18 @@ async fn handle_payment(store: &MemoryStore, body: &Value) {
     .await;
 }
 
-/// Handles a batch of one message.
-async fn handle(body: &Value, handler: impl AsyncFn(Message<'_>) -> Result<Outcome, Failure>) {
+/// A batch of one message.
+fn batch_of(body: &Value) -> Value {
     let mut batch: Value =
-        serde_json::from_str(include_str!("../support/fixtures/sqs_batch.json")).unwrap();
+        serde_json::from_str(include_str!("../../support/fixtures/sqs_batch.json")).unwrap();
     batch["Records"][0]["body"] = json!(body.to_string());
     batch["Records"].as_array_mut().unwrap().truncate(1);
-    let event: SqsEvent = serde_json::from_value(batch).unwrap();
+    batch
+}
+
+/// Handles a batch of one message.
+async fn handle(body: &Value, handler: impl AsyncFn(Message<'_>) -> Result<Outcome, Failure>) {
+    let event: SqsEvent = serde_json::from_value(batch_of(body)).unwrap();
     process(&event, &context(), clock::now(), &FullQueue, &handler).await.unwrap();
 }
 
@@ -195,7 +202,7 @@ async fn line_of_a_timer_that_cannot_be_sent_has_the_ids_of_its_order() {
 
 #[tokio::test]
 async fn relay_lines_have_ids_of_record_and_order() {
-    let batch = include_str!("../support/fixtures/stream_batch.json");
+    let batch = include_str!("../../support/fixtures/stream_batch.json");
     let refusing = |operation: &str, _: &Value| match operation {
         "PutEvents" => (400, json!({"__type": "ThrottlingException", "message": "slow down"})),
         _ => (200, json!({})),
