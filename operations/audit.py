@@ -21,7 +21,7 @@ import time
 import findings
 import items
 import stack as stacks
-from findings import Expire, Release, Relock, Treatment
+from findings import Expire, Release, Treatment
 from stack import FOUND, Stack, UserError
 from tables import MAX_TRANSACTION, TABLES, Tables
 
@@ -37,7 +37,7 @@ class Audit:
     def __init__(self, stack):
         self.stack = stack
         self.tables = Tables(stack)
-        self.counts = collections.Counter()
+        self.counts = dict.fromkeys(TABLES, 0)
         self.unreadable = {}  # reason by (table, id)
         self.tickets = {}  # disagreements by ticket id
         self.payments = []

@@ -16,6 +16,8 @@ from pathlib import Path
 import boto3
 import botocore.exceptions
 
+from items import Unreadable
+
 ROOT = Path(__file__).resolve().parent.parent
 # Alias with the traffic of a function. A command must not run the code of an unfinished deployment.
 ALIAS = "live"
@@ -122,6 +124,8 @@ def run(main):
         sys.exit(main(sys.argv[1:]))
     except UserError as error:
         _end(error)
+    except Unreadable as error:
+        _end(f"An item cannot be read: {error}. It stays as it is.")
     except botocore.exceptions.NoCredentialsError:
         _end("There are no AWS credentials. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
     except botocore.exceptions.NoRegionError:
