@@ -41,12 +41,17 @@ class Audit:
         self.unreadable = {}  # reason by (table, id)
         self.tickets = {}  # disagreements by ticket id
         self.payments = []
+        self._bought = set()  # orders whose payments have a sale that their rows do not have
         self._order_ids = collections.defaultdict(set)  # live orders of a ticket, and the order that its lock names
 
     def compare(self):
         """Reads the tables and collects the disagreements."""
         scanned = {table: self._scan(table) for table in TABLES}
         orders, tickets, payments = scanned.values()
+        for payment in payments.values():
+            order = orders.get(payment.order_id)
+            if order and payment.result == items.BOUGHT and order.payment_id != payment.id:
+                self._bought.add(order.id)
         for order in orders.values():
             if not order.is_over:
                 self._order_ids[order.ticket_id].add(order.id)
@@ -55,7 +60,7 @@ class Audit:
                 self._order_ids[ticket.id].add(ticket.locked_by)
         for ticket_id, ids in self._order_ids.items():
             known = {id: orders[id] for id in ids if id in orders}
-            if findings.of_ticket(ticket_id, tickets.get(ticket_id), known, now()):
+            if findings.of_ticket(ticket_id, tickets.get(ticket_id), known, self._bought, now()):
                 self._read_ticket_again(ticket_id)
         self._compare_payments(orders, payments)
 
@@ -110,7 +115,7 @@ class Audit:
             found = []
         else:
             known = {order.id: order for order in orders if order}
-            found = findings.of_ticket(ticket_id, ticket, known, now())
+            found = findings.of_ticket(ticket_id, ticket, known, self._bought, now())
         self.tickets[ticket_id] = found
 
     def _compare_payments(self, orders, payments):

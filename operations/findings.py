@@ -36,6 +36,7 @@ class Kind(enum.Enum):
     PAID_ORDER_OF_TICKET_SOLD_TO_ANOTHER = "paid-order-of-ticket-sold-to-another", Treatment.OPERATOR
     PAID_ORDER_OF_MISSING_TICKET = "paid-order-of-missing-ticket", Treatment.OPERATOR
     TICKET_SOLD_TO_MISSING_ORDER = "ticket-sold-to-missing-order", Treatment.OPERATOR
+    TICKET_SOLD_TO_ENDED_ORDER = "ticket-sold-to-ended-order", Treatment.OPERATOR
     TICKET_SOLD_TO_AWAITING_ORDER = "ticket-sold-to-awaiting-order", Treatment.OPERATOR
     TWO_LIVE_ORDERS = "two-live-orders", Treatment.OPERATOR
     PAYMENT_OF_MISSING_ORDER = "payment-of-missing-order", Treatment.OPERATOR
@@ -80,11 +81,12 @@ class Finding:
     repair: Release | Relock | Expire | None = None
 
 
-def of_ticket(ticket_id, ticket, orders, now):
+def of_ticket(ticket_id, ticket, orders, bought, now):
     """The disagreements of a ticket.
 
     `ticket` is `None` if it is missing. `orders` has the live orders of the ticket and the order that the lock names,
-    by id; an order that is missing is absent.
+    by id; an order that is missing is absent. `bought` has the ids of orders with a payment that bought them, and that they
+    do not have: the row of the order is older than the sale.
     """
     place = (f"ticket {ticket_id}",)
     paid = [order for order in orders.values() if order.ticket_id == ticket_id and order.is_paid]
@@ -94,17 +96,17 @@ def of_ticket(ticket_id, ticket, orders, now):
         ids = tuple(f"order {order.id}" for order in (*paid, *holds))
         found.append(Finding(Kind.TWO_LIVE_ORDERS, place + ids))
     if len(paid) == 1:
-        found += _of_paid_order(ticket, paid[0], orders, now)
+        found += _of_paid_order(ticket, paid[0], orders, bought, now)
     # A lock that goes to the paid order needs no second treatment.
     if ticket and not any(isinstance(finding.repair, Relock) for finding in found):
-        found += _of_lock(ticket, orders, bool(paid), now)
+        found += _of_lock(ticket, orders, bought, bool(paid), now)
     for order in orders.values():
         if order.ticket_id == ticket_id and order.status == AWAITING:
             found += _of_awaiting_order(ticket, order, now)
     return found
 
 
-def _of_paid_order(ticket, order, orders, now):
+def _of_paid_order(ticket, order, orders, bought, now):
     """The disagreement of the only paid order of a ticket with its lock."""
     ids = (f"ticket {order.ticket_id}", f"order {order.id}")
     if ticket is None:
@@ -119,7 +121,8 @@ def _of_paid_order(ticket, order, orders, now):
     if named is None:
         # A sale to an order that is lost: two buyers may have paid.
         return [Finding(Kind.PAID_ORDER_OF_TICKET_SOLD_TO_ANOTHER, ids)] if ticket.is_sold else [relock]
-    if named.is_over or named.ticket_id != ticket.id:
+    is_sale = ticket.is_sold and named.id in bought
+    if not is_sale and (named.is_over or named.ticket_id != ticket.id):
         return [relock]
     if ticket.is_sold:
         return [Finding(Kind.PAID_ORDER_OF_TICKET_SOLD_TO_ANOTHER, ids)]
@@ -128,7 +131,7 @@ def _of_paid_order(ticket, order, orders, now):
     return [Finding(Kind.PAID_ORDER_BEHIND_A_HOLD, ids)]
 
 
-def _of_lock(ticket, orders, is_paid_for, now):
+def _of_lock(ticket, orders, bought, is_paid_for, now):
     """The disagreement of a lock with the order that it names."""
     if ticket.locked_by is None:
         return []
@@ -141,6 +144,8 @@ def _of_lock(ticket, orders, is_paid_for, now):
         return [Finding(Kind.LAPSED_LOCK_OF_MISSING_ORDER if lapsed else Kind.HOLD_OF_MISSING_ORDER, ids)]
     if named.is_over or named.ticket_id != ticket.id:
         if ticket.is_sold:
+            if named.id in bought:
+                return [Finding(Kind.TICKET_SOLD_TO_ENDED_ORDER, ids)]
             # With two paid orders, each beside the lock, no repair is right.
             repair = None if is_paid_for else Release(ticket, named)
             return [Finding(Kind.PERMANENT_LOCK_OF_ENDED_ORDER, ids, repair)]
