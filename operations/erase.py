@@ -98,7 +98,10 @@ def main(words):
     if arguments.write:
         failed = [order.id for order in final if not erasure.erase(order)]
         for id in failed:
-            print(f"not erased: order {id} changes at present, or its ticket is unreadable; run the command again", file=sys.stderr)
+            print(
+                f"not erased: order {id} changes at present, or its ticket is unreadable; run the command again",
+                file=sys.stderr,
+            )
         if slots and not awaiting:
             erasure.forget_slots()
         print(f"{len(final) - len(failed)} orders erased, the buyer is {pseudonym} now")

@@ -49,6 +49,11 @@ class OperationsTest(unittest.TestCase):
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
 
+    def forget(self, order, ticket):
+        """Deletes an order and its ticket."""
+        self.service.forget("Orders", order)
+        self.service.forget("Tickets", ticket)
+
     def rows(self, *keys):
         """The rows of (table, id), to compare them later."""
         return [self.service.row(table, id) for table, id in keys]

@@ -1,11 +1,12 @@
 """Each command of operations/: its effect, its dry run, and its wrong uses."""
 
 import json
-import os
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 from commands import BUYER, OperationsTest
+
 from scenarios import new_id, now_ms
 
 UNKNOWN = str(uuid.UUID(int=7))
@@ -63,9 +64,10 @@ class AnyCommand(OperationsTest):
             (["erase"], "arguments are required: BUYER"),
             (["erase", "nobody", "--write"], "The buyer nobody has no orders and no slots"),
         ]
-        for (command, *arguments), message in wrong:
-            with self.subTest(command=command, arguments=arguments):
-                self.assertIn(message, self.run_command(command, *arguments, code=2))
+        with ThreadPoolExecutor(4) as pool:
+            texts = pool.map(lambda it: self.run_command(*it[0], code=2), wrong)
+        for (arguments, message), text in zip(wrong, texts):
+            self.assertIn(message, text, arguments)
         self.assertEqual(self.service.row("Orders", order)["version"], "0")
 
 
@@ -107,11 +109,11 @@ class Find(OperationsTest):
 
     def test_missing_and_unreadable_orders_are_reported(self):
         self.assertIn("missing", self.run_command("orders", "find", "--order", UNKNOWN, code=1))
-        order, _ = self.service.held()
+        order, ticket = self.service.held()
+        self.addCleanup(self.forget, order, ticket)
         self.service.change("Orders", order, schema=2)
         self.assertIn("unreadable: the item has schema 2", self.run_command("orders", "find", "--order", order))
         self.assertIn("cannot be read", self.run_command("orders", "release", order, "--write", code=2))
-        self.service.forget("Orders", order)
 
 
 class Release(OperationsTest):
@@ -195,8 +197,7 @@ class Audit(OperationsTest):
         self.assertEqual(service.row("Tickets", locked)["locked_by"], bare)
         self.assertEqual(service.row("Tickets", contested)["locked_by"], held, "a live hold is not overwritten")
         for order, ticket in ((bare, locked), (behind, contested), (held, contested)):
-            service.forget("Orders", order)
-            service.forget("Tickets", ticket)
+            self.forget(order, ticket)
 
 
 class Retell(OperationsTest):
@@ -216,12 +217,12 @@ class Retell(OperationsTest):
         self.assertIn("0 orders", self.run_command("retell", "--all", "--to", "2020-01-01"))
 
     def test_unreadable_order_is_left_out(self):
-        order, _ = self.service.held()
+        order, ticket = self.service.held()
+        self.addCleanup(self.forget, order, ticket)
         self.service.change("Orders", order, schema=2)
         text = self.run_command("retell", "--order", order, "--write")
         self.assertIn("is unreadable", text)
         self.assertIn("0 states published", text)
-        self.service.forget("Orders", order)
 
 
 class Erase(OperationsTest):
@@ -233,9 +234,12 @@ class Erase(OperationsTest):
         service.put("Buyers", id=buyer, slot_0=now_ms() + 600_000)
         states = [("paid", 1, {"payment_id": "p4"}), ("cancelled", 1, {}), ("awaiting_payment", 0, {})]
         orders = zip((sold, free, held), (tickets[0], service.ticket(), tickets[1]), states)
-        for order, ticket, (status, version, more) in orders:
-            service.order(order, ticket, now_ms() + 600_000, status=status, version=version, **more)
-            service.change("Orders", order, user_id=buyer)
+        with service.listening() as heard:
+            for order, ticket, (status, version, more) in orders:
+                service.order(order, ticket, now_ms() + 600_000, status=status, version=version, **more)
+                service.change("Orders", order, user_id=buyer)
+            for kind, order in (("OrderPaid", sold), ("OrderCancelled", free), ("OrderCreated", held)):
+                service.until(kind, lambda: heard(kind, order))
         keys = [("Orders", sold), ("Orders", free), ("Orders", held), ("Tickets", tickets[0]), ("Buyers", buyer)]
         before = self.rows(*keys)
         self.assertIn("Dry run: 2 orders would be erased", self.run_command("erase", buyer, code=1))
@@ -257,10 +261,3 @@ class Erase(OperationsTest):
         self.assertEqual(service.row("Buyers", buyer), {})
         self.assertNotIn(buyer, json.dumps(self.rows(*keys)))
         self.assertIn("has no orders and no slots", self.run_command("erase", buyer, code=2))
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("ORDERS_STACK_FILE", "local/stack.json")
-    import unittest
-
-    unittest.main()
