@@ -197,7 +197,7 @@ def order_id(text):
     """Returns the text as an order id, in lower case; `None` if it is not a UUID with hyphens."""
     try:
         id = str(uuid.UUID(text))
-    except (ValueError, AttributeError):
+    except ValueError:
         return None
     return id if id == text.lower() else None
 
