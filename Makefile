@@ -98,7 +98,7 @@ template: ## Check template.yaml, and prove each check with a defect: 2 minutes
 least-privilege: ## Remove each permission of each role in turn; one operation must fail without it: 3 minutes
 	PYTHONPATH=tests/template:tests/support $(STACK) exec $(TOOLS) sam-python tests/deployed/privileges/run.py
 
-tool-tests: ## Test the tools of the local stack and of the benchmark
+tool-tests: ## Test the tools of the local stack, the operators and the benchmark
 	$(TOOLS) emulator-python -m unittest discover --start-directory local
 	$(TOOLS) emulator-python -m unittest discover --start-directory operations
 	PYTHONPATH=local $(TOOLS) bench-python -m unittest discover --start-directory tests/bench
@@ -117,7 +117,8 @@ openapi: ## Test the API against docs/openapi.yaml with generated requests: make
 	$(STACK) exec $(TOOLS) contracts-python tests/deployed/openapi/run.py $(CASES)
 
 operations-tests: ## Test the operators' commands, the table of docs/operations.md, and the repair of a restore
-	$(STACK) exec $(TOOLS) emulator-python -m unittest discover --start-directory tests/deployed/operations
+	PYTHONPATH=tests/deployed/privileges:operations \
+		$(STACK) exec $(TOOLS) emulator-python -m unittest discover --start-directory tests/deployed/operations
 
 ##@ Long checks, by hand or at night
 

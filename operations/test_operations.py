@@ -3,7 +3,9 @@
 import argparse
 import contextlib
 import io
+import json
 import unittest
+from unittest import mock
 
 from botocore.exceptions import ClientError
 
@@ -52,6 +54,16 @@ class FakeDynamo:
         yield {"Items": [item for (table, _), item in self.rows.items() if table == TableName]}
 
 
+class FakeSqs:
+    """SQS that keeps the sent messages."""
+
+    def __init__(self):
+        self.messages = []
+
+    def send_message(self, QueueUrl, MessageBody):
+        self.messages.append((QueueUrl, MessageBody))
+
+
 def refused(*codes):
     """The failure of a transaction with these reasons."""
     reasons = [{"Code": code} for code in codes]
@@ -60,9 +72,9 @@ def refused(*codes):
 
 
 class Audit(unittest.TestCase):
-    def compared(self, failures=(), **rows):
+    def compared(self, failures=(), sqs=None, **rows):
         self.dynamodb = FakeDynamo({(table, item["id"]["S"]): item for table, item in rows.values()}, failures)
-        found = audit.Audit(fakes.stack(dynamodb=self.dynamodb))
+        found = audit.Audit(fakes.stack(dynamodb=self.dynamodb, sqs=sqs))
         found.compare()
         return found
 
@@ -111,6 +123,16 @@ class Audit(unittest.TestCase):
         self.assertEqual(items.plain(own["ConditionCheck"]["ExpressionAttributeValues"])[":status"], "paid")
         self.assertEqual(named["ConditionCheck"]["Key"], {"id": {"S": order_id(9)}})
         self.assertIn("attribute_not_exists(id)", named["ConditionCheck"]["ConditionExpression"])
+
+    def test_due_order_gets_its_message_once(self):
+        queues = FakeSqs()
+        with mock.patch.object(audit, "EXPIRY_SECONDS", 0):
+            found = self.compared(sqs=queues, order=("Orders", order_item(1)))
+            made, printed = quiet(found.repair)
+        [(queue, message)] = queues.messages
+        self.assertEqual((made, queue), (0, "expiry"))
+        self.assertEqual(json.loads(message), {"orderId": order_id(1), "expiresAt": "2023-11-14T22:13:50.000Z"})
+        self.assertIn("1 messages wait in the expiry queue", printed)
 
     def test_first_edition_payment_does_not_count(self):
         found = self.compared(ticket=("Tickets", ticket_item(1)), order=("Orders", order_item(1, status="paid")))

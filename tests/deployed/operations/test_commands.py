@@ -6,7 +6,6 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 from commands import BUYER, OperationsTest
-
 from scenarios import new_id, now_ms
 
 UNKNOWN = str(uuid.UUID(int=7))

@@ -9,7 +9,6 @@ import re
 import subprocess
 
 from commands import BUYER, ROOT, OperationsTest
-
 from scenarios import new_id, now_ms
 
 PAGE = (ROOT / "docs/operations.md").read_text()

@@ -3,10 +3,9 @@
 import re
 from concurrent.futures import ThreadPoolExecutor
 
-from commands import OperationsTest
-
 import findings
 import items
+from commands import OperationsTest
 from findings import Kind, Treatment
 from history import OVER, History
 
