@@ -4,7 +4,7 @@
 
 Replaced: the buyer of each order that does not await payment, and of the lock that names this order. Deleted: the
 buyer's item in the Buyers table, unless an order still awaits payment. Orders that await payment keep their buyer: the
-command lists them and ends with 1; run it again after their end, within a minute. The version of an order stays, and
+command lists them and ends with 1. Run it again after their end. The version of an order stays, and
 no event is published. The buyer can no longer see, cancel or repeat the erased orders.
 
 Not reached:

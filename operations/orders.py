@@ -26,6 +26,7 @@ from stack import FOUND, Stack, UserError
 from tables import Tables
 
 POLL_SECONDS = 0.5
+EMPTY_PAGES = 5  # in a row: the end of an open shard
 
 
 class Orders:
@@ -208,12 +209,13 @@ def _records(streams, arn):
         iterator = streams.get_shard_iterator(
             StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
         )["ShardIterator"]
-        while iterator:
+        is_open, empty = "EndingSequenceNumber" not in shard["SequenceNumberRange"], 0
+        # An open shard has no last page. A page can be empty although more records follow.
+        while iterator and not (is_open and empty == EMPTY_PAGES):
             page = streams.get_records(ShardIterator=iterator)
             yield from page["Records"]
-            # An open shard never ends: an empty page is its end for now.
-            is_open = "EndingSequenceNumber" not in shard["SequenceNumberRange"]
-            iterator = None if is_open and not page["Records"] else page.get("NextShardIterator")
+            empty = 0 if page["Records"] else empty + 1
+            iterator = page.get("NextShardIterator")
 
 
 def _now():

@@ -1,12 +1,15 @@
 """Each command of operations/: its effect, its dry run, and its wrong uses."""
 
+import contextlib
 import json
+import random
+import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 from commands import BUYER, OperationsTest
-from scenarios import new_id, now_ms
+from scenarios import Missing, new_id, now_ms
 
 UNKNOWN = str(uuid.UUID(int=7))
 
@@ -197,6 +200,50 @@ class Audit(OperationsTest):
         self.assertEqual(service.row("Tickets", contested)["locked_by"], held, "a live hold is not overwritten")
         for order, ticket in ((bare, locked), (behind, contested), (held, contested)):
             self.forget(order, ticket)
+
+
+class LiveTraffic(OperationsTest):
+    def test_live_traffic_is_no_disagreement(self):
+        """Buyers, payments and lapsing holds change a few tickets while audit compares and repairs."""
+        service, stopped = self.service, threading.Event()
+        tickets = [service.ticket() for _ in range(6)]
+
+        def trade():
+            while not stopped.is_set():
+                status, order = self.order_ticket(random.choice(tickets))
+                if status in (200, 201):
+                    random.choice([service.tell_payment, self.cancel])(order["id"])
+                for ticket in tickets:
+                    if random.random() < 0.2 and "locked_by" in (row := service.row("Tickets", ticket)):
+                        self.refund(row["locked_by"])
+
+        with ThreadPoolExecutor(2) as pool:
+            traders = [pool.submit(trade) for _ in range(2)]
+            try:
+                for _ in range(2):
+                    text = self.run_command("audit", "--repair", "--write")
+                    self.assertIn("0 repairs made", text)
+            finally:
+                stopped.set()
+            for trader in traders:
+                trader.result()
+        orders = [row for ticket in tickets for row in self.orders_of(ticket)]
+        self.assertGreater(len(orders), len(tickets))
+
+    def cancel(self, order):
+        # The order may be paid meanwhile.
+        with contextlib.suppress(Missing):
+            self.service.ask("DELETE", f"/api/orders/{order}")
+
+    def refund(self, order):
+        payment = self.service.row("Orders", order).get("payment_id")
+        if payment:
+            self.service.publish("payments", "PaymentRefunded", {"id": payment, "orderId": order})
+
+    def orders_of(self, ticket):
+        filters = {"FilterExpression": "ticket.id = :ticket", "ExpressionAttributeValues": {":ticket": {"S": ticket}}}
+        name = self.service.outputs["OrdersTableName"]
+        return self.service.client("dynamodb").scan(TableName=name, **filters)["Items"]
 
 
 class Retell(OperationsTest):
