@@ -57,6 +57,7 @@ test: format lint docs language licences bugs ## Run everything that CI runs: ab
 	$(MAKE) tool-tests emulator-tests rust-tests
 	$(MAKE) --jobs=2 --output-sync instructions shop-tests
 	$(MAKE) openapi
+	$(MAKE) operations-tests
 
 in-process-tests: ## Run the Rust tests that need no stack, with 500 seeds of the simulation (SUITE=api ONLY=name)
 	ORDERS_SIMULATION_SEEDS=500 cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) \
@@ -97,7 +98,7 @@ template: ## Check template.yaml, and prove each check with a defect: 2 minutes
 least-privilege: ## Remove each permission of each role in turn; one operation must fail without it: 3 minutes
 	PYTHONPATH=tests/template:tests/support $(STACK) exec $(TOOLS) sam-python tests/deployed/privileges/run.py
 
-tool-tests: ## Test the tools of the local stack and of the benchmark
+tool-tests: ## Test the tools of the local stack, the operators and the benchmark
 	$(TOOLS) emulator-python -m unittest discover --start-directory local
 	$(TOOLS) emulator-python -m unittest discover --start-directory operations
 	PYTHONPATH=local $(TOOLS) bench-python -m unittest discover --start-directory tests/bench
@@ -114,6 +115,10 @@ shop-tests: ## Test the demo page in a real browser; screenshots in target/shop
 
 openapi: ## Test the API against docs/openapi.yaml with generated requests: make openapi CASES=20000
 	$(STACK) exec $(TOOLS) contracts-python tests/deployed/openapi/run.py $(CASES)
+
+operations-tests: ## Test the operators' commands, the table of docs/operations.md, and the repair of a restore
+	PYTHONPATH=tests/deployed/privileges:operations \
+		$(STACK) exec $(TOOLS) emulator-python -m unittest discover --start-directory tests/deployed/operations
 
 ##@ Long checks, by hand or at night
 
@@ -139,10 +144,36 @@ load-test: ## Sell few tickets to many buyers at once, on a stack of its own: ma
 	cargo build $(filter-out --all-targets,$(CARGO_FLAGS)) --bin load_test
 	BUYERS=$(BUYERS) TICKETS=$(TICKETS) $(STACK) exec target/$(HOST)/debug/load_test
 
-##@ Operations
+##@ Operations, on the stack of `make run` or AWS_STACK=name; WRITE=1 makes the changes
+
+OPERATION = @$(TOOLS) emulator-python operations/$(1).py $(if $(AWS_STACK),--stack $(AWS_STACK))
+WRITES = $(if $(WRITE),--write)
+# The value is a variable of the shell, so quotes in it do no harm.
+option = $(if $($(1)),--$(2) "$$$(1)")
+argument = $(if $($(1)),-- "$$$(1)")
 
 redrive: ## List the dead-letter queues, or move messages back: make redrive QUEUES="PaymentEvents ..."
-	@$(TOOLS) emulator-python operations/redrive.py $(QUEUES)
+	$(call OPERATION,redrive) $(WRITES) $(QUEUES)
+
+orders: ## Find orders: make orders ORDER=id, TICKET=id (SCAN=1), PAYMENT=id or BUYER=id; HISTORY=1 reads the stream
+	$(call OPERATION,orders) find $(call option,ORDER,order) $(call option,TICKET,ticket) \
+		$(call option,PAYMENT,payment) $(call option,BUYER,buyer) $(if $(SCAN),--scan) $(if $(HISTORY),--history)
+
+release: ## Cancel an order in its owner's name: make release ORDER=id
+	$(call OPERATION,orders) release $(WRITES) $(call argument,ORDER)
+
+pay: ## Mark an order as paid: make pay ORDER=id BY=name NOTE="bank statement 7" (AMOUNT=25.50)
+	$(call OPERATION,orders) pay $(call option,BY,by) $(call option,NOTE,note) $(call option,AMOUNT,amount) $(WRITES) $(call argument,ORDER)
+
+audit: ## Compare orders, locks and payments: make audit (REPAIR=1, ALL=1)
+	$(call OPERATION,audit) $(if $(REPAIR),--repair) $(if $(ALL),--all) $(WRITES)
+
+retell: ## Publish the state of orders again: make retell ORDER=id, TICKET=id or ALL=1 (FROM=time TO=time)
+	$(call OPERATION,retell) $(call option,ORDER,order) $(call option,TICKET,ticket) $(if $(ALL),--all) \
+		$(call option,FROM,from) $(call option,TO,to) $(WRITES)
+
+erase: ## Replace a buyer's id by a random pseudonym: make erase BUYER=id
+	$(call OPERATION,erase) $(WRITES) $(call argument,BUYER)
 
 roles: ## Print the permissions of each role
 	@$(TOOLS) sam-python tests/template/roles.py

@@ -232,7 +232,7 @@ def main(name, *arguments):
         "ruff": lambda: format_bin() / "ruff",
     }
     check_machine()
-    run([programs[name](), *arguments], f"{name} failed.")
+    sys.exit(subprocess.run([programs[name](), *arguments], check=False).returncode)
 
 
 if __name__ == "__main__":

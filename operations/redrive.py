@@ -1,30 +1,21 @@
-"""Lists the dead-letter queues of a deployed stack, and moves their messages back.
+"""Lists the dead-letter queues of a stack, or moves their messages back.
 
-    redrive.py                lists each dead-letter queue with its message count and a sample
-    redrive.py NAME...        moves the messages of these queues (names as listed) back
+A message returns to its source queue. A message of EventBridge Scheduler is unwrapped first: only the
+expiry message returns. A stream record has no source queue: the relay is invoked with it, and the record is
+deleted from the dead-letter queue after the relay has succeeded. A message written by Lambda holds only the
+position of the records in the stream; they are read from the stream, which keeps them for a day.
 
-A message returns to its source queue. A stream record has no source queue: `redrive.py` invokes the
-relay with it, and deletes it from the dead-letter queue after the relay has succeeded. A message written
-by Lambda holds only the position of the records in the stream; they are read from the stream, which
-keeps them for a day.
-
-ORDERS_STACK_FILE names the description of the stack (default: local/stack.json, written by `make run`).
-With "endpointUrl": null, the stack is in the account of the current AWS credentials.
+Remove the cause first: an invalid message returns to the dead-letter queue. Repeats change nothing.
 """
 
-import base64
-import datetime
 import json
-import os
-import sys
 import time
-from pathlib import Path
 
-import boto3
+import stack as stacks
+from stack import FOUND, Stack, UserError
 
-ROOT = Path(__file__).resolve().parent.parent
 SUFFIX = "DeadLetterQueueUrl"
-RELAY = "OrderRelay"
+RELAY, EXPIRY = "OrderRelay", "Expiry"
 SAMPLE_CHARACTERS = 300
 # SQS may return no message although the queue has some: this many empty responses end the search.
 EMPTY_RECEIVES = 3
@@ -32,32 +23,25 @@ VISIBILITY_SECONDS = 600
 
 
 class DeadLetterQueues:
-    """The dead-letter queues of a deployed stack, found by the outputs of its template."""
+    """The dead-letter queues of a stack, found by the outputs of its template."""
 
-    def __init__(self, description):
-        self.outputs = description["outputs"]
-        settings = {"region_name": description["region"]}
-        if description["endpointUrl"]:
-            settings.update(
-                endpoint_url=description["endpointUrl"], aws_access_key_id="test", aws_secret_access_key="test"
-            )
-        self.sqs = boto3.client("sqs", **settings)
-        self.functions = boto3.client("lambda", **settings)
-        self.streams = boto3.client("dynamodbstreams", **settings)
+    def __init__(self, stack):
+        self.stack = stack
+        self.sqs = stack.client("sqs")
 
     def names(self):
         """Returns the names of the queues."""
-        return sorted(output.removesuffix(SUFFIX) for output in self.outputs if output.endswith(SUFFIX))
+        return sorted(output.removesuffix(SUFFIX) for output in self.stack.outputs if output.endswith(SUFFIX))
 
-    def list(self):
+    def list(self, names):
         """Prints each queue with its message count and a sample."""
-        for name in self.names():
+        for name in names:
             print(f"{name}: {self._count(name)}")
             for message in self._receive(name, 1, visibility_seconds=0):
                 print(f"  {message['Body'][:SAMPLE_CHARACTERS]}")
 
     def redrive(self, name):
-        """Moves the present messages back. Deletes each only after its delivery.
+        """Moves the present messages back. Deletes each only after its delivery. Returns the number kept.
 
         Records that the relay rejects again return to this queue during the run; they count as kept.
         """
@@ -77,6 +61,7 @@ class DeadLetterQueues:
                 QueueUrl=self._url(name), ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
             )
         print(f"{name}: {len(delivered) - rejected} moved back, {len(kept)} kept")
+        return len(kept)
 
     def _messages(self, name):
         """Yields each message of the queue once."""
@@ -92,7 +77,8 @@ class DeadLetterQueues:
     def _deliver(self, name, body):
         """Delivers a message. Returns the delivered records; `None` if the message must be kept."""
         if name != RELAY:
-            self.sqs.send_message(QueueUrl=self.outputs[f"{name}QueueUrl"], MessageBody=body)
+            body = _unwrapped(body) if name == EXPIRY else body
+            self.sqs.send_message(QueueUrl=self.stack.output(f"{name}QueueUrl"), MessageBody=body)
             return [_parse(body)]
         record = _parse(body)
         if not isinstance(record, dict):
@@ -102,47 +88,38 @@ class DeadLetterQueues:
         if not records:
             return _keep(f"the records are no longer in the stream: {json.dumps(batch)}")
         # One record per call: the payload of an invocation is limited.
-        if all(self._relay(record) for record in records):
+        if all(stacks.relay(self.stack, [record]) is None for record in records):
             return records
         return _keep(f"the relay failed, see its log: {body[:SAMPLE_CHARACTERS]}")
 
-    def _relay(self, record):
-        """Invokes the relay with a record. Returns whether it succeeded."""
-        response = self.functions.invoke(
-            FunctionName=self.outputs[f"{RELAY}FunctionName"], Payload=json.dumps({"Records": [record]})
-        )
-        result = json.loads(response["Payload"].read() or b"null")
-        return "FunctionError" not in response and not result["batchItemFailures"]
-
     def _read_stream(self, batch):
         """Returns the records of a batch in the format of Lambda; none if the stream has dropped them."""
-        errors = self.streams.exceptions
+        errors = self.stack.client("dynamodbstreams").exceptions
         try:
             return list(self._records(batch))
         except (errors.TrimmedDataAccessException, errors.ResourceNotFoundException):
             return []
 
     def _records(self, batch):
-        last = int(batch["endSequenceNumber"])
-        iterator = self.streams.get_shard_iterator(
+        streams, last = self.stack.client("dynamodbstreams"), int(batch["endSequenceNumber"])
+        iterator = streams.get_shard_iterator(
             StreamArn=batch["streamArn"],
             ShardId=batch["shardId"],
             ShardIteratorType="AT_SEQUENCE_NUMBER",
             SequenceNumber=batch["startSequenceNumber"],
         )["ShardIterator"]
         while iterator:
-            page = self.streams.get_records(ShardIterator=iterator)
+            page = streams.get_records(ShardIterator=iterator)
             for record in page["Records"]:
                 number = int(record["dynamodb"]["SequenceNumber"])
                 if number <= last:
-                    record = {**record, "eventSourceARN": batch["streamArn"]}
-                    yield json.loads(json.dumps(record, default=_lambda_value))
+                    yield stacks.as_lambda({**record, "eventSourceARN": batch["streamArn"]})
                 if number >= last:
                     return
             iterator = page.get("NextShardIterator")
 
     def _url(self, name):
-        return self.outputs[f"{name}{SUFFIX}"]
+        return self.stack.output(f"{name}{SUFFIX}")
 
     def _count(self, name):
         attributes = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
@@ -159,6 +136,17 @@ class DeadLetterQueues:
         ).get("Messages", [])
 
 
+def _unwrapped(body):
+    """Returns the message inside a dead letter of EventBridge Scheduler; any other body is returned as it is.
+
+    Scheduler writes the request that failed: the input of a target, or the parameters of `SendMessage` with the
+    input in `MessageBody` (EventBridge Scheduler user guide, "Configuring a schedule's dead-letter queue").
+    """
+    request = _parse(body)
+    inner = request.get("MessageBody") if isinstance(request, dict) else None
+    return inner if isinstance(inner, str) else json.dumps(inner) if inner is not None else body
+
+
 def _parse(body):
     """Returns the JSON value of a message; its text if it is not JSON."""
     try:
@@ -167,28 +155,27 @@ def _parse(body):
         return body
 
 
-def _lambda_value(value):
-    """Converts a value without a JSON form as Lambda does: times to seconds, bytes to Base64."""
-    return value.timestamp() if isinstance(value, datetime.datetime) else base64.b64encode(value).decode()
-
-
 def _keep(reason):
     print(f"  kept: {reason}")
 
 
-def main(names):
-    file = Path(os.environ.get("ORDERS_STACK_FILE", ROOT / "local/stack.json"))
-    if not file.exists():
-        sys.exit(f"{file} does not exist. Start a stack (make run), or set ORDERS_STACK_FILE.")
-    queues = DeadLetterQueues(json.loads(file.read_text()))
-    unknown = set(names) - set(queues.names())
+def main(words):
+    parser = stacks.arguments(__doc__)
+    parser.add_argument("queues", nargs="*", metavar="QUEUE", help="name as listed; default: list all queues")
+    arguments = parser.parse_args(words)
+    queues = DeadLetterQueues(Stack.named(arguments.stack))
+    unknown = set(arguments.queues) - set(queues.names())
     if unknown:
-        sys.exit(f"Unknown: {', '.join(sorted(unknown))}. Known: {', '.join(queues.names())}.")
-    for name in names:
-        queues.redrive(name)
-    if not names:
-        queues.list()
+        raise UserError(f"Unknown: {', '.join(sorted(unknown))}. Known: {', '.join(queues.names())}.")
+    if arguments.write and not arguments.queues:
+        raise UserError(f"A queue is missing. Known: {', '.join(queues.names())}.")
+    if arguments.write:
+        return FOUND if sum(map(queues.redrive, arguments.queues)) else 0
+    queues.list(arguments.queues or queues.names())
+    if arguments.queues:
+        stacks.dry_run("the messages of these queues would return to their source")
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    stacks.run(main)

@@ -7,13 +7,13 @@ import io
 import json
 import time
 import unittest
-from unittest import mock
 
 import redrive
+from stack import Stack
 
 STREAM = "arn:aws:dynamodb:us-east-1:000000000000:table/orders/stream/1"
-DEAD_LETTERS = {name: f"https://queues/{name}-dead" for name in ("PaymentEvents", "OrderRelay")}
-PAYMENTS = "https://queues/payments"
+DEAD_LETTERS = {name: f"https://queues/{name}-dead" for name in ("PaymentEvents", "Expiry", "OrderRelay")}
+PAYMENTS, EXPIRIES = "https://queues/payments", "https://queues/expiries"
 
 
 class FakeSqs:
@@ -66,6 +66,7 @@ class FakeLambda:
         self.queues, self.accepted = queues, []
 
     def invoke(self, FunctionName, Payload):
+        assert FunctionName == "relay:live"
         [record] = json.loads(Payload)["Records"]
         if record.get("fails"):
             failures = [{"itemIdentifier": "1"}]
@@ -117,11 +118,9 @@ class Redrive(unittest.TestCase):
         self.queues = FakeSqs()
         self.relay = FakeLambda(self.queues)
         clients = {"sqs": self.queues, "lambda": self.relay, "dynamodbstreams": FakeStreams()}
-        outputs = {"PaymentEventsQueueUrl": PAYMENTS, "OrderRelayFunctionName": "relay"}
+        outputs = {"PaymentEventsQueueUrl": PAYMENTS, "ExpiryQueueUrl": EXPIRIES, "OrderRelayFunctionName": "relay"}
         outputs |= {f"{name}DeadLetterQueueUrl": url for name, url in DEAD_LETTERS.items()}
-        description = {"outputs": outputs, "region": "us-east-1", "endpointUrl": None}
-        with mock.patch.object(redrive.boto3, "client", lambda service, **_: clients[service]):
-            self.dead_letter_queues = redrive.DeadLetterQueues(description)
+        self.dead_letter_queues = redrive.DeadLetterQueues(Stack(outputs, clients.__getitem__))
 
     def redrive(self, name, *bodies):
         """Redrives a queue with these messages. Returns the printed lines and the messages left in the queue."""
@@ -135,6 +134,20 @@ class Redrive(unittest.TestCase):
         bodies = [f"no JSON {number}" for number in range(25)]
         self.assertEqual(self.redrive("PaymentEvents", *bodies), (["PaymentEvents: 25 moved back, 0 kept"], []))
         self.assertEqual(self.queues.bodies(PAYMENTS), bodies)
+
+    def test_expiry_of_the_scheduler_is_unwrapped(self):
+        expiry = '{"orderId":"1","expiresAt":"2026-11-23T09:25:30.123Z"}'
+        request = {"QueueUrl": EXPIRIES, "MessageBody": expiry}
+        bodies = [expiry, json.dumps(request), json.dumps({**request, "MessageBody": json.loads(expiry)}), "no JSON"]
+        self.redrive("Expiry", *bodies)
+        *expiries, other = self.queues.bodies(EXPIRIES)
+        self.assertEqual([json.loads(body) for body in expiries], [json.loads(expiry)] * 3)
+        self.assertEqual(other, "no JSON")
+
+    def test_event_with_a_field_of_the_scheduler_returns_as_it_is(self):
+        event = json.dumps({"detail": {}, "MessageBody": "text"})
+        self.redrive("PaymentEvents", event)
+        self.assertEqual(self.queues.bodies(PAYMENTS), [event])
 
     def test_record_rejected_again_is_reported_as_kept(self):
         printed, left = self.redrive("OrderRelay", '{"a": 1}', '{"poison": 1}', '{"a": 2}')

@@ -160,6 +160,27 @@ async fn relay_publishes_every_change_in_order() {
 }
 
 #[tokio::test]
+async fn change_of_the_buyer_alone_is_no_event() {
+    let placed = order_with_hold(1, 700);
+    for order in [cancelled(&placed), placed] {
+        let erased = Order { user_id: "erased-1".parse().unwrap(), ..order.clone() };
+        let sink = FakeSink::default();
+        let records = [record(0, Some(&order), Some(&erased))];
+        assert_eq!(relay(&sink, at(0), later(), &records).await, None);
+        assert_eq!((sink.published(), sink.expiries()), (vec![], vec![]));
+    }
+}
+
+#[tokio::test]
+async fn order_without_an_old_image_is_published_at_its_version() {
+    let order = cancelled(&order_with_hold(1, 30));
+    let sink = FakeSink::default();
+    let records = [record(0, None, Some(&order))];
+    assert_eq!(relay(&sink, at(0), later(), &records).await, None);
+    assert_eq!(sink.published(), [format!("{}:1", order.id)]);
+}
+
+#[tokio::test]
 async fn relay_publishes_at_most_ten_events_in_a_call() {
     let sink = FakeSink::default();
     let orders: Vec<_> = (0..23).map(|byte| order_with_hold(byte, 30)).collect();

@@ -1,0 +1,114 @@
+"""Replaces a buyer's id by a random pseudonym (`erased-<uuid>`), in the tables of this service.
+
+    erase.py BUYER [--write]
+
+Replaced: the buyer of each order that does not await payment, and of the lock that names this order. Deleted: the
+buyer's item in the Buyers table, unless an order still awaits payment. Orders that await payment keep their buyer: the
+command lists them and ends with 1. Run it again after their end. The version of an order stays, and
+no event is published. The buyer can no longer see, cancel or repeat the erased orders.
+
+Not reached:
+  - events already published, in consumers and in an archive of the bus: ask each consumer;
+  - the stream of the Orders table, which keeps the old images for 24 hours;
+  - backups: point-in-time recovery has the old items for 35 days, and a restore brings the buyer back;
+  - the issuer of the tokens (user pool): delete the account there, first;
+  - order ids made from an idempotency key: whoever knows the buyer and the key can compute the id.
+Logs and payments have no buyer.
+"""
+
+import sys
+import uuid
+
+import items
+import stack as stacks
+from stack import FOUND, Stack, UserError
+from tables import RETRIES, Tables
+
+
+class Erasure:
+    """The erasure of one buyer."""
+
+    def __init__(self, stack, buyer, pseudonym):
+        self.tables = Tables(stack)
+        self.buyer = buyer
+        self.pseudonym = pseudonym
+
+    def orders(self):
+        """Reads the buyer's orders. Returns those to erase, those that await payment, and the unreadable ids."""
+        final, awaiting, unreadable = [], [], []
+        for item in self.tables.of_buyer(self.buyer):
+            try:
+                # The index may lag.
+                order = self.tables.find("Orders", item["id"]["S"])
+            except items.Unreadable:
+                unreadable.append(item["id"]["S"])
+                continue
+            if order and order.user_id == self.buyer:
+                (awaiting if order.status == items.AWAITING else final).append(order)
+        return final, awaiting, unreadable
+
+    def erase(self, order):
+        """Replaces the buyer of an order and of its lock. Returns whether it is done."""
+        for _ in range(RETRIES):
+            try:
+                ticket = self.tables.find("Tickets", order.ticket_id)
+            except items.Unreadable:
+                return False
+            writes = [self._order(order)]
+            if ticket and ticket.locked_by == order.id and ticket.locked_for == self.buyer:
+                writes.append(self._lock(order))
+            if self.tables.write(*writes):
+                return True
+            order = self.tables.find("Orders", order.id)
+            if not order or order.user_id != self.buyer:
+                return True
+            if order.status == items.AWAITING:
+                return False
+        return False
+
+    def _order(self, order):
+        condition = "#version = :version AND user_id = :buyer"
+        values = {":version": order.version, ":buyer": self.buyer, ":pseudonym": self.pseudonym}
+        return self.tables.update("Orders", order.id, "SET user_id = :pseudonym", condition, values, ["version"])
+
+    def _lock(self, order):
+        condition = "locked_by = :order AND locked_for = :buyer"
+        values = {":order": order.id, ":buyer": self.buyer, ":pseudonym": self.pseudonym}
+        return self.tables.update("Tickets", order.ticket_id, "SET locked_for = :pseudonym", condition, values)
+
+    def forget_slots(self):
+        """Deletes the buyer's slots."""
+        self.tables.dynamodb.delete_item(TableName=self.tables.names["Buyers"], Key={"id": {"S": self.buyer}})
+
+
+def main(words):
+    parser = stacks.arguments(__doc__)
+    parser.add_argument("buyer", metavar="BUYER", help="sub of the buyer's tokens")
+    arguments = parser.parse_args(words)
+    pseudonym = f"erased-{uuid.uuid4()}"
+    erasure = Erasure(Stack.named(arguments.stack), arguments.buyer, pseudonym)
+    final, awaiting, unreadable = erasure.orders()
+    slots = erasure.tables.get("Buyers", arguments.buyer)
+    if not (final or awaiting or unreadable or slots):
+        raise UserError(f"The buyer {arguments.buyer} has no orders and no slots.")
+    for order in awaiting:
+        print(f"not erased: order {order.id} awaits payment until {items.timestamp(order.expires_at)}")
+    for id in unreadable:
+        print(f"not erased: order {id} is unreadable")
+    if arguments.write:
+        failed = [order.id for order in final if not erasure.erase(order)]
+        for id in failed:
+            print(
+                f"not erased: order {id} changes at present, or its ticket is unreadable; run the command again",
+                file=sys.stderr,
+            )
+        if slots and not awaiting:
+            erasure.forget_slots()
+        print(f"{len(final) - len(failed)} orders erased, the buyer is {pseudonym} now")
+        return FOUND if failed or awaiting or unreadable else 0
+    stacks.dry_run(f"{len(final)} orders{' and the slots' if slots and not awaiting else ''} would be erased")
+    return FOUND if awaiting or unreadable else 0
+
+
+if __name__ == "__main__":
+    stacks.run(main)

@@ -1,0 +1,243 @@
+"""Tests of audit, orders, retell and erase with fake clients: calls, conflicts and failures."""
+
+import argparse
+import contextlib
+import io
+import json
+import unittest
+from unittest import mock
+
+from botocore.exceptions import ClientError
+
+import audit
+import erase
+import fakes
+import items
+import orders
+import retell
+import stack as stacks
+from fakes import NOW, FakeLambda, order, order_id, order_item, ticket_item
+from stack import UserError
+
+
+def quiet(call, *arguments):
+    """Calls a function. Returns its result and its output."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(printed):
+        result = call(*arguments)
+    return result, printed.getvalue()
+
+
+class FakeDynamo:
+    """DynamoDB with these items by (table, id). The first transactions fail with these codes."""
+
+    def __init__(self, rows, failures=()):
+        self.rows, self.failures, self.writes = dict(rows), list(failures), []
+
+    def get_item(self, TableName, Key, ConsistentRead):
+        assert ConsistentRead
+        item = self.rows.get((TableName, Key["id"]["S"]))
+        return {"Item": item} if item else {}
+
+    def transact_get_items(self, TransactItems):
+        gets = [(it["Get"]["TableName"], it["Get"]["Key"]["id"]["S"]) for it in TransactItems]
+        return {"Responses": [{"Item": self.rows[key]} if key in self.rows else {} for key in gets]}
+
+    def transact_write_items(self, TransactItems):
+        if self.failures:
+            raise self.failures.pop(0)
+        self.writes.append(TransactItems)
+
+    def get_paginator(self, name):
+        return self
+
+    def paginate(self, TableName, **_):
+        yield {"Items": [item for (table, _), item in self.rows.items() if table == TableName]}
+
+
+class FakeSqs:
+    """SQS that keeps the sent messages."""
+
+    def __init__(self):
+        self.messages = []
+
+    def send_message(self, QueueUrl, MessageBody):
+        self.messages.append((QueueUrl, MessageBody))
+
+
+def refused(*codes):
+    """The failure of a transaction with these reasons."""
+    reasons = [{"Code": code} for code in codes]
+    response = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
+    return ClientError(response, "TransactWriteItems")
+
+
+class Audit(unittest.TestCase):
+    def compared(self, failures=(), sqs=None, **rows):
+        self.dynamodb = FakeDynamo({(table, item["id"]["S"]): item for table, item in rows.values()}, failures)
+        found = audit.Audit(fakes.stack(dynamodb=self.dynamodb, sqs=sqs))
+        found.compare()
+        return found
+
+    def test_what_depends_on_an_unreadable_item_is_left_as_it_is(self):
+        found = self.compared(
+            sold=("Tickets", ticket_item(1)),
+            unreadable=("Orders", order_item(1, status="paid", schema=2)),
+            other=("Orders", order_item(2, status="expired")),
+        )
+        self.assertEqual(list(found.unreadable), [("Orders", order_id(1))])
+        self.assertEqual((found.repair(), self.dynamodb.writes), (0, []))
+        code, printed = quiet(audit.report, found, 5)
+        self.assertEqual(code, 1)
+        self.assertIn("0 disagreements, 1 unreadable items", printed)
+
+    def test_release_is_conditional_on_the_lock_and_the_order(self):
+        found = self.compared(
+            [refused("None", "ConditionalCheckFailed"), refused("TransactionConflict", "None")],
+            ticket=("Tickets", ticket_item(1)),
+            order=("Orders", order_item(1, status="refunded", version=4)),
+        )
+        found.repair()
+        update, check = self.dynamodb.writes[0]
+        self.assertIn(
+            "locked_by = :order AND attribute_not_exists(locked_until)", update["Update"]["ConditionExpression"]
+        )
+        self.assertEqual(items.plain(check["ConditionCheck"]["ExpressionAttributeValues"])[":version"], 4)
+        self.assertIn(items.READABLE, check["ConditionCheck"]["ConditionExpression"])
+
+    def test_other_failures_are_not_hidden(self):
+        found = self.compared(
+            [refused("ValidationError")],
+            ticket=("Tickets", ticket_item(1)),
+            order=("Orders", order_item(1, status="refunded")),
+        )
+        with self.assertRaises(ClientError):
+            found.repair()
+
+    def test_relock_checks_that_the_named_order_is_still_missing(self):
+        found = self.compared(
+            ticket=("Tickets", ticket_item(9, locked_until=NOW)), order=("Orders", order_item(1, status="paid"))
+        )
+        found.repair()
+        update, own, named = self.dynamodb.writes[0]
+        self.assertIn("locked_by = :named AND locked_until = :until", update["Update"]["ConditionExpression"])
+        self.assertEqual(items.plain(own["ConditionCheck"]["ExpressionAttributeValues"])[":status"], "paid")
+        self.assertEqual(named["ConditionCheck"]["Key"], {"id": {"S": order_id(9)}})
+        self.assertIn("attribute_not_exists(id)", named["ConditionCheck"]["ConditionExpression"])
+
+    def test_due_order_gets_its_message_once(self):
+        queues = FakeSqs()
+        with mock.patch.object(audit, "EXPIRY_SECONDS", 0):
+            found = self.compared(sqs=queues, order=("Orders", order_item(1)))
+            made, printed = quiet(found.repair)
+        [(queue, message)] = queues.messages
+        self.assertEqual((made, queue), (0, "expiry"))
+        self.assertEqual(json.loads(message), {"orderId": order_id(1), "expiresAt": "2023-11-14T22:13:50.000Z"})
+        self.assertIn("1 messages wait in the expiry queue", printed)
+
+    def test_first_edition_payment_does_not_count(self):
+        found = self.compared(ticket=("Tickets", ticket_item(1)), order=("Orders", order_item(1, status="paid")))
+        code, printed = quiet(audit.report, found, 5)
+        self.assertEqual(code, 0)
+        self.assertIn("payment-without-row: 1", printed)
+
+
+class Orders(unittest.TestCase):
+    def test_release_is_the_request_of_the_owner(self):
+        functions = FakeLambda({"statusCode": 204}, RuntimeError())
+        found = orders.Orders(fakes.stack(**{"lambda": functions}))
+        self.assertEqual([found.release(order(1)), found.release(order(1))], [204, 500])
+        name, event = functions.calls[0]
+        self.assertEqual(name, "CancelOrder:live")
+        self.assertEqual(event["requestContext"]["authorizer"]["jwt"]["claims"], {"sub": "alice"})
+        self.assertEqual(event["pathParameters"], {"id": order_id(1)})
+
+    def test_repeated_payment_has_the_same_id_until_its_refund_is_due(self):
+        arguments = argparse.Namespace(by="ann", note="bank", amount="25.50")
+        first = orders._payment(order(1), arguments)
+        self.assertEqual(first, orders._payment(order(1), arguments))
+        self.assertEqual(first["amount"], 25.5)
+        refunds = [{"payment_id": first["id"], "reason": "wrong_amount"}, {"payment_id": "p1", "reason": "too_late"}]
+        second = orders._payment(order(1, refunds_due=refunds), arguments)
+        self.assertEqual((first["id"][-2:], second["id"][-2:]), ("-1", "-2"))
+
+    def test_amount_is_a_price(self):
+        self.assertEqual([str(orders._amount(text)) for text in ("0", "25.5", "7.00")], ["0", "25.5", "7.00"])
+        for text in ("", "x", "-1", "1.234", "NaN", "Infinity", "7,50"):
+            with self.assertRaises(UserError, msg=text):
+                orders._amount(text)
+
+
+class Retell(unittest.TestCase):
+    def orders(self, count):
+        return retell.readable([order_item(number, created_at=NOW - number) for number in range(count)])
+
+    def test_orders_are_published_in_batches_of_ten_oldest_first(self):
+        functions = FakeLambda(*[{"batchItemFailures": []}] * 3)
+        self.assertIsNone(retell.retell(fakes.stack(**{"lambda": functions}), self.orders(21)))
+        self.assertEqual([len(event["Records"]) for _, event in functions.calls], [10, 10, 1])
+        name, event = functions.calls[0]
+        self.assertEqual(
+            (name, event["Records"][0]["dynamodb"]["NewImage"]["id"]["S"]), ("OrderRelay:live", order_id(20))
+        )
+        self.assertNotIn("OldImage", event["Records"][0]["dynamodb"])
+
+    def test_failure_ends_the_run_at_the_first_order_that_is_not_published(self):
+        failed = {"batchItemFailures": [{"itemIdentifier": order_id(5)}]}
+        for results, expected in (([{"batchItemFailures": []}, failed], 5), ([RuntimeError()], 20)):
+            functions = FakeLambda(*results)
+            first = retell.retell(fakes.stack(**{"lambda": functions}), self.orders(21))
+            self.assertEqual(first.id, order_id(expected))
+
+    def test_bytes_of_a_newer_release_are_passed_on(self):
+        [(order, item)] = retell.readable([order_item(1, seat=b"\x00\x01")])
+        self.assertEqual(retell.record(order, item)["dynamodb"]["NewImage"]["seat"], {"B": "AAE="})
+
+    def test_times_are_in_utc(self):
+        texts = ("2023-11-14T22:13:20Z", "2023-11-14T22:13:20", "2023-11-14T23:13:20+01:00")
+        self.assertEqual([retell._time(text) for text in texts], [NOW] * 3)
+
+
+class Erase(unittest.TestCase):
+    def erase(self, ticket, stored, *failures):
+        rows = {("Tickets", "t1"): ticket, ("Orders", order_id(1)): stored}
+        self.dynamodb = FakeDynamo(rows, failures)
+        erasure = erase.Erasure(fakes.stack(dynamodb=self.dynamodb), "alice", "erased-1")
+        return erasure.erase(order(1, status="paid"))
+
+    def test_lock_is_changed_only_if_it_names_the_order_and_the_buyer(self):
+        stored = order_item(1, status="paid")
+        for ticket, writes in ((ticket_item(1), 2), (ticket_item(2), 1), (ticket_item(1, locked_for="bob"), 1)):
+            self.assertTrue(self.erase(ticket, stored))
+            self.assertEqual(len(self.dynamodb.writes[0]), writes)
+
+    def test_order_is_read_again_after_a_conflict(self):
+        conflict = refused("ConditionalCheckFailed", "None")
+        self.assertTrue(self.erase(ticket_item(1), order_item(1, status="refunded", version=7), conflict))
+        values = self.dynamodb.writes[0][0]["Update"]["ExpressionAttributeValues"]
+        self.assertEqual(items.plain(values)[":version"], 7)
+        self.assertFalse(self.erase(ticket_item(1), order_item(1), conflict), "the order awaits payment")
+        self.assertFalse(self.erase(ticket_item(1, schema=2), order_item(1, status="paid")))
+
+
+class Stack(unittest.TestCase):
+    def test_missing_output_is_explained(self):
+        with self.assertRaisesRegex(UserError, "no output ApiUrl"):
+            fakes.stack().output("ApiUrl")
+
+    def test_failures_are_messages(self):
+        def fail(error):
+            def main(_):
+                raise error
+
+            with self.assertRaises(SystemExit) as ended:
+                stacks.run(main)
+            return ended.exception.code
+
+        for error in (UserError("text"), items.Unreadable("text"), refused("ValidationError")):
+            code, printed = quiet(fail, error)
+            self.assertEqual(code, 2)
+            self.assertNotEqual(printed, "")
+
+
+if __name__ == "__main__":
+    unittest.main()
