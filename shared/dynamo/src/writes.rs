@@ -137,19 +137,18 @@ fn list_of(refund: &RefundDue) -> Result<AttributeValue, StoreError> {
 /// Locks the ticket for a new order, at the version of the order's copy.
 pub(crate) fn lock_ticket(tables: &TableNames, placement: &Placement) -> Result<Write, StoreError> {
     let Placement { order, takeover } = placement;
-    let available = if takeover.is_some() { LAPSED } else { "attribute_not_exists(#locked_by)" };
+    let available = if takeover.is_some() { LAPSED } else { "attribute_not_exists(locked_by)" };
     let lock = match order.lock() {
         Lock::Free | Lock::Held { .. } => {
-            "SET #locked_by = :order, #locked_for = :user, #locked_until = :until"
+            "SET locked_by = :order, locked_for = :user, locked_until = :until"
         }
-        Lock::Sold { .. } => "SET #locked_by = :order, #locked_for = :user REMOVE #locked_until",
+        Lock::Sold { .. } => "SET locked_by = :order, locked_for = :user REMOVE locked_until",
     };
     let mut update = lock_update(tables, &order.ticket.id)
         .update_expression(lock)
         // The version in the condition keeps the price: a changed ticket must be read again.
         .condition_expression(format!("#version = :ticket AND {available} AND {READABLE}"))
         .expression_attribute_names("#version", "version")
-        .expression_attribute_names("#locked_for", "locked_for")
         .expression_attribute_values(":order", text(&order.id))
         .expression_attribute_values(":user", text(&order.user_id))
         .expression_attribute_values(":ticket", number(order.ticket.version.number()));
@@ -165,7 +164,7 @@ pub(crate) fn lock_ticket(tables: &TableNames, placement: &Placement) -> Result<
 }
 
 /// Condition: the lapsed lock of this order.
-const LAPSED: &str = "#locked_by = :lapsed AND #locked_until <= :now";
+const LAPSED: &str = "locked_by = :lapsed AND locked_until <= :now";
 
 /// The write of a lock change; `None` for [`LockChange::Unchanged`].
 pub(crate) fn change_lock(
@@ -174,34 +173,32 @@ pub(crate) fn change_lock(
 ) -> Result<Option<Write>, StoreError> {
     let order = transition.order();
     // The condition on the order keeps a stale cancellation off the next order's lock.
-    let own = format!("#locked_by = :order AND {READABLE}");
+    let own = format!("locked_by = :order AND {READABLE}");
     let write = match transition.lock() {
         LockChange::Unchanged => return Ok(None),
         LockChange::NotOwn => return not_own(tables, order).map(Some),
         LockChange::Release => lock_update(tables, &order.ticket.id)
-            .update_expression("REMOVE #locked_by, #locked_until, #locked_for")
-            .condition_expression(own)
-            .expression_attribute_names("#locked_for", "locked_for"),
+            .update_expression("REMOVE locked_by, locked_until, locked_for")
+            .condition_expression(own),
         LockChange::Sell => return make_permanent(tables, order).map(Some),
         LockChange::Extend => lock_update(tables, &order.ticket.id)
-            .update_expression("SET #locked_until = :until")
+            .update_expression("SET locked_until = :until")
             .condition_expression(own)
             .expression_attribute_values(":until", number(order.expires_at.epoch_ms())),
         LockChange::BuyBack { takeover, now } => {
             let available = match takeover {
-                None => "(attribute_not_exists(#locked_by) OR #locked_by = :order)",
+                None => "(attribute_not_exists(locked_by) OR locked_by = :order)",
                 Some(_) => LAPSED,
             };
             let mut update = lock_update(tables, &order.ticket.id)
                 .update_expression(
-                    "SET #locked_by = :order, #locked_for = :user REMOVE #locked_until",
+                    "SET locked_by = :order, locked_for = :user REMOVE locked_until",
                 )
                 .condition_expression(format!(
                     "#price = :price AND attribute_not_exists(#withdrawn) AND {available} AND {READABLE}"
                 ))
                 .expression_attribute_names("#price", "price")
                 .expression_attribute_names("#withdrawn", "withdrawn")
-                .expression_attribute_names("#locked_for", "locked_for")
                 .expression_attribute_values(":user", text(&order.user_id))
                 .expression_attribute_values(":price", number(order.ticket.price.minor()));
             if let Some(takeover) = takeover {
@@ -219,8 +216,8 @@ pub(crate) fn change_lock(
 /// Makes the lock of this order permanent: a lock without an end.
 pub(crate) fn make_permanent(tables: &TableNames, order: &Order) -> Result<Write, StoreError> {
     let update = lock_update(tables, &order.ticket.id)
-        .update_expression("REMOVE #locked_until")
-        .condition_expression(format!("#locked_by = :order AND {READABLE}"))
+        .update_expression("REMOVE locked_until")
+        .condition_expression(format!("locked_by = :order AND {READABLE}"))
         .expression_attribute_values(":order", text(&order.id));
     built(update.build().map(update_item))
 }
@@ -242,9 +239,8 @@ fn not_own(tables: &TableNames, order: &Order) -> Result<Write, StoreError> {
         .table_name(&tables.tickets)
         .key("id", text(&order.ticket.id))
         .condition_expression(format!(
-            "(attribute_not_exists(#locked_by) OR #locked_by <> :order) AND {READABLE}"
+            "(attribute_not_exists(locked_by) OR locked_by <> :order) AND {READABLE}"
         ))
-        .expression_attribute_names("#locked_by", "locked_by")
         .expression_attribute_values(":order", text(&order.id))
         .can_be_read();
     built(check.build().map(check_item))
@@ -273,9 +269,8 @@ pub(crate) fn release(
     now: Timestamp,
 ) -> Result<Write, StoreError> {
     let update = lock_update(tables, ticket)
-        .update_expression("REMOVE #locked_by, #locked_until, #locked_for")
+        .update_expression("REMOVE locked_by, locked_until, locked_for")
         .condition_expression(format!("{LAPSED} AND {READABLE}"))
-        .expression_attribute_names("#locked_for", "locked_for")
         .expression_attribute_values(":lapsed", text(&lapsed))
         .expression_attribute_values(":now", number(now.epoch_ms()));
     built(update.build().map(update_item))
@@ -313,11 +308,10 @@ pub(crate) fn occupy_slot(
     slot: Slot,
 ) -> Result<Write, StoreError> {
     let update = slot_update(tables, &order.user_id, slot)
-        .update_expression("SET #slot = :until, #forget_at = :forget_at")
+        .update_expression("SET #slot = :until, forget_at = :forget_at")
         .condition_expression(format!(
             "(attribute_not_exists(#slot) OR #slot <= :now) AND {READABLE}"
         ))
-        .expression_attribute_names("#forget_at", "forget_at")
         .expression_attribute_values(":until", number(order.expires_at.epoch_ms()))
         .expression_attribute_values(":forget_at", forget_at(order.expires_at))
         .expression_attribute_values(":now", number(order.created_at.epoch_ms()));
@@ -336,8 +330,7 @@ pub(crate) fn change_slot(
     let update = match change.until {
         None => update.update_expression("REMOVE #slot"),
         Some(until) => update
-            .update_expression("SET #slot = :until, #forget_at = :forget_at")
-            .expression_attribute_names("#forget_at", "forget_at")
+            .update_expression("SET #slot = :until, forget_at = :forget_at")
             .expression_attribute_values(":until", number(until.epoch_ms()))
             .expression_attribute_values(":forget_at", forget_at(until)),
     };
@@ -388,12 +381,7 @@ pub(crate) fn book_payment(
 
 /// An update of a ticket's lock.
 fn lock_update(tables: &TableNames, ticket: &TicketId) -> UpdateBuilder {
-    Update::builder()
-        .table_name(&tables.tickets)
-        .key("id", text(ticket))
-        .expression_attribute_names("#locked_by", "locked_by")
-        .expression_attribute_names("#locked_until", "locked_until")
-        .can_be_read()
+    Update::builder().table_name(&tables.tickets).key("id", text(ticket)).can_be_read()
 }
 
 /// Name and value of [`READABLE`].
