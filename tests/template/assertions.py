@@ -233,12 +233,12 @@ class Roles(Template):
         conditions = {
             # Only the schedule group (Scheduler user guide, "Confused deputy prevention").
             "SchedulerRole": {"StringEquals": {**account, "aws:SourceArn": arn("ScheduleGroup")}},
-            "ReconcileSchedulerRole": {"StringEquals": {**account, "aws:SourceArn": arn("ReconcileScheduleGroup")}},
+            "ReconcileScheduleRole": {"StringEquals": {**account, "aws:SourceArn": arn("ReconcileScheduleGroup")}},
             "DeploymentRole": {"StringEquals": account},
         }
         services = {
             "SchedulerRole": "scheduler",
-            "ReconcileSchedulerRole": "scheduler",
+            "ReconcileScheduleRole": "scheduler",
             "DeploymentRole": "codedeploy",
         }
         for role, it in self.all("IAM::Role"):
@@ -307,7 +307,7 @@ class Reconcile(Template):
         self.assertEqual(self.resources["ReconcileSchedule"]["Condition"], "HasReconcile")
         self.assertEqual(schedule["ScheduleExpression"], {"Fn::Sub": "rate(${ReconcileMinutes} minutes)"})
         self.assertEqual(schedule["Target"]["Arn"], {"Ref": "ReconcileFunctionAliaslive"})
-        self.assertEqual(schedule["Target"]["RoleArn"], arn("ReconcileSchedulerRole"))
+        self.assertEqual(schedule["Target"]["RoleArn"], arn("ReconcileScheduleRole"))
         # The relay may delete schedules of the other group.
         self.assertEqual(schedule["GroupName"], {"Ref": "ReconcileScheduleGroup"})
 

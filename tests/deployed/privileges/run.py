@@ -26,7 +26,7 @@ SIDE_BY_SIDE = (
     ("PaymentEventsRole",),
     ("OrderRelayRole",),
     ("ExpireOrdersRole", "SchedulerRole"),
-    ("ReconcileRole", "ReconcileSchedulerRole"),
+    ("ReconcileRole", "ReconcileScheduleRole"),
 )
 LONG_SECONDS = 120
 

@@ -436,7 +436,7 @@ SCENARIOS = {
     "OrderRelayRole": [order_with_a_schedule, order_too_short_for_a_schedule, poison_record],
     "SchedulerRole": [schedule, schedule_that_fails],
     "ReconcileRole": [forgotten_holds],
-    "ReconcileSchedulerRole": [start_of_reconcile],
+    "ReconcileScheduleRole": [start_of_reconcile],
 }
 
 
