@@ -54,7 +54,7 @@ clean-state: ## Delete the data of the local stack
 
 test: format lint docs language licences bugs ## Run everything that CI runs: about 30 minutes
 	$(MAKE) --jobs=2 --output-sync template least-privilege
-	$(MAKE) tool-tests emulator-tests rust-tests
+	$(MAKE) tool-tests emulator-tests canary rust-tests
 	$(MAKE) --jobs=2 --output-sync instructions shop-tests
 	$(MAKE) openapi
 	$(MAKE) operations-tests
@@ -94,6 +94,11 @@ template: ## Check template.yaml, and prove each check with a defect: 2 minutes
 	$(TOOLS) sam-python tests/template/assertions.py
 	PYTHONPATH=tests/support $(TOOLS) sam-python tests/template/defects.py
 	PYTHONPATH=tests/template:tests/support $(TOOLS) sam-python tests/deployed/privileges/asserted.py
+
+canary: export AWS_DEFAULT_REGION = us-east-1
+canary: ## Run releases that fail without an error of Lambda; the alarms of the deployment must see each: a minute
+	$(TOOLS) sam-python tests/template/expand.py > .tools/template.json
+	PYTHONPATH=tests/bench:tests/support $(TOOLS) bench-python tests/canary/run.py
 
 least-privilege: ## Remove each permission of each role in turn; one operation must fail without it: 3 minutes
 	PYTHONPATH=tests/template:tests/support $(STACK) exec $(TOOLS) sam-python tests/deployed/privileges/run.py

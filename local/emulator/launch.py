@@ -24,6 +24,7 @@ FIXES = (
     "secure_transport",
     "schedule_permissions",
     "event_archives",
+    "expression_alarms",
     "batch_permissions",
 )
 

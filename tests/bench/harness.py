@@ -61,11 +61,12 @@ class Harness:
     def __exit__(self, *_):
         self._folder.cleanup()
 
-    def run(self, command, case, answers, signal_number=signal.SIGKILL, environment=None):
-        """Starts a function, ends it at the poll after `answers` events, and returns an `Observed`."""
+    def run(self, command, case, answers, signal_number=signal.SIGKILL, environment=None, output=subprocess.DEVNULL):
+        """Starts a function, ends it at the poll after `answers` events, and returns an `Observed`. `output` is the
+        file of its standard output."""
         with _AwsServer(case, self._tls) as aws, _RuntimeServer(case, answers) as runtime:
             environment = self._environment(aws, runtime) | case.settings | (environment or {})
-            with _process(command, environment) as process:
+            with _process(command, environment, output) as process:
                 runtime.wait_until_idle(process)
                 peak = _peak_bytes(process.pid)
                 os.kill(process.pid, signal_number)
@@ -97,12 +98,12 @@ class Harness:
 
 
 @contextmanager
-def _process(command, environment):
+def _process(command, environment, output):
     process = subprocess.Popen(
         [str(word) for word in command],
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=output,
         stderr=subprocess.PIPE,
     )
     try:

@@ -4,11 +4,12 @@ import json
 import re
 import unittest
 
-from expand import ROOT, TEMPLATE, expand
+from alarm_assertions import Alarms, Failures  # noqa: F401
+from expand import ROOT
 from roles import rights, table
+from template_case import Template, arn, as_list, target
 
 DAY_SECONDS = 24 * 60 * 60
-TELEMETRY = (ROOT / "shared/lambda/src/telemetry.rs").read_text()
 CONTRACTS = ROOT / "shared/contracts/src"
 # Actions of AWS itself with a role of the stack: documentation page and actions.
 LOGS = "AWS managed policy reference, AWSLambdaBasicExecutionRole", ("logs:CreateLogStream", "logs:PutLogEvents")
@@ -27,52 +28,9 @@ STREAM = (
 DEPLOYMENT = "AWS managed policy reference, AWSCodeDeployRoleForLambdaLimited"
 
 
-def target(reference):
-    """Returns the resource of a `Ref` or `Fn::GetAtt`."""
-    return reference["Ref"] if "Ref" in reference else reference["Fn::GetAtt"][0]
-
-
-def arn(resource):
-    return {"Fn::GetAtt": [resource, "Arn"]}
-
-
-def as_list(value):
-    return value if isinstance(value, list) else [value]
-
-
 def _each(page_and_actions, role, resource):
     page, actions = page_and_actions
     return [(page, role, action, resource) for action in actions]
-
-
-class Template(unittest.TestCase):
-    """The expanded template. defects.py replaces it with a defective one."""
-
-    expanded = None
-
-    @classmethod
-    def setUpClass(cls):
-        template = Template.expanded or expand(TEMPLATE.read_text())
-        cls.resources, cls.outputs = template["Resources"], template["Outputs"]
-        cls.parameters, cls.conditions = template["Parameters"], template["Conditions"]
-
-    def all(self, kind):
-        """Returns the properties of each resource of this type, by name."""
-        kind = f"AWS::{kind}"
-        found = {name: it.get("Properties", {}) for name, it in self.resources.items() if it["Type"] == kind}
-        self.assertTrue(found, kind)
-        return found.items()
-
-    def one(self, name):
-        return self.resources[name]["Properties"]
-
-    def functions(self):
-        """Returns the name of each function, without the suffix, and its properties."""
-        return [(name.removesuffix("Function"), it) for name, it in self.all("Lambda::Function")]
-
-    def number(self, value):
-        """Returns a number, or the default of its parameter."""
-        return self.parameters[value["Ref"]]["Default"] if isinstance(value, dict) else value
 
 
 class Queues(Template):
@@ -275,12 +233,12 @@ class Roles(Template):
         conditions = {
             # Only the schedule group (Scheduler user guide, "Confused deputy prevention").
             "SchedulerRole": {"StringEquals": {**account, "aws:SourceArn": arn("ScheduleGroup")}},
-            "ReconcileSchedulerRole": {"StringEquals": {**account, "aws:SourceArn": arn("ReconcileScheduleGroup")}},
+            "ReconcileScheduleRole": {"StringEquals": {**account, "aws:SourceArn": arn("ReconcileScheduleGroup")}},
             "DeploymentRole": {"StringEquals": account},
         }
         services = {
             "SchedulerRole": "scheduler",
-            "ReconcileSchedulerRole": "scheduler",
+            "ReconcileScheduleRole": "scheduler",
             "DeploymentRole": "codedeploy",
         }
         for role, it in self.all("IAM::Role"):
@@ -317,8 +275,8 @@ class Functions(Template):
     def test_a_new_version_takes_over_in_part_and_only_without_alarms(self):
         for name, _ in self.functions():
             group = self.one(f"{name}FunctionDeploymentGroup")
-            kinds = ("Errors", "Throttles", "Unfinished") if name == "Reconcile" else ("Errors", "Throttles")
-            alarms = [{"Name": {"Ref": f"{name}{kind}"}} for kind in kinds]
+            failures = "Unfinished" if name == "Reconcile" else "Failures"
+            alarms = [{"Name": {"Ref": f"{name}{kind}"}} for kind in ("Errors", "Throttles", failures)]
             self.assertEqual(group["AlarmConfiguration"], {"Enabled": True, "Alarms": alarms}, name)
             self.assertIn("DEPLOYMENT_STOP_ON_ALARM", group["AutoRollbackConfiguration"]["Events"], name)
             self.assertIn("Canary", json.dumps(group["DeploymentConfigName"]), name)
@@ -349,7 +307,7 @@ class Reconcile(Template):
         self.assertEqual(self.resources["ReconcileSchedule"]["Condition"], "HasReconcile")
         self.assertEqual(schedule["ScheduleExpression"], {"Fn::Sub": "rate(${ReconcileMinutes} minutes)"})
         self.assertEqual(schedule["Target"]["Arn"], {"Ref": "ReconcileFunctionAliaslive"})
-        self.assertEqual(schedule["Target"]["RoleArn"], arn("ReconcileSchedulerRole"))
+        self.assertEqual(schedule["Target"]["RoleArn"], arn("ReconcileScheduleRole"))
         # The relay may delete schedules of the other group.
         self.assertEqual(schedule["GroupName"], {"Ref": "ReconcileScheduleGroup"})
 
@@ -442,102 +400,6 @@ class Data(Template):
     def test_a_table_can_be_restored_to_any_moment(self):
         for name, it in self.all("DynamoDB::Table"):
             self.assertEqual(it["PointInTimeRecoverySpecification"], {"PointInTimeRecoveryEnabled": True}, name)
-
-
-class Alarms(Template):
-    def alarms(self, namespace, metric, **dimensions):
-        """Returns the alarms on this metric with exactly these dimensions."""
-        wanted = [{"Name": name, "Value": value} for name, value in dimensions.items()]
-        return [
-            it
-            for _, it in self.all("CloudWatch::Alarm")
-            if (it["Namespace"], it["MetricName"], it["Dimensions"]) == (namespace, metric, wanted)
-        ]
-
-    def wanted(self):
-        """Returns every metric that must have an alarm, as published by AWS or by the functions."""
-        for name, _ in self.functions():
-            # Reconcile may run for minutes.
-            for metric in ("Errors", "Throttles") if name == "Reconcile" else ("Errors", "Throttles", "Duration"):
-                yield "AWS/Lambda", metric, {"FunctionName": {"Ref": f"{name}Function"}}
-        for queue, _ in self.all("SQS::Queue"):
-            dead = queue.endswith("DeadLetterQueue")
-            metric = "ApproximateNumberOfMessagesVisible" if dead else "ApproximateAgeOfOldestMessage"
-            yield "AWS/SQS", metric, {"QueueName": {"Fn::GetAtt": [queue, "QueueName"]}}
-        for _, rule in self.all("Events::Rule"):
-            yield "AWS/Events", "FailedInvocations", {"EventBusName": rule["EventBusName"], "RuleName": rule["Name"]}
-        for metric in ("TargetErrorCount", "InvocationDroppedCount"):
-            for group, _ in self.all("Scheduler::ScheduleGroup"):
-                yield "AWS/Scheduler", metric, {"ScheduleGroup": {"Ref": group}}
-        for metric in ("5xx", "Latency"):
-            yield "AWS/ApiGateway", metric, {"ApiId": {"Ref": "HttpApi"}}
-        yield "AWS/Lambda", "IteratorAge", {"FunctionName": {"Ref": "OrderRelayFunction"}}
-        # Namespace and dimension of the functions' metrics.
-        (namespace,) = re.findall(r'cloudwatch_namespace\("(\w+)"\)', TELEMETRY)
-        (dimension,) = re.findall(r'with_dimension\("(\w+)"', TELEMETRY)
-        for metric, function in (
-            ("RefundsDue", "order-relay"),
-            ("WrongAmounts", "order-relay"),
-            ("ExpiryLateness", "expire-orders"),
-            ("TicketVersionGaps", "ticket-events"),
-            ("TicketContradictions", "ticket-events"),
-            ("OrdersRemoved", "order-relay"),
-            ("ReconciledHolds", "reconcile"),
-            ("ReconcileUnfinished", "reconcile"),
-        ):
-            counted = f'"{metric}"' in (ROOT / f"functions/{function}/src/lib.rs").read_text()
-            self.assertTrue(counted, f"{function} does not count {metric}")
-            name = "".join(word.capitalize() for word in function.split("-"))
-            yield namespace, metric, {dimension: {"Ref": f"{name}Function"}}
-        # The relay dead-letters a record that it cannot read; the other functions count such items.
-        self.assertIn('"UnreadableItems"', (ROOT / "shared/dynamo/src/items.rs").read_text())
-        for name, _ in self.functions():
-            if name != "OrderRelay":
-                yield namespace, "UnreadableItems", {dimension: {"Ref": f"{name}Function"}}
-
-    def test_whatever_can_go_wrong_has_one(self):
-        for namespace, metric, dimensions in self.wanted():
-            self.assertTrue(self.alarms(namespace, metric, **dimensions), f"{namespace} {metric} {dimensions}")
-
-    def test_each_is_one_of_those(self):
-        wanted = [
-            [*metric, [{"Name": k, "Value": v} for k, v in dimensions.items()]] for *metric, dimensions in self.wanted()
-        ]
-        for name, it in self.all("CloudWatch::Alarm"):
-            self.assertIn([it["Namespace"], it["MetricName"], it["Dimensions"]], wanted, name)
-
-    def test_each_goes_off_above_its_threshold_and_is_heard(self):
-        statistics = {
-            "Duration": "p99",
-            "Latency": "p99",
-            "ExpiryLateness": "p99",
-            "IteratorAge": "Maximum",
-            "ApproximateAgeOfOldestMessage": "Maximum",
-            "ApproximateNumberOfMessagesVisible": "Maximum",
-        }
-        for name, it in self.all("CloudWatch::Alarm"):
-            self.assertEqual(it["ComparisonOperator"], "GreaterThanThreshold", name)
-            self.assertEqual(it["TreatMissingData"], "notBreaching", name)
-            statistic = statistics.get(it["MetricName"], "Sum")
-            self.assertEqual(it.get("ExtendedStatistic", it.get("Statistic")), statistic, name)
-            # A count has the threshold 0, a measured value has a limit.
-            counted = it["MetricName"] == "ApproximateNumberOfMessagesVisible" or statistic == "Sum"
-            self.assertEqual(it["Threshold"] == 0, counted, name)
-            self.assertEqual(it["AlarmActions"], {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], []]}, name)
-
-    def test_the_dashboard_shows_them_all(self):
-        body = self.one("Dashboard")["DashboardBody"]["Fn::Sub"]
-        alarms, *widgets = json.loads(body)["widgets"]
-        shown = {name for name, _ in self.all("CloudWatch::Alarm")}
-        self.assertEqual({it[2:-5] for it in alarms["properties"]["alarms"]}, shown)
-        metrics = {metric for widget in widgets for _, metric, *_ in widget["properties"]["metrics"]}
-        own = re.findall(r"^//! \| (`.*`) \|", TELEMETRY, re.MULTILINE)
-        self.assertLessEqual(set(re.findall(r"`(\w+)`", "".join(own))), metrics)
-
-    def test_the_runbook_says_what_to_do_for_each(self):
-        headings = re.findall("^### (.*)$", (ROOT / "docs/runbook.md").read_text(), re.MULTILINE)
-        told_of = {name for heading in headings for name in heading.split(", ")}
-        self.assertEqual(told_of, {name for name, _ in self.all("CloudWatch::Alarm")})
 
 
 if __name__ == "__main__":

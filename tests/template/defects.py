@@ -65,7 +65,7 @@ def failures(expanded, group):
     finally:
         assertions.Template.expanded = None
     # An error is a finding too: a checked property is missing.
-    return {test.id().removeprefix("assertions.") for test, _ in [*result.failures, *result.errors]}
+    return {test.id().partition(".")[2] for test, _ in [*result.failures, *result.errors]}
 
 
 if __name__ == "__main__":

@@ -178,7 +178,9 @@ impl RelaySink for AwsRelaySink {
                 let entry_accepted = |(index, event): (usize, &OutgoingEvent)| {
                     let entry = response.entries().get(index);
                     let accepted = entry.is_some_and(|entry| entry.event_id().is_some());
-                    if !accepted {
+                    if accepted {
+                        metrics::counter!("EventsPublished").increment(1);
+                    } else {
                         let code = entry.and_then(|entry| entry.error_code());
                         tracing::warn!(
                             event_id = event.event_id,

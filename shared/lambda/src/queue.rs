@@ -208,7 +208,9 @@ where
         // Boxed: the futures of SDK calls are large, and nested deeper than the compiler's limit.
         let settling = Box::pin(settle(message, deadline, queue, handler));
         let settled = settling.instrument(span).await;
+        metrics::counter!("MessagesReceived").increment(1);
         if settled == Settled::StaysInQueue {
+            metrics::counter!("MessagesFailed").increment(1);
             response.add_failure(id);
         }
     }

@@ -60,12 +60,21 @@ where
     let handler = &handler;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
         let records = read(event.payload.get())?;
+        count_changes(&records);
         let deadline = clock::work_deadline(&event.context, clock::now());
         let first_failed = Box::pin(handler(&records, deadline)).await;
         telemetry::flush_metrics();
         Ok::<_, BoxError>(response(first_failed))
     }))
     .await
+}
+
+/// Counts the changes of a batch, each of which needs an event. Counted here and not by the relay: the alarm
+/// of the relay's deployment compares this number with the number of published events.
+pub fn count_changes(records: &[Record<'_>]) {
+    for _ in records.iter().filter(|record| record.needs_event()) {
+        metrics::counter!("ChangesReceived").increment(1);
+    }
 }
 
 /// Parses the records of a batch (Lambda developer guide, "Using AWS Lambda with Amazon DynamoDB").
@@ -90,6 +99,19 @@ fn response(first_failed: Option<String>) -> DynamoDbEventResponse {
         response.batch_item_failures.push(failure);
     }
     response
+}
+
+impl Record<'_> {
+    /// Whether the record is a new version of an order. An unreadable record counts: its event is missing too.
+    fn needs_event(&self) -> bool {
+        match &self.content {
+            Ok(Content::Change(change)) => {
+                change.before.as_ref().map(|before| before.version) != Some(change.after.version)
+            }
+            Ok(Content::Forgotten | Content::Removed { .. }) => false,
+            Err(_) => true,
+        }
+    }
 }
 
 impl<'a> Record<'a> {

@@ -26,6 +26,7 @@ SIDE_BY_SIDE = (
     ("PaymentEventsRole",),
     ("OrderRelayRole",),
     ("ExpireOrdersRole", "SchedulerRole"),
+    ("ReconcileRole", "ReconcileScheduleRole"),
 )
 LONG_SECONDS = 120
 
@@ -71,7 +72,7 @@ def main():
         page = page_of(right, pages)
         reason = f"required: {page}" if page else next((what for it, what in looked if it == right), None)
         unneeded += not reason
-        print(f"{right.role:<17} {str(right):<84} {reason or 'NOT NEEDED'}")
+        print(f"{right.role:<22} {str(right):<84} {reason or 'NOT NEEDED'}")
     print(
         f"\n{len(rows)} rights: without {len(own) - unneeded} the service fails, "
         f"{len(rows) - len(own)} are required by AWS, {unneeded} are not needed."

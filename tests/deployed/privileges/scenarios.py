@@ -339,34 +339,83 @@ def poison_record(service):
     service.until("a dead-lettered record", lambda: any(record in text for text in service.take(queue)))
 
 
+def forgotten_holds(service):
+    """Reconcile expires an order, frees a ticket whose order is missing, and makes the lock of a paid order
+    permanent."""
+    expiring, held = forgotten_hold(service)
+    freed = service.ticket(locked_by=new_id(), locked_until=long_ago())
+    paid = new_id()
+    sold = service.ticket(locked_by=paid, locked_until=long_ago())
+    service.order(paid, sold, long_ago(), status="paid", version=1, payment_id=new_id())
+    name = service.outputs["ReconcileFunctionName"]
+    service.client("lambda").invoke(FunctionName=f"{name}:live", Payload=b"{}")
+    for what, happened in {
+        "a reconciled order": service.row("Orders", expiring)["status"] == "expired",
+        "its free ticket": "locked_by" not in service.row("Tickets", held),
+        "a ticket without its order": "locked_by" not in service.row("Tickets", freed),
+        "a permanent lock": "locked_until" not in service.row("Tickets", sold),
+    }.items():
+        if not happened:
+            raise Missing(what)
+
+
+def start_of_reconcile(service):
+    """The role of the recurring schedule, with a schedule that fires at once."""
+    order, _ = forgotten_hold(service)
+    names = {"StackName": service.stack_name, "LogicalResourceId": "ReconcileSchedule"}
+    resource = service.client("cloudformation").describe_stack_resource(**names)["StackResourceDetail"]
+    group, name = f"{service.stack_name}-reconcile", resource["PhysicalResourceId"]
+    recurring = service.client("scheduler").get_schedule(GroupName=group, Name=name)
+    fire(service, group, {key: recurring["Target"][key] for key in ("Arn", "RoleArn")})
+    service.until("a run of reconcile", lambda: service.row("Orders", order)["status"] == "expired")
+
+
+def forgotten_hold(service):
+    """Writes an order whose hold has lapsed, and whose timer does not come."""
+    order, ticket = service.held()
+    service.lapse(order, ticket, in_seconds=-3600)
+    return order, ticket
+
+
+def long_ago():
+    """Longer than reconcile waits for a timer."""
+    return now_ms() - 3600 * 1000
+
+
 def schedule(service):
     order, ticket = service.held()
     service.lapse(order, ticket)
-    fire(service, service.queue_arn("ExpiryQueueUrl"), {"orderId": order})
+    send_by_schedule(service, service.queue_arn("ExpiryQueueUrl"), {"orderId": order})
     service.until("a schedule's message", lambda: service.row("Orders", order)["status"] == "expired")
 
 
 def schedule_that_fails(service):
     order, queue = new_id(), service.outputs["ExpiryDeadLetterQueueUrl"]
-    fire(service, service.queue_arn("ExpiryQueueUrl") + "-that-is-gone", {"orderId": order})
+    send_by_schedule(service, service.queue_arn("ExpiryQueueUrl") + "-that-is-gone", {"orderId": order})
     service.until("an undelivered message", lambda: any(order in text for text in service.take(queue)))
 
 
-def fire(service, queue, message):
-    """Creates a schedule that sends a message now, like the relay's schedules."""
+def send_by_schedule(service, queue, message):
+    """Sends a message like the relay's schedules."""
     relay = service.client("lambda").get_function_configuration(FunctionName=service.outputs["OrderRelayFunctionName"])
+    target = {
+        "Arn": queue,
+        "Input": json.dumps(message),
+        "RoleArn": relay["Environment"]["Variables"]["SCHEDULER_ROLE_ARN"],
+        "DeadLetterConfig": {"Arn": service.queue_arn("ExpiryDeadLetterQueueUrl")},
+    }
+    fire(service, service.outputs["ScheduleGroupName"], target)
+
+
+def fire(service, group, target):
+    """Creates a schedule that fires now."""
     service.client("scheduler").create_schedule(
-        GroupName=service.outputs["ScheduleGroupName"],
+        GroupName=group,
         Name=new_id(),
         FlexibleTimeWindow={"Mode": "OFF"},
         ScheduleExpression=f"at({datetime.now(UTC):%Y-%m-%dT%H:%M:%S})",
         ActionAfterCompletion="DELETE",
-        Target={
-            "Arn": queue,
-            "Input": json.dumps(message),
-            "RoleArn": relay["Environment"]["Variables"]["SCHEDULER_ROLE_ARN"],
-            "DeadLetterConfig": {"Arn": service.queue_arn("ExpiryDeadLetterQueueUrl")},
-        },
+        Target=target,
     )
 
 
@@ -386,6 +435,8 @@ SCENARIOS = {
     "ExpireOrdersRole": [expiry, expiry_of_an_order_without_its_lock, early_expiry, malformed_expiry],
     "OrderRelayRole": [order_with_a_schedule, order_too_short_for_a_schedule, poison_record],
     "SchedulerRole": [schedule, schedule_that_fails],
+    "ReconcileRole": [forgotten_holds],
+    "ReconcileScheduleRole": [start_of_reconcile],
 }
 
 

@@ -16,6 +16,9 @@ FOLDERS = ("docs", "functions", "local", "operations", "shared", "tests")
 PAGE_SIZE = r"impl PageSize \{.*?MAX: u8 = (\d+);.*?DEFAULT: Self = Self\((\d+)\)"
 MAX_REFUNDS = r"MAX_REFUNDS: usize = (\d+)"
 HOLDS_PER_BUYER = r"HoldsPerBuyer:.*?Default: (\d+)"
+KEEP_UNPAID_DAYS = r'KeepUnpaidDays:.*?Default: "(\d+)"'
+RECONCILE_MINUTES = r"ReconcileMinutes:.*?Default: (\d+)"
+ARCHIVE_DAYS = r"ArchiveDays:.*?Default: (\d+)"
 BODY_BYTES = r"MAX_BODY_BYTES: usize = (\d+)"
 # Page, statement in the page, definition in the code. The groups of both patterns must be equal.
 NUMBERS = [
@@ -27,6 +30,17 @@ NUMBERS = [
     ("docs/openapi.yaml", r"as the stack allows, (\d+) by default", HOLDS_PER_BUYER),
     ("docs/architecture.md", r"`HoldsPerBuyer` \((\d+)\)", HOLDS_PER_BUYER),
     ("docs/architecture.md", r"`PaymentSeconds` \((\d+)\)", r"\bPaymentSeconds:.*?Default: (\d+)"),
+    ("README.md", r"`KeepUnpaidDays` \| (\d+)", KEEP_UNPAID_DAYS),
+    ("README.md", r"`ReconcileMinutes` \| (\d+)", RECONCILE_MINUTES),
+    ("README.md", r"`ArchiveDays` \| (\d+)", ARCHIVE_DAYS),
+    ("docs/architecture.md", r"`KeepUnpaidDays` \((\d+)\)", KEEP_UNPAID_DAYS),
+    ("docs/architecture.md", r"`ReconcileMinutes` \((\d+)\)", RECONCILE_MINUTES),
+    ("docs/architecture.md", r"lapsed more than (\d+) minutes", r"GRACE: Duration = Duration::from_mins\((\d+)\)"),
+    ("docs/architecture.md", r"`ArchiveDays` \((\d+)\)", ARCHIVE_DAYS),
+    ("docs/runbook.md", r"`KeepUnpaidDays` \((\d+)\)", KEEP_UNPAID_DAYS),
+    ("docs/runbook.md", r"lapsed more than (\d+) minutes", r"GRACE: Duration = Duration::from_mins\((\d+)\)"),
+    ("docs/runbook.md", r"for `ArchiveDays` \((\d+)\)", ARCHIVE_DAYS),
+    ("docs/costs.md", r"a run every (\d+) minutes", RECONCILE_MINUTES),
     ("README.md", r"`limit` is 1 to (\d+), default (\d+)", PAGE_SIZE),
     ("docs/openapi.yaml", r"minimum: 1, maximum: (\d+), default: (\d+)", PAGE_SIZE),
     ("docs/openapi.yaml", r"At most (\d+) bytes", BODY_BYTES),

@@ -128,7 +128,10 @@ async fn contradictory_ticket_event_is_rejected_and_counted() {
     let bodies = [&created, &contradiction, &created.replace("25.5", "25.500000000000004")];
     let (failed, delays) = handle_tickets(&store, &bodies.map(String::as_str)).await;
     assert_eq!((failed, delays), (vec!["m1".to_owned()], vec![rejected("r1")]));
-    assert_eq!(new_metrics(&recorder), ["TicketContradictions 1"]);
+    assert_eq!(
+        new_metrics(&recorder),
+        ["MessagesFailed 1", "MessagesReceived 3", "TicketContradictions 1"]
+    );
     let id: TicketId = "ticket-1".parse().unwrap();
     let stored = store.find_ticket(&id).await.unwrap().unwrap().sale;
     assert_eq!(stored.ticket().unwrap().price.minor(), 2_550);
@@ -190,7 +193,8 @@ async fn withdrawal_that_contradicts_its_version_is_rejected_and_counted() {
         let (failed, delays) = handle_tickets(&store, &[&created, first, second, first]).await;
         assert_eq!((failed, delays), (vec!["m2".to_owned()], vec![rejected("r2")]));
         assert_eq!(is_on_sale(&store).await, first == &updated);
-        assert_eq!(new_metrics(&recorder), ["TicketContradictions 1"]);
+        let expected = ["MessagesFailed 1", "MessagesReceived 4", "TicketContradictions 1"];
+        assert_eq!(new_metrics(&recorder), expected);
     }
 }
 

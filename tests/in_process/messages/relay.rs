@@ -83,7 +83,7 @@ async fn relay_counts_each_event_with_its_lag() {
         let record = Record { raw: "", sequence_number: "1".to_owned(), content };
         let deadline = Instant::now() + Duration::from_mins(1);
         assert_eq!(order_relay::relay(&sink, now, deadline, &[record]).await, None);
-        let mut expected = [names, &["RelayLag 250"]].concat();
+        let mut expected = [names, &["EventsPublished 1", "RelayLag 250"]].concat();
         expected.sort_unstable();
         assert_eq!(new_metrics(&recorder), expected);
     }
@@ -104,6 +104,31 @@ async fn relay_counts_orders_removed_by_hand() {
         let deadline = Instant::now() + Duration::from_mins(1);
         assert_eq!(order_relay::relay(&sink, at(0), deadline, &[record]).await, None);
         assert_eq!(new_metrics(&recorder), expected, "{content:?}");
+    }
+}
+
+#[test]
+fn change_is_counted_if_it_needs_an_event() {
+    let recorder = DebuggingRecorder::new();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let (placed, at) = (order_with_hold(7, 30), at(0));
+    let cancelled = after(&placed, &Command::Cancel);
+    let change = |before: Option<&Order>, after: &Order| {
+        let change = Change { before: before.cloned(), after: after.clone(), at };
+        Ok(Content::Change(Box::new(change)))
+    };
+    for (content, expected) in [
+        (change(None, &placed), &["ChangesReceived 1"][..]),
+        (change(Some(&placed), &cancelled), &["ChangesReceived 1"]),
+        // An operator has changed an attribute that is no part of an event.
+        (change(Some(&placed), &placed), &[]),
+        (Ok(Content::Forgotten), &[]),
+        (Ok(Content::Removed { order_id: None }), &[]),
+        (Err("unreadable".into()), &["ChangesReceived 1"]),
+    ] {
+        let record = Record { raw: "", sequence_number: "1".to_owned(), content };
+        stream::count_changes(&[record]);
+        assert_eq!(new_metrics(&recorder), expected);
     }
 }
 
@@ -134,6 +159,8 @@ async fn relay_finishes_an_accepted_batch() {
 
 #[tokio::test]
 async fn relay_reports_a_rejected_event() {
+    let recorder = DebuggingRecorder::new();
+    let _guard = metrics::set_default_local_recorder(&recorder);
     let reject_second = |operation: &str, request: &Value| {
         let (status, mut response) = aws_responses::success(operation, request);
         if operation == "PutEvents" {
@@ -144,6 +171,7 @@ async fn relay_reports_a_rejected_event() {
         (status, response)
     };
     assert_eq!(relay_with(reject_second).await.as_deref(), Some("1"));
+    assert!(new_metrics(&recorder).contains(&"EventsPublished 2".to_owned()));
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
-"""Tests of archives of an event bus."""
+"""Tests of resources in templates: archives of an event bus, alarms on an expression."""
 
 import json
 import time
 import unittest
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, WaiterError
 
 from emulator_testing import ACCOUNT, EmulatorTest, eventually, message_bodies
 
@@ -22,6 +22,35 @@ Resources:
       RetentionDays: 30
 """
 
+ALARM = """
+Resources:
+  Alarm:
+    Type: AWS::CloudWatch::Alarm
+    Properties:
+      AlarmName: test
+      Metrics:
+        - { Id: share, Expression: failed / received }
+        - Id: failed
+          ReturnData: false
+          MetricStat: { Metric: { Namespace: Test, MetricName: Failed }, Period: 60, Stat: Sum }
+        - Id: received
+          ReturnData: false
+          MetricStat: { Metric: { Namespace: Test, MetricName: Received }, Period: 60, Stat: Sum }
+      EvaluationPeriods: 1
+      Threshold: 0.05
+      ComparisonOperator: GreaterThanThreshold
+"""
+
+
+class Alarms(EmulatorTest):
+    def test_alarm_on_an_expression_is_deployable(self):
+        def probe(emulator):
+            if not is_deployed(emulator, ALARM):
+                return None
+            return [alarm["AlarmName"] for alarm in emulator.client("cloudwatch").describe_alarms()["MetricAlarms"]]
+
+        self.check(probe, {"": ["test"], "expression_alarms": None})
+
 
 class Archives(EmulatorTest):
     def test_archive_of_a_template_replays_its_events(self):
@@ -31,12 +60,9 @@ class Archives(EmulatorTest):
 def replayed(emulator):
     """Deploys an archive, sends events, and replays them to a rule that did not exist before. Returns the
     replayed events; `None` if the archive cannot be deployed."""
-    cloudformation, events = emulator.client("cloudformation"), emulator.client("events")
-    try:
-        cloudformation.create_stack(StackName="test", TemplateBody=TEMPLATE)
-    except ClientError:
+    if not is_deployed(emulator, TEMPLATE):
         return None
-    cloudformation.get_waiter("stack_create_complete").wait(StackName="test", WaiterConfig={"Delay": 1})
+    events = emulator.client("events")
     for source, name in (("orders", "kept"), ("others", "left out")):
         entry = {"EventBusName": "test", "Source": source, "DetailType": name, "Detail": "{}"}
         events.put_events(Entries=[entry])
@@ -54,6 +80,17 @@ def replayed(emulator):
     bodies = set()
     eventually(lambda: bodies.update(message_bodies(sqs, url)) or bodies)
     return [json.loads(body)["detail-type"] for body in bodies]
+
+
+def is_deployed(emulator, template):
+    """Deploys a template. Returns whether the emulator accepts it."""
+    cloudformation = emulator.client("cloudformation")
+    try:
+        cloudformation.create_stack(StackName="test", TemplateBody=template)
+        cloudformation.get_waiter("stack_create_complete").wait(StackName="test", WaiterConfig={"Delay": 1})
+    except (ClientError, WaiterError):
+        return False
+    return True
 
 
 def listen(emulator):

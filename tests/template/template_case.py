@@ -1,0 +1,49 @@
+"""The expanded template as a test case."""
+
+import unittest
+
+from expand import TEMPLATE, expand
+
+
+def target(reference):
+    """Returns the resource of a `Ref` or `Fn::GetAtt`."""
+    return reference["Ref"] if "Ref" in reference else reference["Fn::GetAtt"][0]
+
+
+def arn(resource):
+    return {"Fn::GetAtt": [resource, "Arn"]}
+
+
+def as_list(value):
+    return value if isinstance(value, list) else [value]
+
+
+class Template(unittest.TestCase):
+    """The expanded template. defects.py replaces it with a defective one."""
+
+    expanded = None
+
+    @classmethod
+    def setUpClass(cls):
+        template = Template.expanded or expand(TEMPLATE.read_text())
+        cls.resources, cls.outputs = template["Resources"], template["Outputs"]
+        cls.parameters, cls.conditions = template["Parameters"], template["Conditions"]
+        cls.mappings = template["Mappings"]
+
+    def all(self, kind):
+        """Returns the properties of each resource of this type, by name."""
+        kind = f"AWS::{kind}"
+        found = {name: it.get("Properties", {}) for name, it in self.resources.items() if it["Type"] == kind}
+        self.assertTrue(found, kind)
+        return found.items()
+
+    def one(self, name):
+        return self.resources[name]["Properties"]
+
+    def functions(self):
+        """Returns the name of each function, without the suffix, and its properties."""
+        return [(name.removesuffix("Function"), it) for name, it in self.all("Lambda::Function")]
+
+    def number(self, value):
+        """Returns a number, or the default of its parameter."""
+        return self.parameters[value["Ref"]]["Default"] if isinstance(value, dict) else value
