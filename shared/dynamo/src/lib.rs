@@ -93,33 +93,69 @@ impl DynamoStore {
         Self { retention, ..self }
     }
 
+    /// The writes that place an order.
+    fn placing(&self, placement: &Placement) -> Result<Vec<TransactWriteItem>, StoreError> {
+        let (tables, Placement { order, takeover }) = (&self.tables, placement);
+        // The order first: its item is the first of `found` if an earlier request has placed it.
+        let mut transaction =
+            vec![writes::insert_order(tables, order)?, writes::lock_ticket(tables, placement)?];
+        if let Some(slot) = order.slot {
+            transaction.push(writes::occupy_slot(tables, order, slot)?);
+        }
+        if let Some(takeover) = takeover {
+            transaction.extend(writes::evict(tables, self.retention, takeover, order)?);
+        }
+        Ok(transaction)
+    }
+
+    /// The writes of a transition, without its slot.
+    fn changing(&self, transition: &Transition) -> Result<Vec<TransactWriteItem>, StoreError> {
+        let (tables, order) = (&self.tables, transition.order());
+        let mut transaction = Vec::new();
+        // The payment first: its item is the first of `found` if it has been booked for another order.
+        if let Some(booked) = transition.booked() {
+            transaction.push(writes::book_payment(tables, booked)?);
+        }
+        transaction.push(writes::change_order(tables, self.retention, transition)?);
+        transaction.extend(writes::change_lock(tables, transition)?);
+        if let LockChange::BuyBack { takeover: Some(takeover), .. } = transition.lock() {
+            transaction.extend(writes::evict(tables, self.retention, takeover, order)?);
+        }
+        Ok(transaction)
+    }
+
     /// Commits the writes with the slot's change, or without it if the slot no longer holds the order's
     /// old end: another order has it, or the buyer's item is gone.
     async fn transact_with_slot(
         &self,
-        mut transaction: Vec<TransactWriteItem>,
+        writes: impl Fn() -> Result<Vec<TransactWriteItem>, StoreError>,
         transition: &Transition,
     ) -> Result<Transacted, StoreError> {
-        let Some(change) = transition.slot() else {
-            return transact(&self.client, &transaction, self.conflict_budget).await;
-        };
-        let slot = transaction.len();
-        transaction.push(writes::change_slot(&self.tables, transition.order(), change)?);
-        match transact(&self.client, &transaction, self.conflict_budget).await? {
-            Transacted::Refused { failed, .. } if failed == [slot] => {
-                transaction.truncate(slot);
-                transact(&self.client, &transaction, self.conflict_budget).await
+        let Some(change) = transition.slot() else { return self.transact(writes).await };
+        let slot = || writes::change_slot(&self.tables, transition.order(), change);
+        // The slot last.
+        let transacted = self.transact(|| Ok([writes()?, vec![slot()?]].concat())).await?;
+        match transacted {
+            Transacted::Refused { found, failed } if failed == [found.len() - 1] => {
+                self.transact(writes).await
             }
-            transacted @ (Transacted::Committed | Transacted::Refused { .. }) => Ok(transacted),
+            Transacted::Committed | Transacted::Refused { .. } => Ok(transacted),
         }
+    }
+
+    async fn transact(
+        &self,
+        writes: impl Fn() -> Result<Vec<TransactWriteItem>, StoreError>,
+    ) -> Result<Transacted, StoreError> {
+        transact(&self.client, writes, self.conflict_budget).await
     }
 
     /// Commits writes whose failed conditions all mean the same.
     async fn commit_all(
         &self,
-        transaction: Vec<TransactWriteItem>,
+        writes: impl Fn() -> Result<Vec<TransactWriteItem>, StoreError>,
     ) -> Result<CommitOutcome, StoreError> {
-        match transact(&self.client, &transaction, self.conflict_budget).await? {
+        match self.transact(writes).await? {
             Transacted::Committed => Ok(CommitOutcome::Committed),
             Transacted::Refused { .. } => Ok(CommitOutcome::Conflict),
         }
@@ -257,17 +293,7 @@ impl OrderStore for DynamoStore {
     }
 
     async fn place(&self, placement: &Placement) -> Result<PlaceOutcome, StoreError> {
-        let (tables, Placement { order, takeover }) = (&self.tables, placement);
-        // The order first: its item is the first of `found` if an earlier request has placed it.
-        let mut transaction =
-            vec![writes::insert_order(tables, order)?, writes::lock_ticket(tables, placement)?];
-        if let Some(slot) = order.slot {
-            transaction.push(writes::occupy_slot(tables, order, slot)?);
-        }
-        if let Some(takeover) = takeover {
-            transaction.extend(writes::evict(tables, self.retention, takeover, order)?);
-        }
-        match transact(&self.client, &transaction, self.conflict_budget).await? {
+        match self.transact(|| self.placing(placement)).await? {
             Transacted::Committed => Ok(PlaceOutcome::Placed),
             Transacted::Refused { found, .. } => match found.into_iter().next().flatten() {
                 Some(earlier) => Ok(PlaceOutcome::AlreadyPlaced(OrderItem::parse(earlier)?)),
@@ -277,18 +303,8 @@ impl OrderStore for DynamoStore {
     }
 
     async fn commit(&self, transition: &Transition) -> Result<CommitOutcome, StoreError> {
-        let (tables, order) = (&self.tables, transition.order());
-        let mut transaction = Vec::new();
-        // The payment first: its item is the first of `found` if it has been booked for another order.
-        if let Some(booked) = transition.booked() {
-            transaction.push(writes::book_payment(tables, booked)?);
-        }
-        transaction.push(writes::change_order(tables, self.retention, transition)?);
-        transaction.extend(writes::change_lock(tables, transition)?);
-        if let LockChange::BuyBack { takeover: Some(takeover), .. } = transition.lock() {
-            transaction.extend(writes::evict(tables, self.retention, takeover, order)?);
-        }
-        match self.transact_with_slot(transaction, transition).await? {
+        let writes = || self.changing(transition);
+        match self.transact_with_slot(writes, transition).await? {
             Transacted::Committed => Ok(CommitOutcome::Committed),
             Transacted::Refused { found, .. } => match found.into_iter().next().flatten() {
                 Some(earlier) => {
@@ -302,9 +318,10 @@ impl OrderStore for DynamoStore {
 
     async fn make_permanent(&self, order: &Order) -> Result<CommitOutcome, StoreError> {
         let tables = &self.tables;
-        let transaction =
-            vec![writes::make_permanent(tables, order)?, writes::unchanged(tables, order)?];
-        self.commit_all(transaction).await
+        self.commit_all(|| {
+            Ok(vec![writes::make_permanent(tables, order)?, writes::unchanged(tables, order)?])
+        })
+        .await
     }
 
     async fn apply_ticket(
@@ -353,11 +370,13 @@ impl LapsedHolds for DynamoStore {
         now: Timestamp,
     ) -> Result<CommitOutcome, StoreError> {
         let tables = &self.tables;
-        let transaction = vec![
-            writes::release(tables, ticket, ended, now)?,
-            writes::ended(tables, ended, ticket)?,
-        ];
-        self.commit_all(transaction).await
+        self.commit_all(|| {
+            Ok(vec![
+                writes::release(tables, ticket, ended, now)?,
+                writes::ended(tables, ended, ticket)?,
+            ])
+        })
+        .await
     }
 }
 

@@ -31,25 +31,31 @@ pub(crate) enum Transacted {
     },
 }
 
-/// Sends the writes as one transaction and retries conflicts.
+/// Sends the writes as one transaction and retries conflicts. Each attempt builds the writes anew.
 ///
-/// Token and writes are the same in every attempt, so that DynamoDB recognises a repeat of a committed
-/// transaction whose response was lost, and reports success (Amazon DynamoDB API reference,
-/// `ClientRequestToken`).
+/// An attempt has a token of its own, which the SDK repeats: `DynamoDB` recognises a repeat of a committed
+/// transaction whose response was lost, and reports success (Amazon `DynamoDB` API reference,
+/// `ClientRequestToken`). An attempt that ended with a conflict has written nothing.
 pub(crate) async fn transact(
     client: &Client,
-    writes: &[TransactWriteItem],
+    writes: impl Fn() -> Result<Vec<TransactWriteItem>, StoreError>,
     conflict_budget: Duration,
 ) -> Result<Transacted, StoreError> {
-    let token = Uuid::new_v4().to_string();
-    retry_conflicts(conflict_budget, || async {
-        let request = client
-            .transact_write_items()
-            .set_transact_items(Some(writes.to_vec()))
-            .client_request_token(&token);
-        outcome(request.send().await)
+    retry_conflicts(conflict_budget, || {
+        let writes = writes();
+        async move {
+            match writes {
+                Ok(writes) => attempt(client, writes).await,
+                Err(error) => Attempt::Failed(error),
+            }
+        }
     })
     .await
+}
+
+async fn attempt(client: &Client, writes: Vec<TransactWriteItem>) -> Attempt<Transacted> {
+    let request = client.transact_write_items().set_transact_items(Some(writes));
+    outcome(request.client_request_token(Uuid::new_v4().to_string()).send().await)
 }
 
 fn outcome(
