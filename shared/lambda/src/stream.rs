@@ -108,7 +108,7 @@ impl Record<'_> {
             Ok(Content::Change(change)) => {
                 change.before.as_ref().map(|before| before.version) != Some(change.after.version)
             }
-            Ok(Content::Forgotten | Content::Removed { .. }) => false,
+            Ok(Content::Forgotten | Content::Removed) => false,
             Err(_) => true,
         }
     }
