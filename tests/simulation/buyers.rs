@@ -10,6 +10,9 @@ use crate::{
     seller::ticket_id, world::World,
 };
 
+/// Longest pause of a buyer: longer than timers, queues and reconcile need to end a hold.
+const LONGEST_PAUSE_MS: u64 = 2_400_000;
+
 /// A simulated buyer.
 struct Buyer {
     world: Arc<World>,
@@ -31,13 +34,19 @@ pub(crate) async fn run_buyer(world: Arc<World>, number: u64) {
 }
 
 impl Buyer {
-    /// Waits a moment, up to a hold, or until just before, at or after the end of a hold.
+    /// Waits a moment, up to a hold, long, or until just before, at or after the end of a hold or the time
+    /// at which it counts as forgotten.
     async fn pause(&self) {
         let world = &self.world;
         let hold_ms = u64::try_from(world.plan.hold.as_millis()).expect("a short hold");
-        match world.random(0..=9) {
-            0..=3 => world.sleep_ms(0..=30).await,
-            4..=6 => world.sleep_ms(0..=hold_ms).await,
+        match world.random(0..=19) {
+            0..=7 => world.sleep_ms(0..=30).await,
+            8..=13 => world.sleep_ms(0..=hold_ms).await,
+            14 => world.sleep_ms(0..=LONGEST_PAUSE_MS).await,
+            15 => {
+                let wait_ms = world.wait_until_forgotten_ms().unwrap_or_default();
+                tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+            }
             _ => {
                 let now_ms = world.now_ms();
                 let lapse_ms = world.state().promises.next_lapse_ms(now_ms);
@@ -247,6 +256,9 @@ impl Buyer {
     fn get_refund(&self) {
         let Some(order) = self.any_order() else { return };
         let world = &self.world;
+        if world.state().promises.can_be_placed_anew(&order) {
+            return;
+        }
         let payment = self.payment_of(&order).unwrap_or_else(|| {
             let payment = self.new_payment(&order);
             world.make_payment(payment.clone());
@@ -272,9 +284,7 @@ impl Buyer {
     fn payment_of(&self, order: &str) -> Option<Payment> {
         let mut state = self.world.state();
         let state = &mut *state;
-        let made = state.history.payments.iter().filter(|payment| payment.order == order);
-        let made: Vec<&Payment> = made.collect();
-        state.rng.choice(made).cloned()
+        state.rng.choice(state.promises.payments_of(order)).cloned()
     }
 
     /// An order of any buyer, another one if possible.
