@@ -34,7 +34,7 @@ impl Plan {
         let late_limit = *rng.choice([0, 5, 60, 600].as_slice()).expect("a choice");
         let time_to_pay = *rng.choice([0, 5, hold, 2 * hold, 300].as_slice()).expect("a choice");
         let holds_per_buyer = *rng.choice([0, 1, 1, 2, 10].as_slice()).expect("a choice");
-        let kept = *rng.choice([None, None, None, Some(10), Some(30)].as_slice()).expect("a choice");
+        let kept = *rng.choice([None, None, None, Some(1), Some(10)].as_slice()).expect("a choice");
         // With all faults at once the buyers would make no progress.
         let without_faults = rng.u8(0..8) == 0;
         let rates: Vec<u64> = Fault::ALL

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use orders_domain::{
-    BookedPayment, CommitOutcome, LapsedHolds, LockChange, Order, OrderId, OrderStore, PlaceOutcome, Placement, Sale,
-    StoreError, Takeover, TicketId, TicketOutcome, TicketRule, Timestamp, Transition,
+    BookedPayment, CommitOutcome, LapsedHolds, LockChange, Order, OrderId, OrderStore,
+    PlaceOutcome, Placement, Sale, StoreError, Takeover, TicketId, TicketOutcome, TicketRule,
+    Timestamp, Transition,
 };
 
 use crate::{

@@ -35,8 +35,7 @@ impl Promises {
             | Status::Refunded { .. } => false,
         };
         let all_settled = order.refunds_due.iter().all(|it| it.state == RefundState::Settled);
-        let is_kept =
-            !is_over || !all_settled || order.expires_at.plus(kept) > timestamp(now_ms);
+        let is_kept = !is_over || !all_settled || order.expires_at.plus(kept) > timestamp(now_ms);
         self.require(is_kept == is_stored, || {
             format!("promise 5: kept {is_kept}, stored {is_stored}: {order:?}")
         });
