@@ -428,6 +428,7 @@ async fn reconcile_calls() {
     log.assert_calls(&[("Scan", 1)], (0.5, 0.0));
     let paid = place_new(&api, &log, "t1", HELD).await;
     pay(&api.store, &paid, "p1").await;
+    log.take();
     for ticket in ["t2", "t3"] {
         place_new(&api, &log, ticket, HELD).await;
     }
