@@ -24,6 +24,7 @@ SETTINGS = {
     "LATE_PAYMENT_SECONDS": "600",
     "PAYMENT_SECONDS": "300",
     "HOLDS_PER_BUYER": "10",
+    "KEEP_UNPAID_DAYS": "400",
     "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/queue",
     "EXPIRY_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/expiries",
     "EXPIRY_QUEUE_ARN": "arn:aws:sqs:us-east-1:111122223333:expiries",

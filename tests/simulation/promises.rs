@@ -293,12 +293,8 @@ impl Promises {
             return replica.lock;
         }
         let named = replica.lock.holder().and_then(|by| self.orders.get(&by));
-        match named.map(|order| (order.id, &order.status)) {
-            Some((id, Status::Paid { .. } | Status::Free)) => Lock::Sold { to: id },
-            Some((_, Status::AwaitingPayment | Status::Cancelled | Status::Expired))
-            | Some((_, Status::Refunded { .. }))
-            | None => Lock::Free,
-        }
+        let live = named.filter(|order| order.status.is_live());
+        live.map_or(Lock::Free, |order| Lock::Sold { to: order.id })
     }
 
     fn set_ticket(&mut self, replica: TicketReplica, now_ms: u64) {
