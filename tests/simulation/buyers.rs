@@ -10,6 +10,9 @@ use crate::{
     seller::ticket_id, world::World,
 };
 
+/// Longest pause of a buyer: longer than timers, queues and reconcile need to end a hold.
+const LONGEST_PAUSE_MS: u64 = 2_400_000;
+
 /// A simulated buyer.
 struct Buyer {
     world: Arc<World>,
@@ -31,13 +34,19 @@ pub(crate) async fn run_buyer(world: Arc<World>, number: u64) {
 }
 
 impl Buyer {
-    /// Waits a moment, up to a hold, or until just before, at or after the end of a hold.
+    /// Waits a moment, up to a hold, long, or until just before, at or after the end of a hold or the time
+    /// at which it counts as forgotten.
     async fn pause(&self) {
         let world = &self.world;
         let hold_ms = u64::try_from(world.plan.hold.as_millis()).expect("a short hold");
-        match world.random(0..=9) {
-            0..=3 => world.sleep_ms(0..=30).await,
-            4..=6 => world.sleep_ms(0..=hold_ms).await,
+        match world.random(0..=19) {
+            0..=7 => world.sleep_ms(0..=30).await,
+            8..=13 => world.sleep_ms(0..=hold_ms).await,
+            14 => world.sleep_ms(0..=LONGEST_PAUSE_MS).await,
+            15 => {
+                let wait_ms = world.wait_until_forgotten_ms().unwrap_or_default();
+                tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+            }
             _ => {
                 let now_ms = world.now_ms();
                 let lapse_ms = world.state().promises.next_lapse_ms(now_ms);
@@ -75,6 +84,15 @@ impl Buyer {
 
     fn any_order(&self) -> Option<String> {
         self.world.state().rng.choice(&self.orders).cloned()
+    }
+
+    /// An order of which no payment could reach a later order with its id.
+    fn any_order_of_its_id(&self) -> Option<String> {
+        let mut state = self.world.state();
+        let state = &mut *state;
+        let can_be_another = |order: &&String| state.promises.can_be_placed_anew(order);
+        let orders: Vec<&String> = self.orders.iter().filter(|it| !can_be_another(it)).collect();
+        state.rng.choice(orders).cloned()
     }
 
     /// Orders a ticket, with a repeat after an unknown outcome, and sometimes pays.
@@ -245,7 +263,7 @@ impl Buyer {
     /// Gets a payment back: the whole charge or a part, once or more often, for its order or
     /// another, and sometimes before the payment arrives.
     fn get_refund(&self) {
-        let Some(order) = self.any_order() else { return };
+        let Some(order) = self.any_order_of_its_id() else { return };
         let world = &self.world;
         let payment = self.payment_of(&order).unwrap_or_else(|| {
             let payment = self.new_payment(&order);
@@ -272,9 +290,7 @@ impl Buyer {
     fn payment_of(&self, order: &str) -> Option<Payment> {
         let mut state = self.world.state();
         let state = &mut *state;
-        let made = state.history.payments.iter().filter(|payment| payment.order == order);
-        let made: Vec<&Payment> = made.collect();
-        state.rng.choice(made).cloned()
+        state.rng.choice(state.promises.payments_of(order)).cloned()
     }
 
     /// An order of any buyer, another one if possible.

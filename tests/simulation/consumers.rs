@@ -89,9 +89,19 @@ impl Consumers {
 }
 
 /// Delivers the published events in a random order, repeated, and without some of the older
-/// versions. The random numbers are the delivery's own, so that the run itself stays the same.
-pub(crate) fn deliver(published: &[String], seed: u64) -> Consumers {
-    let mut rng = Rng::with_seed(seed);
+/// versions. The random numbers are the delivery's own, so that the run itself stays the same. No
+/// event is on its way when an order is forgotten, so each group comes after the group before it.
+pub(crate) fn deliver(published: &[Vec<String>], seed: u64) -> Consumers {
+    let (mut rng, mut consumers) = (Rng::with_seed(seed), Consumers::default());
+    for group in published {
+        for detail in deliveries(group, &mut rng) {
+            consumers.receive(detail);
+        }
+    }
+    consumers
+}
+
+fn deliveries<'a>(published: &'a [String], rng: &mut Rng) -> Vec<&'a String> {
     let mut newest: BTreeMap<String, u64> = BTreeMap::new();
     let states: Vec<OrderState> = published.iter().map(|detail| OrderState::read(detail)).collect();
     for state in &states {
@@ -107,9 +117,5 @@ pub(crate) fn deliver(published: &[String], seed: u64) -> Consumers {
         }
     }
     rng.shuffle(&mut deliveries);
-    let mut consumers = Consumers::default();
-    for detail in deliveries {
-        consumers.receive(detail);
-    }
-    consumers
+    deliveries
 }

@@ -47,6 +47,8 @@ counted! {
         ScheduleLate = "a schedule fires late",
         ScheduleTwice = "a schedule fires twice",
         ScheduleNever = "a schedule never fires: its message is dead-lettered",
+        ExpiryLost = "an expiry message disappears",
+        LockDamaged = "a restore leaves a lapsed lock on a free or a sold ticket",
         ClockSkew = "a function's clock is wrong",
         PoisonMessage = "a message is invalid",
         PoisonRecord = "a stream record is invalid",
@@ -136,6 +138,17 @@ counted! {
         RefundPartial = "partial refund dead-lettered",
         PaidAfterRefund = "payment received again after its refund",
         SlotTakenOver = "lapsed slot taken over",
+        ReconciledTwice = "two runs of reconcile at once",
+        ReconcileExpired = "forgotten hold expired by reconcile",
+        ReconcileReleased = "lock of an ended order released by reconcile",
+        ReconcileMadePermanent = "lock of a paid order made permanent by reconcile",
+        ReconcileOvertaken = "write of reconcile refused: order or lock have changed",
+        ReconcileFailed = "ticket left out by reconcile: the store failed",
+        ReconcileUnfinished = "scan of reconcile not finished",
+        Forgotten = "order forgotten",
+        PlacedAnew = "placed with the key of a forgotten order",
+        ForgottenBooked = "event for a forgotten order, its payment is booked",
+        ForgottenDeadLettered = "event for a forgotten order dead-lettered",
     }
 }
 

@@ -166,8 +166,12 @@ fn sqs_event(batch: &[Received]) -> SqsEvent {
 }
 
 impl World {
-    /// Sends a message with a delay.
+    /// Sends a message with a delay. The message of a timer can disappear.
     pub(crate) fn send(&self, queue: QueueName, body: String, delay_ms: u64) {
+        if queue == QueueName::Expiries && self.fault(Fault::ExpiryLost) {
+            self.state().external.lost_expiries.insert(body);
+            return;
+        }
         let visible_at_ms = self.now_ms() + delay_ms;
         self.state().queue(queue).send(body, visible_at_ms);
         self.messages[queue as usize].notify_waiters();

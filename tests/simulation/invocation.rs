@@ -13,9 +13,9 @@ use std::{
 
 use lambda_http::Context;
 use orders_domain::{
-    BookedPayment, CommitOutcome, ListQuery, Order, OrderId, OrderStore, Page, PaymentId,
-    PlaceOutcome, Placement, Sale, Slots, StoreError, TicketId, TicketOutcome, TicketReplica,
-    TicketRule, Timestamp, Transition, UserId,
+    BookedPayment, CommitOutcome, LapsedHolds, LapsedPage, ListQuery, Order, OrderId, OrderStore,
+    Page, PaymentId, PlaceOutcome, Placement, Sale, ScanPosition, Slots, StoreError, TicketId,
+    TicketOutcome, TicketReplica, TicketRule, Timestamp, Transition, UserId,
 };
 use orders_lambda::retry::MAX_ATTEMPTS;
 use tokio::time::Instant;
@@ -26,7 +26,8 @@ use crate::{
     world::{World, ready, timestamp},
 };
 
-/// Timeout of the functions, as in the template.
+/// Timeout of the functions, as in the template. That of reconcile is longer there; here some of its runs
+/// reach their deadline.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout of an AWS call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -78,13 +79,16 @@ pub(crate) async fn invoke<T>(
         call_failed: AtomicBool::new(false),
         writes_before: world.state().promises.writes,
     });
+    world.state().calls += 1;
     let mut code = pin!(tokio::time::timeout(TIMEOUT, code(Arc::clone(&invocation))));
-    std::future::poll_fn(|context| match code.as_mut().poll(context) {
+    let outcome = std::future::poll_fn(|context| match code.as_mut().poll(context) {
         Poll::Ready(outcome) => Poll::Ready(outcome.ok()),
         Poll::Pending if invocation.crashed.load(Relaxed) => Poll::Ready(None),
         Poll::Pending => Poll::Pending,
     })
-    .await
+    .await;
+    world.state().calls -= 1;
+    outcome
 }
 
 impl Invocation {
@@ -181,10 +185,12 @@ impl SimulatedStore {
         }
         if world.fault(Fault::LateEffect) {
             let late = Arc::clone(invocation);
+            world.state().calls += 1;
             tokio::task::spawn_local(async move {
                 late.world.sleep_ms(0..=LATE_EFFECT_MS).await;
                 late.world.log(|| format!("{}: a call takes effect late", late.function));
                 drop(effect(&late));
+                late.world.state().calls -= 1;
             });
             invocation.time_out().await;
             return self.unavailable(Fault::LateEffect);
@@ -274,5 +280,29 @@ impl OrderStore for SimulatedStore {
     ) -> Result<TicketOutcome, StoreError> {
         let sale = sale.clone();
         self.call(move |invocation| invocation.world.apply_ticket(&sale, rule)).await
+    }
+}
+
+impl LapsedHolds for SimulatedStore {
+    async fn find_lapsed(
+        &self,
+        before: Timestamp,
+        after: Option<&ScanPosition>,
+    ) -> Result<LapsedPage, StoreError> {
+        let after = after.cloned();
+        self.call(move |invocation| {
+            ready(invocation.world.store.find_lapsed(before, after.as_ref()))
+        })
+        .await
+    }
+
+    async fn release(
+        &self,
+        ticket: &TicketId,
+        ended: OrderId,
+        now: Timestamp,
+    ) -> Result<CommitOutcome, StoreError> {
+        let ticket = ticket.clone();
+        self.call(move |invocation| invocation.world.release(&ticket, ended, now)).await
     }
 }

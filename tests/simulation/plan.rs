@@ -17,6 +17,8 @@ pub(crate) struct Plan {
     pub(crate) late_limit: Duration,
     /// Time to pay from the start of a payment on; zero if no hold becomes longer.
     pub(crate) time_to_pay: Duration,
+    /// Time for which orders without a sale are kept, from the end of their hold on; `None` for ever.
+    pub(crate) kept: Option<Duration>,
     /// Largest error of a function's clock.
     pub(crate) skew_ms: i64,
     pub(crate) tickets: u64,
@@ -32,6 +34,7 @@ impl Plan {
         let late_limit = *rng.choice([0, 5, 60, 600].as_slice()).expect("a choice");
         let time_to_pay = *rng.choice([0, 5, hold, 2 * hold, 300].as_slice()).expect("a choice");
         let holds_per_buyer = *rng.choice([0, 1, 1, 2, 10].as_slice()).expect("a choice");
+        let kept = *rng.choice([None, None, None, Some(1), Some(10)].as_slice()).expect("a choice");
         // With all faults at once the buyers would make no progress.
         let without_faults = rng.u8(0..8) == 0;
         let rates: Vec<u64> = Fault::ALL
@@ -47,6 +50,7 @@ impl Plan {
             holds_per_buyer,
             late_limit: Duration::from_secs(late_limit),
             time_to_pay: Duration::from_secs(time_to_pay),
+            kept: kept.map(Duration::from_mins),
             skew_ms: if skewed { rng.i64(1..=300) } else { 0 },
             tickets: rng.u64(1..=3),
             buyers: rng.u64(2..=3),
@@ -103,6 +107,11 @@ fn weight(fault: Fault) -> u64 {
         | Fault::TicketNotPublished
         | Fault::PoisonMessage
         | Fault::PoisonRecord => 8,
-        Fault::ScheduleLate | Fault::ScheduleTwice | Fault::ScheduleNever | Fault::ClockSkew => 20,
+        Fault::ScheduleLate
+        | Fault::ScheduleTwice
+        | Fault::ScheduleNever
+        | Fault::ExpiryLost
+        | Fault::LockDamaged
+        | Fault::ClockSkew => 20,
     }
 }

@@ -5,6 +5,7 @@ mod orders;
 mod payments;
 mod refunds;
 mod responses;
+mod retention;
 mod slots;
 mod traces;
 
@@ -19,6 +20,7 @@ use orders_domain::{
 };
 use orders_tests::history::{Event, Payment, PaymentStart, Refund};
 
+use self::retention::Forgotten;
 use crate::{coverage::Observed, plan::Plan, queues::QueueName};
 
 pub(crate) use traces::traceparent;
@@ -34,9 +36,15 @@ pub(crate) struct Promises {
     time_to_pay: Duration,
     skew_ms: u64,
     orders: BTreeMap<OrderId, Order>,
+    /// Orders that are stored no more, each with the earlier orders of its id.
+    forgotten: BTreeMap<OrderId, Vec<Forgotten>>,
+    /// Messages about an earlier order with the id of a stored one.
+    done_messages: BTreeSet<String>,
     /// Every version of every order.
     committed: BTreeMap<(String, u64), Order>,
     tickets: BTreeMap<TicketId, TicketReplica>,
+    /// Tickets whose lock a restore has left, until it is repaired.
+    damaged: BTreeMap<TicketId, Lock>,
     /// Every sale and lock of each ticket, with the time of the write.
     ticket_states: BTreeMap<TicketId, Vec<(u64, Sale, Lock)>>,
     /// Every state of the slots of each buyer, with the time of the write.
@@ -122,8 +130,11 @@ impl Promises {
             time_to_pay: plan.time_to_pay,
             skew_ms: plan.skew_ms.unsigned_abs(),
             orders: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
+            done_messages: BTreeSet::new(),
             committed: BTreeMap::new(),
             tickets: BTreeMap::new(),
+            damaged: BTreeMap::new(),
             ticket_states: BTreeMap::new(),
             slot_states: BTreeMap::new(),
             without_slot: BTreeSet::new(),
@@ -268,9 +279,33 @@ impl Promises {
         self.set_ticket(now, now_ms);
     }
 
+    /// Records that a restore has left a lapsed lock.
+    pub(crate) fn lock_damaged(&mut self, replica: TicketReplica, now_ms: u64) {
+        self.damaged.insert(replica.sale.id().clone(), replica.lock);
+        self.set_ticket(replica, now_ms);
+    }
+
+    pub(crate) fn any_damaged_lock(&self) -> bool {
+        !self.damaged.is_empty()
+    }
+
+    pub(crate) fn has_forgotten(&self) -> bool {
+        !self.forgotten.is_empty()
+    }
+
+    /// The lock that agrees with the orders, if a restore has left another one.
+    fn true_lock(&self, replica: &TicketReplica) -> Lock {
+        if !self.damaged.contains_key(replica.sale.id()) {
+            return replica.lock;
+        }
+        let named = replica.lock.holder().and_then(|by| self.orders.get(&by));
+        let live = named.filter(|order| order.status.is_live());
+        live.map_or(Lock::Free, |order| Lock::Sold { to: order.id })
+    }
+
     fn set_ticket(&mut self, replica: TicketReplica, now_ms: u64) {
         let id = replica.sale.id().clone();
-        let state = (now_ms, replica.sale.clone(), replica.lock);
+        let state = (now_ms, replica.sale.clone(), self.true_lock(&replica));
         self.ticket_states.entry(id.clone()).or_default().push(state);
         self.tickets.insert(id, replica);
     }

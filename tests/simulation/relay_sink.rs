@@ -1,6 +1,10 @@
 //! The relay's destinations: bus, scheduler, expiry queue and dead-letter queue.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use order_relay::sink::{Expiry, RelaySink};
 use orders_contracts::{ExpiryMessage, OutgoingEvent};
@@ -19,13 +23,25 @@ use crate::{
 const SCHEDULE_JITTER_MS: u64 = 60_000;
 
 /// State of the scheduler and the dead-letter queue.
-#[derive(Default)]
 pub(crate) struct External {
     /// Schedules by order and `expires_at`, with their times.
     pub(crate) schedules: BTreeMap<Expiry, Timestamp>,
     pub(crate) dead_records: Vec<String>,
-    /// Details of all published events.
-    pub(crate) published: Vec<String>,
+    /// Messages of timers that have disappeared.
+    pub(crate) lost_expiries: BTreeSet<String>,
+    /// Details of all published events, in groups: an order is forgotten between two groups.
+    pub(crate) published: Vec<Vec<String>>,
+}
+
+impl Default for External {
+    fn default() -> Self {
+        Self {
+            schedules: BTreeMap::new(),
+            dead_records: Vec::new(),
+            lost_expiries: BTreeSet::new(),
+            published: vec![Vec::new()],
+        }
+    }
 }
 
 /// Sink access of an invocation.
@@ -119,7 +135,7 @@ impl World {
         if !state.promises.published(&event) {
             state.coverage.observed(Observed::PublishedAgain);
         }
-        state.external.published.push(detail);
+        state.external.published.last_mut().expect("a group").push(detail);
         state.history.events.push(event);
     }
 
@@ -134,7 +150,7 @@ impl World {
 }
 
 /// The message of a timer.
-fn message((order_id, expires_at): Expiry) -> String {
+pub(crate) fn message((order_id, expires_at): Expiry) -> String {
     let message = ExpiryMessage { order_id, expires_at: Some(expires_at) };
     message.to_text().expect("a JSON message")
 }
@@ -153,7 +169,7 @@ async fn fire(world: Arc<World>, expiry: Expiry, at: Timestamp) {
     world.log(|| format!("schedule of {expiry:?} fires"));
     let message = message(expiry);
     if world.fault(Fault::ScheduleNever) {
-        // Its retries are exhausted: the message waits for a redrive.
+        // Its retries are exhausted.
         world.state().queue(QueueName::Expiries).dead.push(message);
     } else {
         let times = if world.fault(Fault::ScheduleTwice) { 2 } else { 1 };

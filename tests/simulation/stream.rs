@@ -38,6 +38,13 @@ impl Stream {
         self.shard_of(after).records.push((sequence_number, record));
     }
 
+    /// Adds the removal of an order by its time to live.
+    pub(crate) fn push_removal(&mut self, order: &Order, now_ms: u64) {
+        let sequence_number = self.next_sequence_number();
+        let record = removal(&sequence_number, order, now_ms);
+        self.shard_of(order).records.push((sequence_number, record));
+    }
+
     /// Adds an invalid record.
     pub(crate) fn push_poison(&mut self) {
         let sequence_number = self.next_sequence_number();
@@ -139,6 +146,14 @@ fn record(sequence_number: &str, before: Option<&Order>, after: &Order, now_ms: 
     format!(
         r#"{{"eventID":"{sequence_number}","eventName":"MODIFY","eventVersion":"1.1","eventSource":"aws:dynamodb","awsRegion":"eu-central-1","dynamodb":{{"ApproximateCreationDateTime":{seconds},"Keys":{{"id":{{"S":"{}"}}}},{old_image}"NewImage":{new_image},"SequenceNumber":"{sequence_number}","SizeBytes":1,"StreamViewType":"NEW_AND_OLD_IMAGES"}}}}"#,
         after.id
+    )
+}
+
+/// The record of a removal by time to live (`DynamoDB` developer guide, "`DynamoDB` Streams and time to live").
+fn removal(sequence_number: &str, order: &Order, now_ms: u64) -> String {
+    let (id, old_image, seconds) = (order.id, image(order), now_ms / 1_000);
+    format!(
+        r#"{{"eventID":"{sequence_number}","eventName":"REMOVE","eventVersion":"1.1","eventSource":"aws:dynamodb","awsRegion":"eu-central-1","userIdentity":{{"type":"Service","principalId":"dynamodb.amazonaws.com"}},"dynamodb":{{"ApproximateCreationDateTime":{seconds},"Keys":{{"id":{{"S":"{id}"}}}},"OldImage":{old_image},"SequenceNumber":"{sequence_number}","SizeBytes":1,"StreamViewType":"NEW_AND_OLD_IMAGES"}}}}"#
     )
 }
 

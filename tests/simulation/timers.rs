@@ -1,5 +1,5 @@
 //! Timer independence (promise 14) as a metamorphic test: the same history has the same result with
-//! timers that fire at once, late or never, and with messages that are handled at once or wait.
+//! timers that fire at once, late or never, with and without reconcile, and with messages that are handled at once or wait.
 //!
 //! A seed makes a script for two tickets, of which a buyer can hold one: orders, payments with
 //! their starts and refunds, cancellations, prices and withdrawals, with their times. The script
@@ -26,6 +26,7 @@ use orders_lambda::{
 use orders_testing::{HOLD, LATE_LIMIT, MemoryStore, at, new_order, ticket};
 use orders_tests::history::{Payment, PaymentStart, Refund};
 use payment_events::Limits;
+use tokio::{runtime::Builder, time::Instant};
 
 use crate::{
     payments::{payment_event, refund_event, start_event},
@@ -35,6 +36,7 @@ use crate::{
 const SEEDS: u64 = 4_000;
 const STEPS: u64 = 16;
 const TIME_TO_PAY: Duration = Duration::from_secs(100);
+const RECONCILE_EVERY: Duration = Duration::from_mins(5);
 const TICKETS: [&str; 2] = ["ticket-1", "ticket-2"];
 
 /// Behavior of the timers.
@@ -46,6 +48,8 @@ enum Timers {
     Slow(Duration),
     /// No timer fires.
     Stopped,
+    /// No timer fires, and reconcile runs regularly.
+    Lost,
 }
 
 /// Time at which a message of the payment service is handled.
@@ -98,6 +102,10 @@ struct Outcome {
 // time.
 #[test]
 fn results_do_not_depend_on_timers_or_waiting() {
+    // The deadline of reconcile needs a clock.
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime");
+    let _inside = runtime.enter();
     for seed in 0..SEEDS {
         let script = script(seed);
         let expected = play(&script, Timers::Fast, Messages::AtOnce);
@@ -107,6 +115,8 @@ fn results_do_not_depend_on_timers_or_waiting() {
             (Timers::Fast, Messages::Waiting),
             (Timers::Slow(Duration::from_secs(45)), Messages::Waiting),
             (Timers::Stopped, Messages::Waiting),
+            (Timers::Lost, Messages::AtOnce),
+            (Timers::Lost, Messages::Waiting),
         ] {
             let outcome = play(&script, timers, messages);
             assert_eq!(outcome, expected, "seed {seed}, {timers:?}, {messages:?}: {script:#?}");
@@ -200,7 +210,8 @@ fn step(rng: &mut Rng, number: u64, now_ms: u64) -> Step {
 /// Plays a script to its end, and until an hour later.
 fn play(script: &Script, timers: Timers, messages: Messages) -> Outcome {
     let (store, pending) = (MemoryStore::default(), BTreeSet::new());
-    let mut play = Play { store, timers, orders: Vec::new(), pending };
+    let next_run = at(0).plus(RECONCILE_EVERY);
+    let mut play = Play { store, timers, orders: Vec::new(), pending, next_run };
     for id in TICKETS {
         play.publish(&Sale::Open(ticket(id, 0)));
     }
@@ -226,15 +237,28 @@ struct Play {
     orders: Vec<(u8, OrderId)>,
     /// Timers that have not fired: each is for one end of a hold.
     pending: BTreeSet<(Timestamp, OrderId)>,
+    /// Time of the next run of reconcile, if the timers are lost.
+    next_run: Timestamp,
 }
 
 impl Play {
+    /// Runs reconcile up to this time.
+    fn reconcile(&mut self, until_ms: u64) {
+        while self.next_run <= timestamp(until_ms) {
+            let deadline = Instant::now() + RECONCILE_EVERY;
+            let report = ready(reconcile::reconcile(&self.store, self.next_run, deadline));
+            assert!(report.finished, "{report:?}");
+            self.next_run = self.next_run.plus(RECONCILE_EVERY);
+        }
+    }
+
     /// Fires the timers up to this time.
     fn fire_timers(&mut self, until_ms: u64) {
         let late = match self.timers {
             Timers::Fast => Duration::ZERO,
             Timers::Slow(late) => late,
             Timers::Stopped => return,
+            Timers::Lost => return self.reconcile(until_ms),
         };
         while let Some((expires_at, order_id)) = self.pending.first().copied() {
             let fires_at = expires_at.plus(late);

@@ -50,6 +50,8 @@ pub(crate) struct State {
     pub(crate) faults_stopped: bool,
     pub(crate) steps: u64,
     pub(crate) coverage: Coverage,
+    /// Number of invocations and late writes in progress.
+    pub(crate) calls: u64,
     pub(crate) queues: [Queue; 3],
     pub(crate) stream: Stream,
     pub(crate) external: External,
@@ -74,6 +76,7 @@ impl State {
         }
         for (is_pending, text) in [
             (self.promises.any_awaiting_payment(), "orders await payment; "),
+            (self.promises.any_damaged_lock(), "locks are not repaired; "),
             (!self.stream.is_relayed(), "changes are not relayed; "),
             (!self.external.schedules.is_empty(), "schedules have not fired; "),
             (self.payment_service.pending > 0, "refunds are not made; "),
@@ -81,6 +84,19 @@ impl State {
             pending.push_str(if is_pending { text } else { "" });
         }
         pending
+    }
+
+    /// Whether nothing is on its way: no message, change, schedule, refund or call.
+    pub(crate) fn is_idle(&self) -> bool {
+        let is_handled = |queue: &Queue| {
+            let is_final = |body: &String| self.promises.is_invalid(queue.name, body);
+            queue.messages.is_empty() && queue.dead.iter().all(is_final)
+        };
+        self.queues.iter().all(is_handled)
+            && self.stream.is_relayed()
+            && self.external.schedules.is_empty()
+            && self.payment_service.pending == 0
+            && self.calls == 0
     }
 
     /// Whether all work is finished, or a promise is violated.
@@ -106,6 +122,7 @@ impl World {
             faults_stopped: false,
             steps: 0,
             coverage: Coverage::default(),
+            calls: 0,
             queues: QueueName::ALL.map(Queue::new),
             stream: Stream::default(),
             external: External::default(),

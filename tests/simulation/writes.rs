@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use orders_domain::{
-    BookedPayment, CommitOutcome, LockChange, Order, OrderStore, PlaceOutcome, Placement, Sale,
-    StoreError, Takeover, TicketId, TicketOutcome, TicketRule, Timestamp, Transition,
+    BookedPayment, CommitOutcome, LapsedHolds, LockChange, Order, OrderId, OrderStore,
+    PlaceOutcome, Placement, Sale, StoreError, Takeover, TicketId, TicketOutcome, TicketRule,
+    Timestamp, Transition,
 };
 
 use crate::{
@@ -39,6 +40,11 @@ impl World {
     ) -> Result<CommitOutcome, StoreError> {
         let outcome = ready(self.store.commit(transition))?;
         let order = transition.order();
+        match (function, outcome) {
+            ("reconcile", CommitOutcome::Committed) => self.check_reconciled(order),
+            ("reconcile", _) => self.count(Observed::ReconcileOvertaken),
+            _ => {}
+        }
         self.log(|| format!("{function}: commit {} -> {outcome:?}", describe(order)));
         if let (CommitOutcome::PaymentOfAnotherOrder(other), Some(booked)) =
             (outcome, transition.booked())
@@ -57,7 +63,7 @@ impl World {
         Ok(outcome)
     }
 
-    /// Makes a lock permanent. The rows of this world agree, so the lock is permanent already.
+    /// Makes a lock permanent that a restore has given an end, or that is permanent already.
     pub(crate) fn make_permanent(
         &self,
         order: &Order,
@@ -66,6 +72,23 @@ impl World {
         let outcome = ready(self.store.make_permanent(order))?;
         self.log(|| format!("{function}: make permanent {} -> {outcome:?}", describe(order)));
         self.check_write(false, &[order], &order.ticket.id, &Write::Lock);
+        Ok(outcome)
+    }
+
+    /// Removes the lapsed lock of an order that has ended.
+    pub(crate) fn release(
+        &self,
+        ticket: &TicketId,
+        ended: OrderId,
+        now: Timestamp,
+    ) -> Result<CommitOutcome, StoreError> {
+        let outcome = ready(self.store.release(ticket, ended, now))?;
+        self.log(|| format!("reconcile: release {ticket} of {ended} -> {outcome:?}"));
+        if outcome != CommitOutcome::Committed {
+            self.count(Observed::ReconcileOvertaken);
+        }
+        let order = ready(self.store.find(ended))?;
+        self.check_write(false, order.as_ref().as_slice(), ticket, &Write::Lock);
         Ok(outcome)
     }
 

@@ -1,6 +1,6 @@
-//! The relay sink and a queue on AWS, with responses defined by the test.
+//! The relay sink, a queue and a store on AWS, with responses defined by the test.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider, retry::RetryConfig};
@@ -16,6 +16,7 @@ use aws_smithy_runtime_api::{
 };
 use aws_smithy_types::body::SdkBody;
 use order_relay::sink::{AwsRelaySink, RelaySinkConfig};
+use orders_dynamo::{DynamoStore, TableNames};
 use orders_lambda::queue::SqsQueue;
 use serde_json::{Value, json};
 
@@ -42,6 +43,23 @@ pub fn success(operation: &str, request: &Value) -> AwsResponse {
         other => panic!("neither relay nor queue calls {other}"),
     };
     (200, response)
+}
+
+/// A call without a response.
+pub const NO_RESPONSE: AwsResponse = (0, Value::Null);
+
+/// Returns a store whose calls are answered by `response`, from operation name and request.
+pub fn store(
+    response: impl Fn(&str, &Value) -> AwsResponse + Send + Sync + 'static,
+) -> DynamoStore {
+    let name = |name: &str| name.to_owned();
+    let tables = TableNames {
+        orders: name("orders"),
+        tickets: name("tickets"),
+        payments: name("payments"),
+        buyers: name("buyers"),
+    };
+    DynamoStore::new(aws_sdk_dynamodb::Client::new(&sdk(response)), tables, Duration::ZERO)
 }
 
 /// Returns a queue whose calls are answered by `response`, from operation name and request.
@@ -109,6 +127,9 @@ impl<F: Fn(&str, &Value) -> AwsResponse + Send + Sync> HttpConnector for CannedC
             body["Name"] = json!(path.rsplit('/').next());
         }
         let (status, response) = (self.0)(operation, &body);
+        if (status, &response) == (NO_RESPONSE.0, &NO_RESPONSE.1) {
+            return HttpConnectorFuture::new(std::future::pending());
+        }
         let status = StatusCode::try_from(status).expect("an HTTP status");
         HttpConnectorFuture::ready(Ok(Response::new(status, SdkBody::from(response.to_string()))))
     }

@@ -154,13 +154,13 @@ async fn repair_ticket(
     }
     match Takeover::availability(ticket_id, order_id, order.as_ref(), now) {
         Availability::Lapsed(Takeover::Expire(expiry)) => {
-            repaired(store.commit(&expiry).await?, Repair::Expired)
+            Ok(repaired(store.commit(&expiry).await?, Repair::Expired))
         }
         Availability::Lapsed(Takeover::Ended(id)) => {
-            repaired(store.release(ticket_id, id, now).await?, Repair::Released)
+            Ok(repaired(store.release(ticket_id, id, now).await?, Repair::Released))
         }
         Availability::Sold => match order {
-            Some(paid) => repaired(store.make_permanent(&paid).await?, Repair::MadePermanent),
+            Some(paid) => Ok(repaired(store.make_permanent(&paid).await?, Repair::MadePermanent)),
             None => Ok(Repair::Nothing),
         },
         // The order awaits payment and is not due: its timer comes.
@@ -170,12 +170,12 @@ async fn repair_ticket(
     }
 }
 
-fn repaired(outcome: CommitOutcome, repair: Repair) -> Result<Repair, StoreError> {
-    Ok(match outcome {
+fn repaired(outcome: CommitOutcome, repair: Repair) -> Repair {
+    match outcome {
         CommitOutcome::Committed => repair,
         // Order or ticket have changed meanwhile, so the hold is not forgotten.
         CommitOutcome::Conflict | CommitOutcome::PaymentOfAnotherOrder(_) => Repair::Nothing,
-    })
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use orders_domain::{
 };
 
 /// Number of tickets that one page of a scan reads. Small, so that a test needs few tickets for two pages.
-const SCAN_PAGE: usize = 4;
+const SCAN_PAGE: usize = 2;
 
 /// Orders, tickets, booked payments and slots in memory.
 #[derive(Debug, Default)]

@@ -22,6 +22,7 @@ use orders_tests::{
     gateway::{Api, Event, LIMITS},
     stores,
 };
+use reconcile::{GRACE, Report};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -411,6 +412,43 @@ async fn calls_do_not_grow_with_the_data() {
         assert_eq!(one, ten);
         assert_eq!((ten.0, ten.1, ten.2 + grows, ten.3), *hundred);
     }
+}
+
+/// Runs reconcile when every hold counts as forgotten.
+async fn reconcile_later(store: &DynamoStore) -> Report {
+    let later = clock::now().plus(HELD.hold + GRACE);
+    reconcile::reconcile(store, later, Instant::now() + Duration::from_mins(1)).await
+}
+
+#[tokio::test]
+async fn reconcile_calls() {
+    let (api, log) = api().await;
+    let finished = Report { finished: true, ..Report::default() };
+    assert_eq!(reconcile_later(&api.store).await, finished);
+    log.assert_calls(&[("Scan", 1)], (0.5, 0.0));
+    let paid = place_new(&api, &log, "t1", HELD).await;
+    pay(&api.store, &paid, "p1").await;
+    log.take();
+    for ticket in ["t2", "t3"] {
+        place_new(&api, &log, ticket, HELD).await;
+    }
+    log.take();
+    assert_eq!(reconcile_later(&api.store).await, Report { expired: 2, ..finished });
+    log.assert_calls(&[("GetItem", 4), ("Scan", 1), ("TransactWriteItems of 2", 2)], (4.5, 10.0));
+    assert_eq!(reconcile_later(&api.store).await, finished);
+    log.assert_calls(&[("Scan", 1)], (0.5, 0.0));
+}
+
+/// A scan reads 60 tickets with a title of 100 characters for a unit.
+#[tokio::test]
+async fn scan_of_a_thousand_tickets_calls() {
+    let (api, log) = api().await;
+    for number in 0..1_000 {
+        publish_ticket(&api.store, &format!("ticket-{number}")).await;
+    }
+    log.take();
+    reconcile_later(&api.store).await;
+    log.assert_calls(&[("Scan", 1)], (16.5, 0.0));
 }
 
 /// Relays ten changes of ten orders.

@@ -56,7 +56,7 @@ impl CallLog {
         let tables = consumed.as_array().map_or(std::slice::from_ref(consumed), Vec::as_slice);
         let units: f64 = tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum();
         let (read, written) = &mut self.0.lock().unwrap().units;
-        *(if matches!(operation, "GetItem" | "Query") { read } else { written }) += units;
+        *(if matches!(operation, "GetItem" | "Query" | "Scan") { read } else { written }) += units;
     }
 
     pub(crate) fn take(&self) -> Calls {

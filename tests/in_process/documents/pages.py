@@ -63,7 +63,8 @@ NUMBERS = [
     ("docs/verification.md", r"\| deep \|.*?(\d+) \| \| shared", r"\(DEEP\), (\d+)"),
     ("docs/verification.md", r"\| shared \|.*?(\d+) \| \| refunded", r"\(SHARED\), (\d+)"),
     ("docs/verification.md", r"\| refunded \|.*?(\d+) \| \| limited", r"\(REFUNDED\), (\d+)"),
-    ("docs/verification.md", r"\| limited \|.*?(\d+) \| The tests", r"\(LIMITED\), (\d+)"),
+    ("docs/verification.md", r"\| limited \|.*?(\d+) \| \| forgotten", r"\(LIMITED\), (\d+)"),
+    ("docs/verification.md", r"\| forgotten \|.*?(\d+) \| The tests", r"\(FORGOTTEN\), (\d+)"),
     ("docs/verification.md", r"and (\d+) mutations per target", r"const MUTATIONS: usize = (\d+)"),
 ]
 # Marks of a figure that is still to be measured.

@@ -230,6 +230,44 @@ async fn relay_lines_have_ids_of_record_and_order() {
 }
 
 #[tokio::test]
+async fn reconcile_lines_have_the_ids_of_ticket_and_order() {
+    let sdk = stores::in_process_endpoint().await;
+    let (store, client) = (stores::store_on(&sdk).await, Client::new(&sdk));
+    let order = order_with_hold(7, 30);
+    place(&store, &order).await;
+    let run = async || {
+        let deadline = Instant::now() + Duration::from_secs(9);
+        reconcile::reconcile(&store, at(1_800), deadline).await
+    };
+    let table = stores::make_tables(&client).await.orders;
+    let schema = async |number: &str| {
+        let update = client.update_item().table_name(&table);
+        let update = update.key("id", AttributeValue::S(order.id.to_string()));
+        let update = update.update_expression("SET #schema = :schema");
+        let update = update.expression_attribute_names("#schema", "schema");
+        let number = AttributeValue::N(number.to_owned());
+        update.expression_attribute_values(":schema", number).send().await.unwrap();
+    };
+    schema("2").await;
+    let lines = lines_of(run()).await;
+    let [_, line, report] = &lines[..] else { panic!("three lines: {lines:?}") };
+    assert_eq!(line["fields"]["message"], "Forgotten hold not repaired");
+    assert!(line["fields"]["error"].is_string());
+    assert_eq!(report["fields"]["unreadable"], json!(1));
+    schema("1").await;
+    let repaired = lines_of(run()).await;
+    let [other, report] = &repaired[..] else { panic!("two lines: {repaired:?}") };
+    assert_eq!(other["fields"]["message"], "Forgotten hold repaired");
+    assert_eq!(other["fields"]["repair"], "Expired");
+    assert_eq!(report["fields"]["message"], "Reconciled lapsed holds");
+    assert_eq!(report["fields"]["expired"], json!(1));
+    for line in [line, other] {
+        assert_eq!(line["span"]["ticket_id"], json!(order.ticket.id.as_str()));
+        assert_eq!(line["span"]["order_id"], json!(order.id.to_string()));
+    }
+}
+
+#[tokio::test]
 async fn line_of_an_item_that_cannot_be_read_has_its_id() {
     let sdk = stores::in_process_endpoint().await;
     let (store, client) = (stores::store_on(&sdk).await, Client::new(&sdk));

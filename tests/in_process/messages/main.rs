@@ -1,8 +1,9 @@
-//! Batches of the queues and of the orders table's stream, in process.
+//! Batches of the queues and of the orders table's stream, and runs of reconcile, in process.
 
 mod expiries;
 mod payments;
 mod queues;
+mod reconcile;
 mod refunds;
 mod relay;
 mod starts;

@@ -123,7 +123,7 @@ fn change_is_counted_if_it_needs_an_event() {
         // An operator has changed an attribute that is no part of an event.
         (change(Some(&placed), &placed), &[]),
         (Ok(Content::Forgotten), &[]),
-        (Ok(Content::Removed { order_id: None }), &[]),
+        (Ok(Content::Removed), &[]),
         (Err("unreadable".into()), &["ChangesReceived 1"]),
     ] {
         let record = Record { raw: "", sequence_number: "1".to_owned(), content };

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use orders_domain::{
-    Availability, Command, Decision, FoundTicket, Lock, Order, OrderId, OrderStore, Payment,
-    PaymentId, Placement, Price, Sale, Slot, Status, Takeover, Ticket, TicketId, TicketReplica,
-    TicketRule, TicketState, Timestamp, decide,
+    Availability, Command, Decision, FoundTicket, LapsedHolds, Lock, Order, OrderId, OrderStore,
+    Payment, PaymentId, Placement, Price, Sale, Slot, Status, Takeover, Ticket, TicketId,
+    TicketReplica, TicketRule, TicketState, Timestamp, decide,
 };
 use orders_dynamo::DynamoStore;
 use orders_testing::{LATE_LIMIT, MemoryStore, at, new_order, order_id};
 use orders_tests::stores;
 
 use crate::{
-    suite::{Repair, ticket},
+    suite::{Repair, lapsed_tickets as lapsed, ticket},
     tables::Tables,
 };
 
@@ -66,12 +66,14 @@ struct History {
 
 impl History {
     async fn step(&mut self, place: &str) {
-        match self.rng.u8(0..12) {
+        match self.rng.u8(0..14) {
             0..3 => self.apply_ticket(place).await,
             3..6 => self.place(place).await,
             6..9 => self.commit(place).await,
             9 => self.make_permanent(place).await,
             10 => self.repair().await,
+            11 => self.find_lapsed(place).await,
+            12 => self.release(place).await,
             _ => self.now = self.now.plus(Duration::from_secs(self.rng.u64(0..40))),
         }
     }
@@ -173,6 +175,26 @@ impl History {
             let expected = self.memory.make_permanent(&order).await.unwrap();
             assert_eq!(self.dynamo.make_permanent(&order).await.unwrap(), expected, "{place}");
         }
+    }
+
+    async fn find_lapsed(&mut self, place: &str) {
+        let before = self.now.minus(Duration::from_secs(self.rng.u64(0..40)));
+        let mut expected = lapsed(&self.memory, before).await;
+        let mut found = lapsed(&self.dynamo, before).await;
+        expected.sort();
+        found.sort();
+        assert_eq!(found, expected, "{place}");
+    }
+
+    /// Releases the lock of any order, often of the one that the lock names.
+    async fn release(&mut self, place: &str) {
+        let (id, now) = (self.any_ticket_id(), self.now);
+        let replica = self.memory.find_ticket(&id).await.unwrap();
+        let holder = replica.and_then(|replica| replica.lock.holder());
+        let any = self.rng.choice(&self.placed).copied();
+        let Some(order) = holder.filter(|_| self.rng.u8(0..4) > 0).or(any) else { return };
+        let expected = self.memory.release(&id, order, now).await.unwrap();
+        assert_eq!(self.dynamo.release(&id, order, now).await.unwrap(), expected, "{place}");
     }
 
     /// Sets a lock beside the stores.

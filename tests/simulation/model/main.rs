@@ -70,6 +70,8 @@ enum Feature {
     FreeTicket,
     /// All orders are of one buyer, who can hold one ticket at once.
     HoldLimit,
+    /// No timer fires; reconcile runs at any time.
+    LostTimers,
 }
 
 /// Enough ticks for each of three orders to take over the ticket from the previous order. Every
@@ -100,6 +102,14 @@ const LIMITED: Bounds = Bounds {
         Feature::UnfitPayments,
     ],
 };
+/// Enough ticks for reconcile to meet a buyer who takes over, a late payment and an extended hold.
+const FORGOTTEN: Bounds = Bounds {
+    orders: 2,
+    payments: 1,
+    ticks: 2,
+    concurrent: 3,
+    features: &[Feature::LostTimers, Feature::LongerHolds],
+};
 
 // A change of the state machine, of the store's conditions or of this model changes these numbers.
 
@@ -128,6 +138,11 @@ fn every_promise_holds_for_free_tickets_and_a_limit_of_holds() {
     assert_eq!(checked_states(LIMITED), 135_716);
 }
 
+#[test]
+fn every_promise_holds_for_forgotten_holds() {
+    assert_eq!(checked_states(FORGOTTEN), 59_707);
+}
+
 fn checked_states(bounds: Bounds) -> usize {
     let search = Ticket::new(bounds, promises()).checker();
     let searched = search.finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
@@ -142,6 +157,7 @@ fn every_result_occurs() {
         (Bounds { ticks: 2, ..SHARED }, results()),
         (REFUNDED, results_of_refunds_and_longer_holds()),
         (LIMITED, results_of_free_tickets_and_limits()),
+        (FORGOTTEN, results_of_lost_timers()),
     ] {
         Ticket::new(bounds, results).checker().spawn_bfs().join().assert_properties();
     }
@@ -220,8 +236,11 @@ impl Ticket {
         let arrived = |order: OrderNumber| is_placed(&order) || is_being_placed(state, order);
         let buyers = orders.clone().filter(|order| *order == 0 || arrived(order - 1));
         let mut messages: Vec<_> = buyers.map(|order| Message::Place { order }).collect();
+        let has_lost_timers = self.has(Feature::LostTimers);
+        messages.extend(has_lost_timers.then_some(Message::Reconcile));
         for order in orders.clone().filter(is_placed) {
-            messages.extend([Message::Cancel { order }, Message::Expire { order }]);
+            messages.push(Message::Cancel { order });
+            messages.extend((!has_lost_timers).then_some(Message::Expire { order }));
             let can_start = self.has(Feature::LongerHolds);
             messages.extend(can_start.then_some(Message::Start { order }));
         }
@@ -311,8 +330,11 @@ fn promises() -> Vec<Property<Ticket>> {
         Property::always("every command has the result of the table", |_, state| {
             promises::every_command_has_the_result_of_the_table(state)
         }),
-        Property::always("every order becomes final", |_, state| {
-            promises::every_order_becomes_final(state)
+        Property::always("every order becomes final", |ticket: &Ticket, state| {
+            promises::every_order_becomes_final(state, ticket.has(Feature::LostTimers))
+        }),
+        Property::always("reconcile repairs a lapsed hold", |_, state| {
+            promises::reconcile_repairs_a_lapsed_hold(state)
         }),
     ]
 }
@@ -383,5 +405,18 @@ fn results_of_free_tickets_and_limits() -> Vec<Property<Ticket>> {
         occurs!("refund due: free", AlreadyPaid),
         occurs!("extended", Extended),
         occurs!("paid", Paid),
+    ]
+}
+
+fn results_of_lost_timers() -> Vec<Property<Ticket>> {
+    vec![
+        occurs!("expired by reconcile", Expired),
+        occurs!("not repaired: no lapsed hold", NothingLapsed),
+        occurs!("not repaired: paid since", FoundPaid),
+        occurs!("not repaired: changed since", Overtaken),
+        occurs!("placed by takeover", PlacedByTakeover),
+        occurs!("paid when it was due", PaidWhenDue),
+        occurs!("paid by takeover of another lapsed hold", PaidByTakeover),
+        occurs!("extended", Extended),
     ]
 }

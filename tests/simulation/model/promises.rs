@@ -349,17 +349,31 @@ fn result_of_buy_back(state: &State, number: OrderNumber) -> Observed {
     }
 }
 
+/// Promise 2, for reconcile alone: a lapsed hold expires.
+pub(crate) fn reconcile_repairs_a_lapsed_hold(state: &State) -> bool {
+    let expected = match state.lock {
+        LockState::Held { until, .. } if until <= state.now => Observed::Expired,
+        LockState::Held { .. } | LockState::Free | LockState::Sold { .. } => {
+            Observed::NothingLapsed
+        }
+    };
+    !state.pending.is_empty() || run_alone(state, Message::Reconcile).1 == Some(expected)
+}
+
 /// Promise 8, at the end: after the longest hold and one delivery of each remaining message, every order is
-/// final and every payment is booked.
-pub(crate) fn every_order_becomes_final(state: &State) -> bool {
+/// final and every payment is booked. If the timers are lost, reconcile runs instead.
+pub(crate) fn every_order_becomes_final(state: &State, has_lost_timers: bool) -> bool {
     if !state.pending.is_empty() {
         return true;
     }
     let mut end = state.clone();
     end.now += LONGEST_HOLD;
     for _ in 0..ORDERS {
-        for order in 0..ORDERS {
-            end = run_alone(&end, Message::Expire { order }).0;
+        if has_lost_timers {
+            end = run_alone(&end, Message::Reconcile).0;
+        } else {
+            let expire = |end, order| run_alone(&end, Message::Expire { order }).0;
+            end = (0..ORDERS).fold(end, expire);
         }
         for (payment, order) in state.sent() {
             end = run_alone(&end, Message::Pay { payment, order }).0;

@@ -144,6 +144,8 @@ pub(crate) enum Pending {
     ReadSlot { placement: Operation, found: Found },
     /// Next: place the order.
     Place { placement: Operation, found: Found },
+    /// Has found the order of a lapsed lock ended; next: release the lock.
+    Release { repair: Operation },
     /// Has decided; next: commit the transition.
     Commit { command: Operation, found: Option<Found> },
 }
@@ -155,6 +157,7 @@ impl Pending {
             | Self::ReadLapsed { operation, .. }
             | Self::ReadSlot { placement: operation, .. }
             | Self::Place { placement: operation, .. }
+            | Self::Release { repair: operation }
             | Self::Commit { command: operation, .. } => operation,
         }
     }
@@ -177,9 +180,16 @@ pub(crate) enum Request {
     Place,
     Cancel,
     Expire,
-    Pay { payment: PaymentNumber },
+    Pay {
+        payment: PaymentNumber,
+    },
     Start,
-    Refund { payment: PaymentNumber, part: Part },
+    Refund {
+        payment: PaymentNumber,
+        part: Part,
+    },
+    /// The work of reconcile for a ticket. The order is the one that the lapsed lock names.
+    Reconcile,
 }
 
 /// How much of a payment is refunded.

@@ -3,10 +3,10 @@
 
 use futures_util::FutureExt;
 use orders_domain::{
-    Availability, Change, Command, CommitOutcome, Decision, FoundTicket, Lock, LockChange, Order,
-    OrderStore, PaymentResult, PlaceOutcome, Placement, Price, RefundReason, Refusal, SlotCount,
-    Status, StoreError, Takeover, TicketReplica, TicketRule, TicketState, Timestamp, Transition,
-    decide,
+    Availability, Change, Command, CommitOutcome, Decision, FoundTicket, LapsedHolds, Lock,
+    LockChange, Order, OrderStore, PaymentResult, PlaceOutcome, Placement, Price, RefundReason,
+    Refusal, SlotCount, Status, StoreError, Takeover, TicketReplica, TicketRule, TicketState,
+    Timestamp, Transition, decide,
 };
 use orders_testing::MemoryStore;
 
@@ -15,7 +15,8 @@ use crate::{
     state::{
         Available, FIRST, Found, Kind, LATE_LIMIT, ORDERS, Operation, OrderNumber, OrderStatus,
         PAYMENTS, Part, PaymentNumber, Pending, Request, SlotState, State, StoredOrder,
-        TIME_TO_PAY, Version, buyer, id, new_order, number, payment_id, sale, slot, ticket, time,
+        TIME_TO_PAY, Tick, Version, buyer, id, new_order, number, payment_id, sale, slot, ticket,
+        time,
     },
 };
 
@@ -45,6 +46,9 @@ pub(crate) enum Message {
         order: OrderNumber,
         part: Part,
     },
+    /// Reconcile finds the ticket in its scan, which may lag behind. Here a hold counts as forgotten from its
+    /// end on: earlier than in the service, where a hold is left to its timer for a while.
+    Reconcile,
 }
 
 /// A step of the model.
@@ -111,6 +115,9 @@ pub(crate) enum Observed {
     RefundedBefore,
     RefundTooSmall,
     RefundTooEarly,
+    NothingLapsed,
+    FoundPaid,
+    Released,
 }
 
 impl State {
@@ -162,6 +169,7 @@ impl State {
             Pending::ReadSlot { placement, found } | Pending::Place { placement, found } => {
                 (placement, Some(found))
             }
+            Pending::Release { repair } => (repair, None),
             Pending::Commit { command, found } => (command, found),
         };
         let is_old = |number: OrderNumber, read: Option<StoredOrder>| {
@@ -207,6 +215,7 @@ impl State {
             Message::Refund { payment, order, part } => {
                 (order, Request::Refund { payment, part }, 0)
             }
+            Message::Reconcile => return self.reconcile(now),
         };
         let read = Some(self.order(order)?);
         self.decide(Operation { order, request, now, read }, None)
@@ -220,6 +229,7 @@ impl State {
             }
             Pending::ReadSlot { placement, found } => self.read_slot(placement, found),
             Pending::Place { placement, found } => Some(self.place(placement, found)),
+            Pending::Release { repair } => Some(self.release(repair)),
             Pending::Commit { command, found } => self.commit(command, found),
         }
     }
@@ -247,6 +257,9 @@ impl State {
         ticket: Version,
         by: OrderNumber,
     ) -> Option<Observed> {
+        if operation.request == Request::Reconcile {
+            return self.repair(operation);
+        }
         let read = self.order(by);
         let availability = match lapsed(by, read, time(operation.now)) {
             Availability::Lapsed(Takeover::Expire(_)) => Available::Lapsed { by, read },
@@ -261,6 +274,53 @@ impl State {
             }
         };
         self.proceed(operation, Found { ticket, availability })
+    }
+
+    /// Reads the ticket for reconcile.
+    fn reconcile(&mut self, now: Tick) -> Option<Observed> {
+        let lapsed = Some(self.replica().lock).filter(|lock| lock.has_lapsed(time(now)));
+        let Some(lapsed) = lapsed.and_then(Lock::holder).map(number) else {
+            return Some(Observed::NothingLapsed);
+        };
+        let operation = Operation { order: lapsed, request: Request::Reconcile, now, read: None };
+        self.pending.push(Pending::ReadLapsed { operation, ticket: self.ticket, lapsed });
+        None
+    }
+
+    /// Reads the order that the lapsed lock names, for reconcile. An expiry goes on like that of a timer.
+    fn repair(&mut self, repair: Operation) -> Option<Observed> {
+        let Operation { order, now, .. } = repair;
+        let read = self.order(order);
+        match lapsed(order, read, time(now)) {
+            Availability::Lapsed(Takeover::Expire(_)) => {
+                self.decide(Operation { request: Request::Expire, read, ..repair }, None)
+            }
+            Availability::Lapsed(Takeover::Ended(_)) => {
+                self.pending.push(Pending::Release { repair: Operation { read, ..repair } });
+                None
+            }
+            Availability::Sold => {
+                self.make_permanent(order);
+                Some(Observed::FoundPaid)
+            }
+            Availability::Own | Availability::Free | Availability::Reserved { .. } => {
+                Some(Observed::NothingLapsed)
+            }
+        }
+    }
+
+    fn release(&mut self, repair: Operation) -> Observed {
+        let store = self.store();
+        let ticket = sale(self.ticket).id();
+        match result_of(store.release(ticket, id(repair.order), time(repair.now))) {
+            CommitOutcome::Committed => {
+                self.load(&store);
+                Observed::Released
+            }
+            CommitOutcome::Conflict | CommitOutcome::PaymentOfAnotherOrder(_) => {
+                Observed::Overtaken
+            }
+        }
     }
 
     fn make_permanent(&mut self, number: OrderNumber) {
@@ -329,6 +389,7 @@ impl State {
                 },
                 Request::Start => Observed::NotExtended,
                 Request::Refund { .. } => Observed::RefundedBefore,
+                Request::Reconcile => Observed::NothingLapsed,
             },
             Decision::Refuse(Refusal::NotDue { .. }) => Observed::ExpiryTooEarly,
             Decision::Refuse(Refusal::Paid | Refusal::TooManyRefunds) => Observed::CancelRefused,
@@ -365,7 +426,7 @@ impl State {
         let read = operation.read?;
         let now = time(operation.now);
         let command = match operation.request {
-            Request::Place => return None,
+            Request::Place | Request::Reconcile => return None,
             Request::Cancel => Command::Cancel,
             Request::Expire => Command::Expire { now },
             Request::Pay { payment } => Command::Pay {

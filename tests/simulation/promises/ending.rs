@@ -18,13 +18,14 @@ impl Promises {
         self.poison.iter().any(|(name, poison)| *name == queue && poison == body)
     }
 
-    /// Whether a dead-lettered message cannot be redriven.
+    /// Whether a dead-lettered message is not redriven: it cannot be applied, or it is a timer, which
+    /// reconcile replaces.
     pub(crate) fn is_invalid(&self, queue: QueueName, body: &str) -> bool {
         self.is_poison(queue, body)
             || match queue {
                 QueueName::Tickets => self.is_contradiction(body),
                 QueueName::Payments => self.is_undeliverable(body),
-                QueueName::Expiries => false,
+                QueueName::Expiries => true,
             }
     }
 
@@ -70,7 +71,8 @@ impl Promises {
         };
         let sold = tickets(|status| matches!(status, Status::Paid { .. } | Status::Free));
         let held = tickets(|status| matches!(status, Status::AwaitingPayment));
-        let refunds: BTreeMap<String, String> = orders()
+        let refunds: BTreeMap<String, String> = self
+            .orders_ever()
             .flat_map(|order| &order.refunds_due)
             .map(|refund| {
                 let (reason, state) = (refund.reason.name(), refund.state.name());
@@ -92,17 +94,17 @@ impl Promises {
     /// payments table has the same result. All other messages of the payment are dead-lettered.
     fn check_payments(&mut self, store: &MemoryStore, payments: &Queue) {
         let mut times: BTreeMap<String, Vec<OrderId>> = BTreeMap::new();
-        for order in self.orders.values() {
+        for order in self.orders_ever() {
             for payment in booked_by(order) {
                 times.entry(payment).or_default().push(order.id);
             }
         }
         for ((payment, order), (made, body)) in self.payments.clone() {
             let id: Option<OrderId> = order.parse().ok();
-            let id = id.filter(|id| self.orders.contains_key(id));
+            let is_stored = id.is_some_and(|id| self.orders.contains_key(&id));
             let booked = times.get(&payment).map_or(&[][..], Vec::as_slice);
             let is_nothing = self.is_nothing_to_pay(&made);
-            let is_booked = id.is_none() || is_nothing || booked.len() == 1;
+            let is_booked = !is_stored || is_nothing || booked.len() == 1;
             self.require(booked.len() <= 1 && is_booked, || {
                 format!("promise 8: {payment} is booked for {booked:?}")
             });
@@ -121,7 +123,10 @@ impl Promises {
     fn check_starts(&mut self, payments: &Queue) {
         for (start, body) in self.starts.clone() {
             let id: Option<OrderId> = start.order.parse().ok();
-            let exists = id.is_some_and(|id| self.orders.contains_key(&id));
+            let exists = id.is_some_and(|id| {
+                let forgotten = self.last_forgotten(id);
+                self.orders.contains_key(&id) || forgotten.is_some_and(|it| start.at_ms <= it.at_ms)
+            });
             self.require(exists || payments.dead.contains(&body), || {
                 format!("promise 11: {start:?} is lost")
             });
@@ -132,8 +137,7 @@ impl Promises {
     /// is dead-lettered or came after it.
     fn check_refunds(&mut self, payments: &Queue) {
         for (refund, body) in self.refunds.clone() {
-            let id: Option<OrderId> = refund.order.parse().ok();
-            let order = id.and_then(|id| self.orders.get(&id));
+            let order = self.known_order(&refund.order);
             let is_settled = order.is_some_and(|order| is_refunded(order, &refund.payment));
             let is_dead = payments.dead.contains(&body);
             let is_lost = if self.is_undeliverable_refund(&refund) {
@@ -141,7 +145,7 @@ impl Promises {
             } else {
                 !is_settled
             };
-            self.require(!is_lost, || format!("promise 8: {refund:?} has no effect on {id:?}"));
+            self.require(!is_lost, || format!("promise 8: {refund:?} has no effect"));
         }
     }
 

@@ -19,7 +19,8 @@ impl Promises {
         write: &Write,
         now_ms: u64,
     ) -> Vec<Change> {
-        let lock_before = self.tickets.get(ticket).map_or(Lock::Free, |replica| replica.lock);
+        let lock_before =
+            self.tickets.get(ticket).map_or(Lock::Free, |replica| self.true_lock(replica));
         let mut changes = Vec::new();
         for (id, after) in found {
             let before = self.orders.get(&id).cloned();
@@ -38,7 +39,10 @@ impl Promises {
                 None => {
                     self.placed_at_ms.insert(id, now_ms);
                     self.live_since_ms.insert(id, now_ms);
-                    self.placed(&after, lock_before, write)
+                    let is_anew = self.placed_anew(id).then_some(Observed::PlacedAnew);
+                    let mut observed = self.placed(&after, lock_before, write);
+                    observed.extend(is_anew);
+                    observed
                 }
                 Some(before) => self.changed(before, &after, lock_before, write, now_ms),
             };
@@ -77,6 +81,11 @@ impl Promises {
             }
             (Lock::Free | Lock::Held { .. } | Lock::Sold { .. }, _) => false,
         };
+        let is_damaged = self.damaged.get(ticket) == Some(&replica.lock);
+        if !is_damaged {
+            self.damaged.remove(ticket);
+        }
+        let agrees = agrees || is_damaged;
         let detail = format!("{ticket} is {:?} and has {} live orders", replica.lock, live.len());
         self.require(agrees, || format!("promises 1 and 2: {detail}"));
         self.set_ticket(replica, now_ms);

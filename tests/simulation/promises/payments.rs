@@ -47,8 +47,7 @@ impl Promises {
 
     /// Returns the price of an order.
     pub(crate) fn price_of(&self, order: &str) -> Option<Price> {
-        let id: OrderId = order.parse().ok()?;
-        self.orders.get(&id).map(|order| order.ticket.price)
+        self.known_order(order).map(|order| order.ticket.price)
     }
 
     /// Whether the payment of an order pays its price, and the time in its event.
@@ -111,8 +110,28 @@ impl Promises {
         });
     }
 
+    /// Returns the payments that have been made for an order.
+    pub(crate) fn payments_of(&self, order: &str) -> Vec<&Payment> {
+        let made = self.payments.values().map(|(payment, _)| payment);
+        made.filter(|payment| payment.order == order).collect()
+    }
+
+    /// Whether a message of the payment service names an order that has been forgotten.
+    fn is_for_forgotten(&self, body: &str) -> bool {
+        let payments = self.payments.values().map(|(payment, body)| (&payment.order, body));
+        let starts = self.starts.iter().map(|(start, body)| (&start.order, body));
+        let refunds = self.refunds.iter().map(|(refund, body)| (&refund.order, body));
+        let mut all = payments.chain(starts).chain(refunds);
+        let named = all.find(|(_, message)| *message == body).map(|(order, _)| order);
+        let id: Option<OrderId> = named.and_then(|order| order.parse().ok());
+        id.is_some_and(|id| !self.orders.contains_key(&id) && self.forgotten.contains_key(&id))
+    }
+
     /// What a message of the payment service meets when it is received.
     pub(crate) fn payment_received(&self, body: &str, now_ms: u64) -> Option<Observed> {
+        if self.is_for_forgotten(body) {
+            return (!self.is_undeliverable(body)).then_some(Observed::ForgottenBooked);
+        }
         let order = |id: &str| self.orders.get(&id.parse().ok()?);
         let start = self.starts.iter().find(|(_, message)| message == body);
         if let Some(order) = start.and_then(|(start, _)| order(&start.order)) {
@@ -135,6 +154,9 @@ impl Promises {
         if self.is_contradiction(body) {
             return Some(Observed::ContradictionDeadLettered);
         }
+        if self.is_for_forgotten(body) {
+            return Some(Observed::ForgottenDeadLettered);
+        }
         let (refund, _) = self.refunds.iter().find(|(_, message)| message == body)?;
         if !self.is_undeliverable_refund(refund) {
             return None;
@@ -152,7 +174,8 @@ impl Promises {
         };
         let mut starts = self.starts.iter().filter(|(_, message)| message == body);
         let mut refunds = self.refunds.iter().filter(|(_, message)| message == body);
-        starts.any(|(start, _)| !exists(&start.order))
+        self.done_messages.contains(body)
+            || starts.any(|(start, _)| !exists(&start.order))
             || refunds.any(|(refund, _)| self.is_undeliverable_refund(refund))
             || self.is_undeliverable_payment(body)
     }
@@ -160,10 +183,11 @@ impl Promises {
     fn is_undeliverable_payment(&self, body: &str) -> bool {
         self.payments.values().filter(|(_, message)| message == body).any(|(payment, _)| {
             let order: Option<OrderId> = payment.order.parse().ok();
-            let Some(order) = order.filter(|id| self.orders.contains_key(id)) else { return true };
             let id: Option<PaymentId> = payment.id.parse().ok();
-            let booked = id.and_then(|id| self.booked.get(&id));
-            booked.is_some_and(|booked| booked.payment.order_id != order)
+            match id.and_then(|id| self.booked.get(&id)) {
+                Some(booked) => Some(booked.payment.order_id) != order,
+                None => order.is_none_or(|id| !self.orders.contains_key(&id)),
+            }
         })
     }
 

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// The tickets of every page.
-async fn found(store: &impl LapsedHolds, before: Timestamp) -> Vec<TicketId> {
+pub(crate) async fn lapsed_tickets(store: &impl LapsedHolds, before: Timestamp) -> Vec<TicketId> {
     let (mut tickets, mut position) = (Vec::new(), None);
     loop {
         let page = store.find_lapsed(before, position.as_ref()).await.unwrap();
@@ -30,7 +30,7 @@ pub(crate) async fn scan_finds_each_lapsed_hold_once(store: &impl LapsedHolds) {
         held.push(placed_order(store).await);
     }
     let kept = [paid_order(store).await, free_order(store).await];
-    let lapsed = found(store, held[0].expires_at).await;
+    let lapsed = lapsed_tickets(store, held[0].expires_at).await;
     for order in &held {
         assert_eq!(lapsed.iter().filter(|id| **id == order.ticket.id).count(), 1);
     }
@@ -38,7 +38,7 @@ pub(crate) async fn scan_finds_each_lapsed_hold_once(store: &impl LapsedHolds) {
         assert!(!lapsed.contains(&order.ticket.id));
     }
     let just_before = Timestamp::from_epoch_ms(held[0].expires_at.epoch_ms() - 1).unwrap();
-    let earlier = found(store, just_before).await;
+    let earlier = lapsed_tickets(store, just_before).await;
     assert!(held.iter().all(|order| !earlier.contains(&order.ticket.id)));
 }
 
