@@ -195,7 +195,8 @@ impl World {
         let id = format!("{buyer}-{}", self.random(0..=999_999_999));
         let mut detail = json!({"id": id, "orderId": order["id"]});
         match self.random(0..=9) {
-            0..=3 => detail["amount"] = json!(price),
+            // A payment of nothing has no result.
+            0..=3 => detail["amount"] = json!(price.max(1)),
             4..=6 => detail["amount"] = json!(price.saturating_sub(3).max(1)),
             7 => detail["amount"] = json!(price + 3),
             _ => {}
