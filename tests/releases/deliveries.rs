@@ -7,6 +7,7 @@ use aws_lambda_events::{
     sqs::{SqsEvent, SqsMessage},
 };
 use orders_lambda::retry::MAX_ATTEMPTS;
+use tokio::time::timeout;
 
 use crate::{
     reads, this, writes,
@@ -94,7 +95,8 @@ impl Service {
 pub(crate) async fn consume(service: Rc<Service>, queue: QueueName) {
     let world = &service.world;
     loop {
-        world.sleep_ms(50..=400).await;
+        world.message_is_visible(queue).await;
+        world.sleep_ms(0..=400).await;
         let event = world.take_batch(queue);
         if event.records.is_empty() {
             continue;
@@ -109,12 +111,16 @@ pub(crate) async fn consume(service: Rc<Service>, queue: QueueName) {
 pub(crate) async fn relay(service: Rc<Service>) {
     let world = &service.world;
     loop {
-        world.sleep_ms(50..=400).await;
         let records: Vec<String> = {
             let state = world.state();
             let records = state.records[state.relayed..].iter();
             records.take(MAX_RECORDS).cloned().collect()
         };
+        if records.is_empty() {
+            world.arrivals.notified().await;
+            world.sleep_ms(0..=400).await;
+            continue;
+        }
         let relayed =
             service.invoke(async |release| service.relay(release, &records).await).await;
         match relayed.outcome {
@@ -128,6 +134,21 @@ pub(crate) async fn relay(service: Rc<Service>) {
 }
 
 impl World {
+    /// Waits until a message of the queue is visible.
+    async fn message_is_visible(&self, queue: QueueName) {
+        loop {
+            let next_ms = self.state().queue(queue).iter().map(|it| it.visible_at_ms).min();
+            let Some(next_ms) = next_ms else {
+                self.arrivals.notified().await;
+                continue;
+            };
+            let wait = Duration::from_millis(next_ms.saturating_sub(self.now_ms()));
+            if wait.is_zero() || timeout(wait, self.arrivals.notified()).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Receives some of the visible messages. Dead-letters messages with too many receives.
     fn take_batch(&self, queue: QueueName) -> SqsEvent {
         let now_ms = self.now_ms();

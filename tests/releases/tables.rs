@@ -98,6 +98,7 @@ impl World {
             if key.0 == self.tables.orders {
                 let number = state.records.len() + 1;
                 state.records.push(record(number, self.now_ms(), old.as_ref(), &new));
+                self.arrivals.notify_waiters();
             }
             state.items.insert(key.clone(), new);
         }

@@ -17,7 +17,7 @@ use crate::{
 pub(crate) const TICKETS: u64 = 3;
 pub(crate) const BUYERS: [&str; 3] = ["alice", "bob", "carol"];
 /// Prices in whole dollars. A ticket without a price can be given back.
-const PRICES: [u64; 3] = [0, 10, 20];
+const PRICES: [u64; 4] = [0, 10, 20, 30];
 
 /// A request, and what its response may depend on.
 pub(crate) struct Request<'a> {
@@ -115,12 +115,18 @@ impl World {
 pub(crate) async fn run_buyer(service: Rc<Service>, buyer: &'static str) {
     let world = &service.world;
     let mut orders: Vec<Value> = Vec::new();
-    for _ in 0..world.random(4..=9) {
-        world.sleep_ms(0..=25_000).await;
-        let order = orders.get(usize::try_from(world.random(0..=5)).expect("a small number"));
-        let order = order.or(orders.last()).cloned();
+    for _ in 0..world.random(6..=12) {
+        world.sleep_ms(0..=15_000).await;
+        // Mostly the newest order.
+        let order = orders.iter().rev().find(|_| world.chance(60)).or(orders.last()).cloned();
         match (world.random(0..=9), order) {
-            (0..=3, _) | (_, None) => orders.extend(place(&service, buyer).await),
+            (0..=3, _) | (_, None) => {
+                let placed = place(&service, buyer).await;
+                if let Some(order) = placed.as_ref().filter(|_| world.chance(60)) {
+                    world.pay(buyer, order);
+                }
+                orders.extend(placed);
+            }
             (4, Some(order)) => read_or_cancel(&service, buyer, Route::Show, &order).await,
             (5, Some(order)) => read_or_cancel(&service, buyer, Route::Cancel, &order).await,
             (6, Some(_)) => drop(list(&service, None, buyer).await),
@@ -197,12 +203,12 @@ impl World {
         match self.random(0..=9) {
             // A payment of nothing has no result.
             0..=3 => detail["amount"] = json!(price.max(1)),
-            4..=6 => detail["amount"] = json!(price.saturating_sub(3).max(1)),
-            7 => detail["amount"] = json!(price + 3),
+            4..=7 => detail["amount"] = json!(price.saturating_sub(3).max(1)),
+            8 => detail["amount"] = json!(price + 3),
             _ => {}
         }
         let body = self.event("PaymentCreated", "payments", &detail);
-        let delay_seconds = self.random(0..=40);
+        let delay_seconds = self.random(0..=15);
         for _ in 0..self.random(1..=2) {
             self.send(QueueName::Payments, body.clone(), Duration::from_secs(delay_seconds));
         }
@@ -221,9 +227,9 @@ impl World {
 /// Publishes the versions of a ticket.
 pub(crate) async fn run_seller(service: Rc<Service>, ticket: u64) {
     let world = &service.world;
-    for version in 0..=world.random(0..=4) {
+    for version in 0..=world.random(0..=3) {
         let id = format!("ticket-{ticket}");
-        let price = PRICES[usize::try_from(world.random(0..=2)).expect("an index")];
+        let price = PRICES[usize::try_from(world.random(0..=3)).expect("an index")];
         let kind = match version {
             0 => "TicketCreated",
             _ if world.chance(15) => "TicketWithdrawn",

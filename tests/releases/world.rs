@@ -12,7 +12,7 @@ use fastrand::Rng;
 use lambda_http::Context;
 use orders_dynamo::TableNames;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::release::{Pair, Release};
 
@@ -66,6 +66,8 @@ pub(crate) struct World {
     pub(crate) pair: Pair,
     pub(crate) database: Database,
     pub(crate) tables: TableNames,
+    /// Wakes the functions: a message or a record is new, or a visibility timeout has changed.
+    pub(crate) arrivals: Notify,
     started: Instant,
     state: Mutex<State>,
 }
@@ -155,7 +157,8 @@ impl World {
             violation: None,
             log: with_log.then(Vec::new),
         };
-        Self { pair, database, tables, started: Instant::now(), state: Mutex::new(state) }
+        let (arrivals, started) = (Notify::new(), Instant::now());
+        Self { pair, database, tables, arrivals, started, state: Mutex::new(state) }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -206,6 +209,7 @@ impl World {
         let id = state.next_message.to_string();
         let message = Message { id, body, visible_at_ms, receive_count: 0, set: None };
         state.queue(queue).push(message);
+        self.arrivals.notify_waiters();
     }
 
     /// Hides a message for this time. The id of a message is its receipt handle.
@@ -215,6 +219,7 @@ impl World {
         if let Some(message) = state.queue(queue).iter_mut().find(|message| message.id == id) {
             message.visible_at_ms = until_ms;
             message.set = Some(time);
+            self.arrivals.notify_waiters();
         }
     }
 }

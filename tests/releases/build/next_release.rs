@@ -106,11 +106,11 @@ pub(crate) const WRITES: &[Edit] = &[
         "return Err(Unbought::Refund(RefundReason::WrongAmount));",
         "return Err(Unbought::Refund(if payment.amount < Some(order.ticket.price) { RefundReason::AmountTooSmall } else { RefundReason::WrongAmount }));",
     ),
-    // Every other version of a ticket is for members only: an older release would sell it to anyone.
+    // Version 3 of a ticket is for members only: an older release would sell it to anyone.
     once(
         STORE,
         "Sale::Open(ticket) => request",
-        "Sale::Open(ticket) if ticket.version.number() % 2 == 1 => request
+        "Sale::Open(ticket) if ticket.version.number() == 3 => request
             .update_expression(\"SET #title = :title, #price = :price, #version = :version, \\
                 #audience = :audience, #schema = :schema REMOVE #withdrawn\")
             .expression_attribute_names(\"#title\", \"title\")
