@@ -92,7 +92,8 @@ pub(crate) fn check_tickets(state: &State, tables: &TableNames) -> Result<(), St
     let is_live = |order: &&Value| matches!(text(order, "status"), "awaiting_payment" | "paid");
     let orders = || state.items.iter().filter(|((table, _), _)| *table == tables.orders);
     for ((_, id), ticket) in state.items.iter().filter(|((table, _), _)| *table == tables.tickets) {
-        let own = orders().map(|(_, order)| order).filter(|it| text(&it["ticket"]["M"], "id") == id);
+        let own =
+            orders().map(|(_, order)| order).filter(|it| text(&it["ticket"]["M"], "id") == id);
         let live: Vec<&str> = own.filter(is_live).map(|order| text(order, "id")).collect();
         let holder = Some(text(ticket, "locked_by")).filter(|holder| !holder.is_empty());
         if live != holder.into_iter().collect::<Vec<_>>() {

@@ -10,10 +10,12 @@ use orders_lambda::retry::MAX_ATTEMPTS;
 use tokio::time::timeout;
 
 use crate::{
-    reads, this, writes,
+    reads,
     release::{Release, number, text},
     tables::{INVOCATION, Invocation},
+    this,
     world::{Message, QueueName, Route, Shared, World},
+    writes,
 };
 
 const MAX_RECEIVE_COUNT: u32 = 10;
@@ -121,8 +123,7 @@ pub(crate) async fn relay(service: Rc<Service>) {
             world.sleep_ms(0..=400).await;
             continue;
         }
-        let relayed =
-            service.invoke(async |release| service.relay(release, &records).await).await;
+        let relayed = service.invoke(async |release| service.relay(release, &records).await).await;
         match relayed.outcome {
             None => world.state().relayed += records.len(),
             Some(first) => {

@@ -13,7 +13,7 @@ use std::{
 use crate::{release::Pair, run::run};
 
 /// Number of seeds in CI.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 100;
 
 /// A range of seeds.
 pub(crate) struct Sweep {

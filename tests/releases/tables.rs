@@ -78,7 +78,7 @@ impl World {
         if succeeded {
             let changed = written(operation, &request);
             if !changed.is_empty() {
-                self.record_writes(&mut state, invocation.release, changed);
+                self.record_writes(&mut state, invocation.release, &changed);
             }
         }
         drop(state);
@@ -86,10 +86,10 @@ impl World {
     }
 
     /// Checks the writes of a request and puts the changes of orders into the stream.
-    fn record_writes(&self, state: &mut State, release: Release, keys: Vec<Key>) {
+    fn record_writes(&self, state: &mut State, release: Release, keys: &[Key]) {
         state.writes += 1;
         let mut checked = Ok(());
-        for key in &keys {
+        for key in keys {
             let (old, new) = (state.items.get(key).cloned(), self.item(key));
             if old.as_ref() == Some(&new) {
                 continue;
@@ -116,11 +116,7 @@ impl World {
 }
 
 /// Items that the store reads from a response, with their tables.
-fn found<'a>(
-    operation: &str,
-    request: &'a Value,
-    reply: &'a Value,
-) -> Vec<(&'a str, &'a Value)> {
+fn found<'a>(operation: &str, request: &'a Value, reply: &'a Value) -> Vec<(&'a str, &'a Value)> {
     let table = |request: &'a Value| request["TableName"].as_str().unwrap_or_default();
     let items: Vec<(&str, &Value)> = match operation {
         // The item found by a failed condition.

@@ -227,7 +227,7 @@ impl World {
 /// Publishes the versions of a ticket.
 pub(crate) async fn run_seller(service: Rc<Service>, ticket: u64) {
     let world = &service.world;
-    for version in 0..=world.random(0..=3) {
+    for version in 0..=world.random(0..=5) {
         let id = format!("ticket-{ticket}");
         let price = PRICES[usize::try_from(world.random(0..=3)).expect("an index")];
         let kind = match version {
@@ -241,7 +241,7 @@ pub(crate) async fn run_seller(service: Rc<Service>, ticket: u64) {
         };
         let body = world.event(kind, "tickets", &detail);
         world.send(QueueName::Tickets, body, Duration::from_secs(world.random(0..=3)));
-        world.sleep_ms(2_000..=40_000).await;
+        world.sleep_ms(1_000..=25_000).await;
     }
 }
 

@@ -46,13 +46,25 @@ pub(crate) const READS: &[Edit] = &[
         "Self::Cancelled => \"cancelled\",",
         "Self::Cancelled => \"cancelled\", Self::Returned => \"returned\",",
     ),
-    once(ORDER, "Self::Cancelled | Self::Expired", "Self::Cancelled | Self::Returned | Self::Expired"),
+    once(
+        ORDER,
+        "Self::Cancelled | Self::Expired",
+        "Self::Cancelled | Self::Returned | Self::Expired",
+    ),
     every(ORDER, "| Status::Cancelled\n", "| Status::Cancelled | Status::Returned\n"),
     every(ORDER_BODY, "| Status::Cancelled", "| Status::Cancelled | Status::Returned"),
     once(EVENT, "Status::Cancelled =>", "Status::Cancelled | Status::Returned =>"),
-    once(TAKEOVER, "Status::Cancelled | Status::Expired", "Status::Cancelled | Status::Returned | Status::Expired"),
+    once(
+        TAKEOVER,
+        "Status::Cancelled | Status::Expired",
+        "Status::Cancelled | Status::Returned | Status::Expired",
+    ),
     once(DECIDE, "use Status::{", "use Status::{Returned, "),
-    once(DECIDE, "(Cancelled | Refunded { .. }, Command::Cancel)", "(Cancelled | Returned | Refunded { .. }, Command::Cancel)"),
+    once(
+        DECIDE,
+        "(Cancelled | Refunded { .. }, Command::Cancel)",
+        "(Cancelled | Returned | Refunded { .. }, Command::Cancel)",
+    ),
     every(DECIDE, "| Cancelled | Expired", "| Cancelled | Returned | Expired"),
     every(DECIDE, "| Status::Cancelled", "| Status::Cancelled | Status::Returned"),
     once(DECIDE, "Status::Cancelled => refund(", "Status::Cancelled | Status::Returned => refund("),
@@ -75,30 +87,78 @@ pub(crate) const READS: &[Edit] = &[
         ".expression_attribute_values(\":returned\", text(&Status::Returned.name())).expression_attribute_values(\":cancelled\"",
     ),
     // The attribute of orders.
-    once(ORDER, "    pub correlation_id: CorrelationId,\n}\n\n/// A request", "    pub correlation_id: CorrelationId,\n    pub channel: Option<u8>,\n}\n\n/// A request"),
+    once(
+        ORDER,
+        "    pub correlation_id: CorrelationId,\n}\n\n/// A request",
+        "    pub correlation_id: CorrelationId,\n    pub channel: Option<u8>,\n}\n\n/// A request",
+    ),
     once(ORDER, "slot: None,", "slot: None, channel: None,"),
-    once(ITEMS, "    correlation_id: String,\n", "    correlation_id: String,\n    #[serde(default, skip_serializing_if = \"Option::is_none\")]\n    channel: Option<u8>,\n"),
-    once(ITEMS, "correlation_id: order.correlation_id.to_string(),", "correlation_id: order.correlation_id.to_string(), channel: order.channel,"),
-    once(ITEMS, "correlation_id: item.correlation_id.parse()?,", "correlation_id: item.correlation_id.parse()?, channel: item.channel,"),
+    once(
+        ITEMS,
+        "    correlation_id: String,\n",
+        "    correlation_id: String,\n    #[serde(default, skip_serializing_if = \"Option::is_none\")]\n    channel: Option<u8>,\n",
+    ),
+    once(
+        ITEMS,
+        "correlation_id: order.correlation_id.to_string(),",
+        "correlation_id: order.correlation_id.to_string(), channel: order.channel,",
+    ),
+    once(
+        ITEMS,
+        "correlation_id: item.correlation_id.parse()?,",
+        "correlation_id: item.correlation_id.parse()?, channel: item.channel,",
+    ),
     // The attribute of refunds.
-    once(PAYMENT, "    pub state: RefundState,\n", "    pub state: RefundState,\n    pub channel: Option<u8>,\n"),
+    once(
+        PAYMENT,
+        "    pub state: RefundState,\n",
+        "    pub state: RefundState,\n    pub channel: Option<u8>,\n",
+    ),
     once(PAYMENT, "state: RefundState::Due }", "state: RefundState::Due, channel: None }"),
-    once(ITEMS, "    reason: RefundReasonField,\n", "    reason: RefundReasonField,\n    #[serde(default, skip_serializing_if = \"Option::is_none\")]\n    channel: Option<u8>,\n"),
-    once(ITEMS, "reason: refund.reason.into(),", "reason: refund.reason.into(), channel: refund.channel,"),
-    once(ITEMS, "reason: item.reason.into(),", "reason: item.reason.into(), channel: item.channel,"),
+    once(
+        ITEMS,
+        "    reason: RefundReasonField,\n",
+        "    reason: RefundReasonField,\n    #[serde(default, skip_serializing_if = \"Option::is_none\")]\n    channel: Option<u8>,\n",
+    ),
+    once(
+        ITEMS,
+        "reason: refund.reason.into(),",
+        "reason: refund.reason.into(), channel: refund.channel,",
+    ),
+    once(
+        ITEMS,
+        "reason: item.reason.into(),",
+        "reason: item.reason.into(), channel: item.channel,",
+    ),
     // The reason for refunds.
     once(PAYMENT, "    WrongAmount,\n", "    WrongAmount,\n    AmountTooSmall,\n"),
-    once(PAYMENT, "Self::WrongAmount => \"wrong_amount\",", "Self::WrongAmount => \"wrong_amount\", Self::AmountTooSmall => \"amount_too_small\","),
+    once(
+        PAYMENT,
+        "Self::WrongAmount => \"wrong_amount\",",
+        "Self::WrongAmount => \"wrong_amount\", Self::AmountTooSmall => \"amount_too_small\",",
+    ),
     once(ITEMS, "    WrongAmount,\n", "    WrongAmount,\n    AmountTooSmall,\n"),
-    once(ITEMS, "RefundReason::WrongAmount => Self::WrongAmount,", "RefundReason::WrongAmount => Self::WrongAmount, RefundReason::AmountTooSmall => Self::AmountTooSmall,"),
-    once(ITEMS, "RefundReasonField::WrongAmount => Self::WrongAmount,", "RefundReasonField::WrongAmount => Self::WrongAmount, RefundReasonField::AmountTooSmall => Self::AmountTooSmall,"),
+    once(
+        ITEMS,
+        "RefundReason::WrongAmount => Self::WrongAmount,",
+        "RefundReason::WrongAmount => Self::WrongAmount, RefundReason::AmountTooSmall => Self::AmountTooSmall,",
+    ),
+    once(
+        ITEMS,
+        "RefundReasonField::WrongAmount => Self::WrongAmount,",
+        "RefundReasonField::WrongAmount => Self::WrongAmount, RefundReasonField::AmountTooSmall => Self::AmountTooSmall,",
+    ),
     // The format of tickets.
     once(ITEMS, "SCHEMA: u64 = 1;", "SCHEMA: u64 = 2;"),
 ];
 
 /// Second step, on top of the first: the release writes the new values.
 pub(crate) const WRITES: &[Edit] = &[
-    once(DECIDE, "(Free, Command::Cancel) => end(order, Cancelled, ticket)", "(Free, Command::Cancel) => end(order, Returned, ticket)"),
+    once(
+        DECIDE,
+        "(Free, Command::Cancel) => end(order, Cancelled, ticket)",
+        "(Free, Command::Cancel) => end(order, Returned, ticket)",
+    ),
     once(ORDER, "channel: None,", "channel: Some(1),"),
     once(PAYMENT, "channel: None }", "channel: Some(2) }"),
     every(
@@ -122,5 +182,9 @@ pub(crate) const WRITES: &[Edit] = &[
          Sale::Open(ticket) => request
             .expression_attribute_names(\"#audience\", \"audience\")",
     ),
-    once(STORE, "#version = :version REMOVE #withdrawn\",\n", "#version = :version REMOVE #withdrawn, #audience, #schema\",\n"),
+    once(
+        STORE,
+        "#version = :version REMOVE #withdrawn\",\n",
+        "#version = :version REMOVE #withdrawn, #audience, #schema\",\n",
+    ),
 ];
