@@ -86,7 +86,7 @@ impl Sweep {
 fn failure_report(seed: u64, number: u64, pair: Pair) -> String {
     let run = run(seed, pair, true);
     format!(
-        "{}\n\nseed {seed} (number {number}) fails: {pair:?}: {}\nrepeat: ORDERS_RELEASES_SEEDS=1 ORDERS_RELEASES_FIRST_SEED={seed}",
+        "{}\n\nseed {seed} (number {number}) fails: {pair:?}: {}\nrepeat: make release-soak SEEDS=1 FIRST={seed}",
         run.log.join("\n"),
         run.violation.unwrap_or_default(),
     )
