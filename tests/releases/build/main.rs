@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use next_release::{Edit, READS, WRITES};
+use next_release::{Change, Edit, READS, WRITES};
 
 /// Name and source folder of each copied crate. Code refers to the first four as `orders_<name>`.
 const CRATES: [(&str, &str); 12] = [
@@ -88,15 +88,15 @@ fn module(release: &str, crates: &str, root: &Path) -> Result<String, Box<dyn Er
     Ok(text)
 }
 
-/// A change of a source file, or why it cannot be made.
-type Change<'a> = &'a dyn Fn(&Path, String) -> Result<String, Box<dyn Error>>;
+/// The changed text of a source file, or why it cannot be changed.
+type Rewrite<'a> = &'a dyn Fn(&Path, String) -> Result<String, Box<dyn Error>>;
 
-/// Copies a folder of sources with a change.
+/// Copies a folder of sources, rewritten.
 fn copy_folder(
     root: &Path,
     folder: &Path,
     copy: &Path,
-    change: Change<'_>,
+    rewrite: Rewrite<'_>,
 ) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(copy)?;
     for entry in fs::read_dir(root.join(folder))? {
@@ -104,9 +104,9 @@ fn copy_folder(
         let (source, target) = (folder.join(&name), copy.join(&name));
         let path = root.join(&source);
         if path.is_dir() {
-            copy_folder(root, &source, &target, change)?;
+            copy_folder(root, &source, &target, rewrite)?;
         } else if source.extension().is_some_and(|extension| extension == "rs") {
-            fs::write(&target, change(&source, fs::read_to_string(path)?)?)?;
+            fs::write(&target, rewrite(&source, fs::read_to_string(path)?)?)?;
         } else {
             fs::copy(path, &target)?;
         }
@@ -129,11 +129,13 @@ fn with_paths(text: &str, release: &str, name: &str) -> String {
 impl Edit {
     /// The text with the edit.
     fn apply(&self, text: &str) -> Result<String, Box<dyn Error>> {
-        let Self { file, find, replace, every } = self;
-        match text.matches(find).count() {
-            1 => Ok(text.replace(find, replace)),
-            2.. if *every => Ok(text.replace(find, replace)),
-            count => Err(format!("{file}: found {count} times: {find}").into()),
+        let Self { file, find, change } = self;
+        if !text.contains(find) {
+            return Err(format!("{file} does not contain: {find}").into());
         }
+        Ok(match change {
+            Change::After(added) => text.replace(find, &format!("{find}{added}")),
+            Change::Instead(other) => text.replace(find, other),
+        })
     }
 }
