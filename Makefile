@@ -6,7 +6,7 @@ CARGO_FLAGS := --locked --workspace --all-targets --target $(HOST)
 STACK := $(PYTHON) local/cli.py
 TOOLS := $(PYTHON) local/tools.py
 # Suites without a stack and without network; `lib` is the unit tests.
-IN_PROCESS := lib api messages log_lines schemas aws_calls store_conformance model simulation fuzz
+IN_PROCESS := lib api messages log_lines schemas aws_calls store_conformance model simulation releases fuzz
 
 export ORDERS_PORT = $(or $(PORT),4566)
 export ORDERS_ISSUER_PORT = $(or $(ISSUER_PORT),4567)
@@ -59,8 +59,8 @@ test: format lint docs language licences bugs ## Run everything that CI runs: ab
 	$(MAKE) openapi
 	$(MAKE) operations-tests
 
-in-process-tests: ## Run the Rust tests that need no stack, with 500 seeds of the simulation (SUITE=api ONLY=name)
-	ORDERS_SIMULATION_SEEDS=500 cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) \
+in-process-tests: ## Run the Rust tests that need no stack, with few seeds of the simulations (SUITE=api ONLY=name)
+	ORDERS_SIMULATION_SEEDS=500 ORDERS_RELEASES_SEEDS=20 cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) \
 		$(patsubst --test=lib,--lib,$(addprefix --test=,$(or $(SUITE),$(IN_PROCESS)))) -- $(ONLY) --skip at_endpoint
 
 rust-tests: ## Run all Rust tests and the examples in rustdoc, on a stack of their own
@@ -130,6 +130,10 @@ operations-tests: ## Test the operators' commands, the table of docs/operations.
 soak: ## Run more seeds of the simulation, 2,000 a second: make soak SEEDS=1000000; SEEDS=1 FIRST=7 prints the log of seed 7
 	ORDERS_SIMULATION_SEEDS=$(or $(SEEDS),100000) ORDERS_SIMULATION_FIRST_SEED=$(or $(FIRST),0) \
 		cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) --profile soak --test simulation -- --nocapture every_promise
+
+release-soak: ## Run more seeds of two neighbouring releases: make release-soak SEEDS=100000; SEEDS=1 FIRST=7 prints the log of seed 7
+	ORDERS_RELEASES_SEEDS=$(or $(SEEDS),10000) ORDERS_RELEASES_FIRST_SEED=$(or $(FIRST),0) \
+		cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) --profile soak --test releases -- --nocapture --skip same_seed
 
 planted-bugs: ## Plant each bug in a copy of the checkout; a test must catch it (BUGS="name ...")
 	PYTHONPATH=tests/support $(PYTHON) tests/simulation/planted_bugs/run.py $(BUGS)

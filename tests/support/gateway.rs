@@ -76,13 +76,19 @@ impl Event {
         self
     }
 
+    /// The event as API Gateway sends it.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        self.0.to_string()
+    }
+
     /// Sends the request to a handler.
     pub async fn to<F>(&self, handler: impl FnOnce(ApiRequest) -> F) -> ApiResponse
     where
         F: Future<Output = Result<Response<String>, Problem>>,
     {
         let context = context();
-        let response = respond(&self.0.to_string(), &context, clock::now(), handler).await;
+        let response = respond(&self.to_json(), &context, clock::now(), handler).await;
         ApiResponse(serde_json::to_value(response).expect("a JSON response"))
     }
 }

@@ -3,6 +3,7 @@
 pub mod aws_responses;
 pub mod bus;
 pub mod buyers;
+pub mod dynamodb;
 pub mod events;
 pub mod gateway;
 pub mod history;

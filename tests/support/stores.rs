@@ -12,24 +12,23 @@ use aws_sdk_dynamodb::{
 };
 use dynoxide::Database;
 use orders_dynamo::{DynamoStore, ORDERS_BY_USER, TableNames};
-use tokio::net::TcpListener;
 
-use crate::stack::{sdk_config, stack};
+use crate::{
+    dynamodb,
+    stack::{sdk_config, stack},
+};
 
 /// Long enough for every conflict of the suite.
 const CONFLICT_BUDGET: Duration = Duration::from_secs(20);
 
 /// Returns a store on a new engine in this process.
 pub async fn in_process() -> DynamoStore {
-    store_on(&in_process_endpoint().await).await
+    store_on(&in_process_endpoint()).await
 }
 
-/// Starts an engine in this process and returns its AWS configuration.
-pub async fn in_process_endpoint() -> SdkConfig {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(dynoxide::server::serve_on(listener, Database::memory().unwrap()));
-    sdk_config(Some(&url), "us-east-1").await
+/// Returns the AWS configuration of a new engine in this process.
+pub fn in_process_endpoint() -> SdkConfig {
+    dynamodb::sdk_config(Database::memory().unwrap())
 }
 
 /// Returns a store on test tables at the endpoint.

@@ -26,7 +26,7 @@ struct DynamoApi {
 
 impl DynamoApi {
     async fn new() -> Self {
-        let sdk = stores::in_process_endpoint().await;
+        let sdk = stores::in_process_endpoint();
         let client = Client::new(&sdk);
         let tables = stores::make_tables(&client).await;
         Self { api: Api { store: stores::store_on(&sdk).await }, client, tables }

@@ -30,7 +30,7 @@ use crate::recorder::{CallLog, CallRecorder};
 
 /// The HTTP API on a store with recorded calls.
 async fn api() -> (Api<DynamoStore>, CallLog) {
-    let sdk = stores::in_process_endpoint().await;
+    let sdk = stores::in_process_endpoint();
     let tables = stores::make_tables(&Client::new(&sdk)).await;
     let log = CallLog::default();
     let client = CallRecorder { inner: sdk.http_client().unwrap(), log: log.clone() };

@@ -162,7 +162,7 @@ async fn lines_of_requests() -> Vec<Value> {
 
 /// Lines of a request and of a message that find an unreadable order.
 async fn lines_of_an_unreadable_order() -> Vec<Value> {
-    let sdk = stores::in_process_endpoint().await;
+    let sdk = stores::in_process_endpoint();
     let (store, client) = (stores::store_on(&sdk).await, Client::new(&sdk));
     let order = order_with_hold(7, 30);
     place(&store, &order).await;

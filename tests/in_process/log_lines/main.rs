@@ -231,7 +231,7 @@ async fn relay_lines_have_ids_of_record_and_order() {
 
 #[tokio::test]
 async fn reconcile_lines_have_the_ids_of_ticket_and_order() {
-    let sdk = stores::in_process_endpoint().await;
+    let sdk = stores::in_process_endpoint();
     let (store, client) = (stores::store_on(&sdk).await, Client::new(&sdk));
     let order = order_with_hold(7, 30);
     place(&store, &order).await;
@@ -269,7 +269,7 @@ async fn reconcile_lines_have_the_ids_of_ticket_and_order() {
 
 #[tokio::test]
 async fn line_of_an_item_that_cannot_be_read_has_its_id() {
-    let sdk = stores::in_process_endpoint().await;
+    let sdk = stores::in_process_endpoint();
     let (store, client) = (stores::store_on(&sdk).await, Client::new(&sdk));
     let order = order_with_hold(7, 30);
     place(&store, &order).await;
@@ -293,7 +293,7 @@ async fn line_of_an_item_that_cannot_be_read_has_its_id() {
 async fn line_of_a_buyer_that_cannot_be_read_has_no_id() {
     let recorder = DebuggingRecorder::new();
     let _guard = metrics::set_default_local_recorder(&recorder);
-    let sdk = stores::in_process_endpoint().await;
+    let sdk = stores::in_process_endpoint();
     let (store, client) = (stores::store_on(&sdk).await, Client::new(&sdk));
     let sale = Sale::Open(ticket("t1", 0));
     store.apply_ticket(&sale, TicketRule::FirstOrNext).await.unwrap();

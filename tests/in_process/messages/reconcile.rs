@@ -105,7 +105,7 @@ async fn ticket_that_fails_delays_no_other() {
 
 #[tokio::test]
 async fn unreadable_order_delays_no_other_hold() {
-    let sdk = stores::in_process_endpoint().await;
+    let sdk = stores::in_process_endpoint();
     let (store, client) = (stores::store_on(&sdk).await, Client::new(&sdk));
     for byte in 1..=3 {
         let mut order = order(byte);

@@ -110,7 +110,7 @@ const CONFLICT_BUDGET: Duration = Duration::from_millis(300);
 
 /// Returns a store on a healthy engine, and the faults of its HTTP client.
 async fn store() -> (DynamoStore, Faults) {
-    let sdk = stores::in_process_endpoint().await;
+    let sdk = stores::in_process_endpoint();
     let tables: TableNames = stores::make_tables(&Client::new(&sdk)).await;
     let faults = Faults {
         inner: sdk.http_client().unwrap(),

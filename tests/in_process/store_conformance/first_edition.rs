@@ -60,7 +60,7 @@ fn sold() -> Value {
 
 /// A store with these items.
 async fn store_with(order: &Value, ticket: &Value) -> (DynamoStore, Tables) {
-    let (store, tables) = Tables::on(&stores::in_process_endpoint().await).await;
+    let (store, tables) = Tables::on(&stores::in_process_endpoint()).await;
     tables.put(&tables.names.orders, order).await;
     tables.put(&tables.names.tickets, ticket).await;
     (store, tables)

@@ -39,7 +39,7 @@ fn content(id: &TicketId, version: u64) -> Sale {
 #[tokio::test]
 async fn random_operations_match_the_in_memory_store() {
     for seed in 0..SEEDS {
-        let (dynamo, tables) = Tables::on(&stores::in_process_endpoint().await).await;
+        let (dynamo, tables) = Tables::on(&stores::in_process_endpoint()).await;
         let mut history = History {
             rng: Rng::with_seed(seed),
             memory: MemoryStore::default(),

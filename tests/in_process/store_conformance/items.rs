@@ -20,7 +20,7 @@ use crate::{
 };
 
 async fn tables() -> (DynamoStore, Tables) {
-    Tables::on(&stores::in_process_endpoint().await).await
+    Tables::on(&stores::in_process_endpoint()).await
 }
 
 impl Tables {

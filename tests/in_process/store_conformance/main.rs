@@ -59,7 +59,7 @@ macro_rules! conformance {
 
             $(#[tokio::test]
             async fn $repaired() {
-                let (store, tables) = Tables::on(&stores::in_process_endpoint().await).await;
+                let (store, tables) = Tables::on(&stores::in_process_endpoint()).await;
                 super::suite::$repaired(&store, &tables).await;
             })*
         }

@@ -22,7 +22,7 @@ const KEPT: Duration = Duration::from_hours(24 * 60);
 const FORGET_AT: u64 = START_MS / 1_000 + 30 + 60 * 86_400;
 
 async fn tables() -> (DynamoStore, Tables) {
-    let (store, tables) = Tables::on(&stores::in_process_endpoint().await).await;
+    let (store, tables) = Tables::on(&stores::in_process_endpoint()).await;
     (store.with_retention(Retention::Limited(KEPT)), tables)
 }
 
