@@ -1,6 +1,6 @@
 //! Creates an order: locks a ticket for a buyer, for a short hold.
 
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 
 use http::{Response, StatusCode};
 use orders_contracts::{CreateOrderBody, FieldError, OrderBody, parse_create_order};
@@ -228,12 +228,11 @@ async fn attempt(
 /// The ticket on sale, at the version that the buyer has seen.
 fn wanted_ticket<'a>(sale: &'a Sale, request: &CreateOrder) -> Result<&'a Ticket, CreateError> {
     let ticket = sale.ticket().ok_or(CreateError::Withdrawn)?;
-    match request.ticket_version {
-        Some(seen) if seen != ticket.version => Err(CreateError::TicketChanged {
-            ticket: ticket.clone(),
-            is_behind: seen > ticket.version,
-        }),
-        Some(_) | None => Ok(ticket),
+    let changed = |is_behind| CreateError::TicketChanged { ticket: ticket.clone(), is_behind };
+    match request.ticket_version.map(|seen| seen.cmp(&ticket.version)) {
+        None | Some(Ordering::Equal) => Ok(ticket),
+        Some(Ordering::Less) => Err(changed(false)),
+        Some(Ordering::Greater) => Err(changed(true)),
     }
 }
 

@@ -4,7 +4,7 @@ cargo-mutants replaces one operator, condition or function body at a time, and r
 
 - domain and price parser: their own unit tests, which take a second;
 - in-memory store: the store conformance suite;
-- use cases and commands: all unit tests, the API and the batches in process, and the simulation.
+- use cases and commands: all unit tests, the API, the batches and the log lines in process, and the simulation.
 
     make mutants MUTANTS="decide"    selects mutants by name
 """
@@ -32,7 +32,7 @@ PARTS = {
     ),
     "use-cases": (
         ["--workspace", "--file=functions/*/src/lib.rs", "--file=shared/lambda/src/command.rs"],
-        ["--workspace", "--lib", "--test=api", "--test=messages", "--test=simulation"],
+        ["--workspace", "--lib", "--test=api", "--test=messages", "--test=log_lines", "--test=simulation"],
         [],
     ),
 }
