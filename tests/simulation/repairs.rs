@@ -43,7 +43,13 @@ pub(crate) async fn run_reconcile(world: &Arc<World>) -> Option<Report> {
     let without_faults = world.state().faults_stopped;
     let report = invoke(world, "reconcile", async |invocation| {
         let now = invocation.begin_command();
-        reconcile::reconcile(&invocation.store(), now, invocation.deadline()).await
+        reconcile::reconcile(
+            &invocation.store(),
+            reconcile::Request::default(),
+            now,
+            invocation.deadline(),
+        )
+        .await
     })
     .await;
     world.log(|| format!("reconcile: {report:?}"));

@@ -246,7 +246,12 @@ impl Play {
     fn reconcile(&mut self, until_ms: u64) {
         while self.next_run <= timestamp(until_ms) {
             let deadline = Instant::now() + RECONCILE_EVERY;
-            let report = ready(reconcile::reconcile(&self.store, self.next_run, deadline));
+            let report = ready(reconcile::reconcile(
+                &self.store,
+                reconcile::Request::default(),
+                self.next_run,
+                deadline,
+            ));
             assert!(report.finished, "{report:?}");
             self.next_run = self.next_run.plus(RECONCILE_EVERY);
         }

@@ -15,12 +15,27 @@ use orders_lambda::{
     queue::{log_ids, log_order},
     telemetry::error_chain,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, field};
 
 /// Age of a lapsed hold from which on its timer is not expected any more.
 pub const GRACE: Duration = Duration::from_mins(15);
+
+/// Request of an invocation. The schedule sends an empty one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// Age in seconds of the holds to repair; [`GRACE`] without it. An operator who knows that the timers are
+    /// lost does not wait.
+    lapsed_seconds: Option<u32>,
+}
+
+impl Request {
+    fn grace(self) -> Duration {
+        self.lapsed_seconds.map_or(GRACE, |seconds| Duration::from_secs(seconds.into()))
+    }
+}
 
 /// Number of tickets that are repaired at the same time.
 const CONCURRENCY: usize = 10;
@@ -53,10 +68,16 @@ enum Repair {
     Nothing,
 }
 
-/// Repairs the holds that lapsed more than [`GRACE`] before `now`, until the deadline.
-pub async fn reconcile(store: &impl LapsedHolds, now: Timestamp, deadline: Instant) -> Report {
+/// Repairs the holds that lapsed as long before `now` as the request says, until the deadline.
+pub async fn reconcile(
+    store: &impl LapsedHolds,
+    request: Request,
+    now: Timestamp,
+    deadline: Instant,
+) -> Report {
     let mut report = Report::default();
-    let run = timeout_at(deadline, scan(store, now, &mut report)).await;
+    let lapsed = now.minus(request.grace());
+    let run = timeout_at(deadline, scan(store, lapsed, now, &mut report)).await;
     match run {
         Ok(Ok(())) => report.finished = true,
         Ok(Err(error)) => {
@@ -81,12 +102,13 @@ pub async fn reconcile(store: &impl LapsedHolds, now: Timestamp, deadline: Insta
 
 async fn scan(
     store: &impl LapsedHolds,
+    lapsed: Timestamp,
     now: Timestamp,
     report: &mut Report,
 ) -> Result<(), StoreError> {
     let mut position: Option<ScanPosition> = None;
     loop {
-        let page = store.find_lapsed(now.minus(GRACE), position.as_ref()).await?;
+        let page = store.find_lapsed(lapsed, position.as_ref()).await?;
         let LapsedPage { tickets, next } = page;
         let repairs = stream::iter(&tickets).map(async |ticket| repair(store, ticket, now).await);
         let mut repairs = repairs.buffer_unordered(CONCURRENCY);

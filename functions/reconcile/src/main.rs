@@ -7,5 +7,8 @@ async fn main() -> Result<(), BoxError> {
     telemetry::init()?;
     let sdk = aws::sdk_config()?;
     let store = aws::store(&sdk)?.with_retention(config::retention()?);
-    schedule::run(async |deadline| reconcile::reconcile(&store, clock::now(), deadline).await).await
+    schedule::run(async |request, deadline| {
+        reconcile::reconcile(&store, request, clock::now(), deadline).await
+    })
+    .await
 }

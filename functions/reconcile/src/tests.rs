@@ -11,7 +11,7 @@ fn later() -> Instant {
 }
 
 async fn run(store: &MemoryStore, seconds: u64) -> Report {
-    reconcile(store, at(seconds), later()).await
+    reconcile(store, Request::default(), at(seconds), later()).await
 }
 
 fn finished() -> Report {
@@ -46,6 +46,19 @@ async fn hold_is_left_to_its_timer_at_first() {
     place(&store, &order(1)).await;
     assert_eq!(run(&store, FORGOTTEN - 1).await, finished());
     assert_eq!(lock(&store).await, order(1).lock());
+}
+
+#[tokio::test]
+async fn operator_does_not_wait_for_timers() {
+    let requests = ["{}", r#"{"lapsedSeconds":60}"#, r#"{"lapsedSeconds":0}"#];
+    let graces = requests.map(|request| serde_json::from_str::<Request>(request).unwrap().grace());
+    assert_eq!(graces, [GRACE, Duration::from_mins(1), Duration::ZERO]);
+
+    let store = MemoryStore::default();
+    place(&store, &order(1)).await;
+    let request = Request { lapsed_seconds: Some(0) };
+    assert_eq!(reconcile(&store, request, at(29), later()).await, finished());
+    assert_eq!(reconcile(&store, request, at(30), later()).await.expired, 1);
 }
 
 #[tokio::test]

@@ -417,7 +417,13 @@ async fn calls_do_not_grow_with_the_data() {
 /// Runs reconcile when every hold counts as forgotten.
 async fn reconcile_later(store: &DynamoStore) -> Report {
     let later = clock::now().plus(HELD.hold + GRACE);
-    reconcile::reconcile(store, later, Instant::now() + Duration::from_mins(1)).await
+    reconcile::reconcile(
+        store,
+        reconcile::Request::default(),
+        later,
+        Instant::now() + Duration::from_mins(1),
+    )
+    .await
 }
 
 #[tokio::test]

@@ -247,7 +247,7 @@ async fn lines_of_a_forgotten_hold() -> Vec<Value> {
     let (store, order) = (MemoryStore::default(), order_with_hold(7, 30));
     place(&store, &order).await;
     let later = Instant::now() + Duration::from_mins(1);
-    lines_of(reconcile::reconcile(&store, at(10_000), later)).await
+    lines_of(reconcile::reconcile(&store, reconcile::Request::default(), at(10_000), later)).await
 }
 
 /// The values of a line that are correlation ids.

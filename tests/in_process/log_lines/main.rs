@@ -237,7 +237,7 @@ async fn reconcile_lines_have_the_ids_of_ticket_and_order() {
     place(&store, &order).await;
     let run = async || {
         let deadline = Instant::now() + Duration::from_secs(9);
-        reconcile::reconcile(&store, at(1_800), deadline).await
+        reconcile::reconcile(&store, reconcile::Request::default(), at(1_800), deadline).await
     };
     let table = stores::make_tables(&client).await.orders;
     let schema = async |number: &str| {

@@ -24,7 +24,8 @@ async fn run(store: &impl LapsedHolds) -> (Report, Vec<String>) {
     let recorder = DebuggingRecorder::new();
     let _guard = metrics::set_default_local_recorder(&recorder);
     let deadline = Instant::now() + Duration::from_mins(14);
-    let report = reconcile::reconcile(store, at(1_800), deadline).await;
+    let report =
+        reconcile::reconcile(store, reconcile::Request::default(), at(1_800), deadline).await;
     (report, new_metrics(&recorder))
 }
 
