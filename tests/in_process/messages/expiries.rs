@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use metrics_util::debugging::DebuggingRecorder;
 use orders_contracts::ExpiryMessage;
 use orders_domain::{Command, Order, OrderStore, Status, Timestamp};
 use orders_lambda::queue::{Message, Queue};
@@ -16,7 +17,7 @@ use orders_tests::{
 use serde_json::json;
 
 use crate::{
-    RecordedQueue, deliver_from,
+    RecordedQueue, deliver_from, new_metrics,
     payments::{book, stored},
     rejected,
 };
@@ -201,4 +202,21 @@ async fn invalid_timer_is_rejected() {
     assert_eq!(queue.timeouts.into_inner().unwrap(), all);
     assert_eq!(queue.sent.into_inner().unwrap(), []);
     assert_eq!(stored(&store, &order).await, order);
+}
+
+/// Lateness is measured for the message that expires the order, and for no repeat.
+#[tokio::test]
+async fn expiry_measures_its_lateness_once() {
+    let recorder = DebuggingRecorder::new();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let (store, order) = placed_for(30).await;
+    let mut measured = Vec::new();
+    for _ in 0..2 {
+        fire_done(&store, &timer(&order), 32).await;
+        measured.extend(new_metrics(&recorder));
+    }
+    measured.retain(|metric| metric.starts_with("ExpiryLateness "));
+    let [lateness] = &measured[..] else { panic!("{measured:?}") };
+    let ms: u64 = lateness.strip_prefix("ExpiryLateness ").unwrap().parse().unwrap();
+    assert!(ms >= 2_000, "{ms}");
 }
