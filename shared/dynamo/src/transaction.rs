@@ -35,7 +35,8 @@ pub(crate) enum Transacted {
 ///
 /// An attempt has a token of its own, which the SDK repeats: `DynamoDB` recognises a repeat of a committed
 /// transaction whose response was lost, and reports success (Amazon `DynamoDB` API reference,
-/// `ClientRequestToken`). An attempt that ended with a conflict has written nothing.
+/// `ClientRequestToken`). After a conflict the conditions decide: should a lost request of an earlier
+/// attempt still commit, they find the own write.
 pub(crate) async fn transact(
     client: &Client,
     writes: impl Fn() -> Result<Vec<TransactWriteItem>, StoreError>,

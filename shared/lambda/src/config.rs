@@ -86,8 +86,8 @@ pub fn holds_per_buyer() -> Result<SlotCount, ConfigError> {
 }
 
 /// Retention of orders without a sale, from `KEEP_UNPAID_DAYS`: 60 days or more; 0 for ever. At least 60
-/// days, so that an order outlives every message about it: the archive of the bus and the dead-letter queues
-/// keep events for less.
+/// days, so that an order outlives every message about it in the queues, the dead-letter queues and an archive
+/// of 30 days.
 ///
 /// # Errors
 /// [`ConfigError`] if the variable is missing or out of range.
