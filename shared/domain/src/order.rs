@@ -205,3 +205,70 @@ impl Order {
         self.refunds_due.iter().find(|refund| refund.payment_id == *payment)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Price, RefundReason, TicketVersion};
+
+    const KEPT: Duration = Duration::from_hours(24 * 60);
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_epoch_ms(seconds * 1_000).unwrap()
+    }
+
+    fn order(status: Status, refunds: &[RefundState]) -> Order {
+        let request = NewOrder {
+            id: OrderId::from_bytes([1; 16]),
+            user_id: "alice".parse().unwrap(),
+            now: at(0),
+            hold: Duration::from_secs(30),
+            correlation_id: "request-1".parse().unwrap(),
+            traceparent: None,
+        };
+        let ticket = Ticket {
+            id: "ticket-1".parse().unwrap(),
+            title: "Concert".parse().unwrap(),
+            price: Price::from_minor(1_990).unwrap(),
+            version: TicketVersion::new(0),
+        };
+        let refund = |state: &RefundState| RefundDue {
+            payment_id: "p1".parse().unwrap(),
+            reason: RefundReason::OrderCancelled,
+            amount: None,
+            state: *state,
+        };
+        let refunds_due = refunds.iter().map(refund).collect();
+        Order { status, refunds_due, ..Order::new(request, ticket) }
+    }
+
+    #[test]
+    fn order_without_a_sale_is_forgotten_after_its_hold() {
+        let forget_at = Some(at(30).plus(KEPT));
+        for status in [Status::Cancelled, Status::Expired] {
+            for refunds in [&[][..], &[RefundState::Settled]] {
+                assert_eq!(order(status.clone(), refunds).forget_at(KEPT), forget_at);
+            }
+            for refunds in [
+                &[RefundState::Due][..],
+                &[RefundState::Settled, RefundState::Due],
+                &[RefundState::Due, RefundState::Settled],
+            ] {
+                assert_eq!(order(status.clone(), refunds).forget_at(KEPT), None, "{refunds:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn live_or_refunded_order_is_never_forgotten() {
+        let payment_id: PaymentId = "p1".parse().unwrap();
+        for status in [
+            Status::AwaitingPayment,
+            Status::Paid { payment_id: payment_id.clone() },
+            Status::Free,
+            Status::Refunded { payment_id },
+        ] {
+            assert_eq!(order(status.clone(), &[]).forget_at(KEPT), None, "{status:?}");
+        }
+    }
+}

@@ -17,8 +17,10 @@ use orders_tests::stores;
 macro_rules! conformance {
     (store { $($test:ident)* } repaired { $($repaired:ident)* }) => {
         mod in_memory {
-            use orders_domain::{BookedPayment, OrderStore, PaymentResult};
-            use orders_testing::{MemoryStore, order, payment};
+            use std::time::Duration;
+
+            use orders_domain::{BookedPayment, Command, OrderStore, PaymentResult};
+            use orders_testing::{MemoryStore, after, at, order, payment};
 
             /// Tests put rows into the store, as a restore or a manual repair does.
             #[tokio::test]
@@ -35,6 +37,18 @@ macro_rules! conformance {
                     BookedPayment { payment: payment("p1", &two, 0), result: PaymentResult::Bought };
                 store.put_payment(booked.clone());
                 assert_eq!(store.payments(), [booked]);
+            }
+
+            #[tokio::test]
+            async fn order_is_forgotten_at_its_time() {
+                let (live, ended) = (order(1), after(&order(2), &Command::Cancel));
+                let store = MemoryStore::holding([], [live.clone(), ended.clone()]);
+                let kept = Duration::from_secs(60);
+                store.forget(kept, at(89));
+                assert_eq!(store.find(ended.id).await.unwrap(), Some(ended.clone()));
+                store.forget(kept, at(90));
+                assert_eq!(store.find(ended.id).await.unwrap(), None);
+                assert_eq!(store.find(live.id).await.unwrap(), Some(live));
             }
 
             $(#[tokio::test]
