@@ -43,7 +43,7 @@ macro_rules! conformance {
             async fn order_is_forgotten_at_its_time() {
                 let (live, ended) = (order(1), after(&order(2), &Command::Cancel));
                 let store = MemoryStore::holding([], [live.clone(), ended.clone()]);
-                let kept = Duration::from_secs(60);
+                let kept = Duration::from_mins(1);
                 store.forget(kept, at(89));
                 assert_eq!(store.find(ended.id).await.unwrap(), Some(ended.clone()));
                 store.forget(kept, at(90));
