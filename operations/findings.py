@@ -85,8 +85,8 @@ def of_ticket(ticket_id, ticket, orders, bought, now):
     """The disagreements of a ticket.
 
     `ticket` is `None` if it is missing. `orders` has the live orders of the ticket and the order that the lock names,
-    by id; an order that is missing is absent. `bought` has the ids of orders whose
-    sale is in the payments table only: the row of such an order is older than its sale.
+    by id; an order that is missing is absent. `bought` has the ids of orders whose sale is, or may be, in the payments
+    table only: the row of such an order is older than its sale. Its permanent lock is not released.
     """
     place = (f"ticket {ticket_id}",)
     paid = [order for order in orders.values() if order.ticket_id == ticket_id and order.is_paid]

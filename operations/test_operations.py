@@ -17,6 +17,7 @@ import orders
 import retell
 import stack as stacks
 from fakes import NOW, FakeLambda, order, order_id, order_item, ticket_item
+from findings import Kind
 from stack import UserError
 
 
@@ -89,6 +90,26 @@ class Audit(unittest.TestCase):
         code, printed = quiet(audit.report, found, 5)
         self.assertEqual(code, 1)
         self.assertIn("0 disagreements, 1 unreadable items", printed)
+
+    def test_unreadable_payment_counts_as_a_sale(self):
+        unreadable = {"id": {"S": "p1"}, "schema": {"N": "2"}}
+        named = {**unreadable, "order_id": {"S": order_id(1)}}
+        other = {**unreadable, "order_id": {"S": order_id(2)}}
+        for payment, kind, is_released in (
+            (named, Kind.TICKET_SOLD_TO_ENDED_ORDER, False),
+            (other, Kind.PERMANENT_LOCK_OF_ENDED_ORDER, True),
+            (unreadable, Kind.TICKET_SOLD_TO_ENDED_ORDER, False),
+            ({**unreadable, "order_id": {"N": "1"}}, Kind.TICKET_SOLD_TO_ENDED_ORDER, False),
+            ({**unreadable, "order_id": {"S": "no id"}}, Kind.TICKET_SOLD_TO_ENDED_ORDER, False),
+        ):
+            found = self.compared(
+                ticket=("Tickets", ticket_item(1)),
+                order=("Orders", order_item(1, status="expired")),
+                payment=("Payments", payment),
+            )
+            self.assertEqual(list(found.disagreements()), [kind], payment)
+            found.repair()
+            self.assertEqual(bool(self.dynamodb.writes), is_released, payment)
 
     def test_release_is_conditional_on_the_lock_and_the_order(self):
         found = self.compared(
