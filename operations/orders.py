@@ -291,16 +291,21 @@ def pay(orders, arguments):
         )
         return FOUND
     orders.show(order.id)
-    if payment.result == items.BOUGHT:
-        print("The order is paid.")
-        return 0
-    print(f"The payment does not buy the order: a refund is due, reason {payment.result}.", file=sys.stderr)
-    return FOUND
+    order = orders.existing(order.id)
+    if payment.result != items.BOUGHT:
+        print(f"The payment does not buy the order: a refund is due, reason {payment.result}.", file=sys.stderr)
+        return FOUND
+    if not order.is_paid or order.payment_id != payment.id:
+        print(f"The payment is booked, but the order is {order.status} now.", file=sys.stderr)
+        return FOUND
+    print("The order is paid.")
+    return 0
 
 
 def _payment(order, arguments):
-    """The detail of the event. A repeat has the same id, until a refund of it is due."""
-    number = sum(payment_id.startswith(f"manual-{order.id}-") for payment_id, _, _ in order.refunds) + 1
+    """The detail of the event. A repeat has the same id, until the order has this payment."""
+    known = {order.payment_id, *(payment_id for payment_id, _, _ in order.refunds)} - {None}
+    number = sum(payment_id.startswith(f"manual-{order.id}-") for payment_id in known) + 1
     detail = {"id": f"manual-{order.id}-{number}", "orderId": order.id, "by": arguments.by, "note": arguments.note}
     if not arguments.by.strip() or not arguments.note.strip():
         raise UserError("--by and --note must not be empty: they are the only record of this decision.")

@@ -65,6 +65,18 @@ class FakeSqs:
         self.messages.append((QueueUrl, MessageBody))
 
 
+class FakeBus:
+    """A bus that keeps the published events. Each event has these effects on the rows."""
+
+    def __init__(self, rows, effects):
+        self.rows, self.effects, self.events = rows, effects, []
+
+    def put_events(self, Entries):
+        self.events += [(entry["DetailType"], json.loads(entry["Detail"])) for entry in Entries]
+        self.rows |= self.effects
+        return {"FailedEntryCount": 0}
+
+
 def refused(*codes):
     """The failure of a transaction with these reasons."""
     reasons = [{"Code": code} for code in codes]
@@ -171,6 +183,27 @@ class Orders(unittest.TestCase):
         self.assertEqual(name, "CancelOrder:live")
         self.assertEqual(event["requestContext"]["authorizer"]["jwt"]["claims"], {"sub": "alice"})
         self.assertEqual(event["pathParameters"], {"id": order_id(1)})
+
+    def test_payment_after_a_refund_of_the_purchase_has_a_new_id(self):
+        arguments = argparse.Namespace(by="ann", note="bank", amount=None)
+        first = orders._payment(order(1), arguments)["id"]
+        refunded = order(1, status="refunded", payment_id=first)
+        self.assertEqual(orders._payment(refunded, arguments)["id"][-2:], "-2")
+
+    def test_payment_is_a_success_only_if_the_order_is_paid_by_it(self):
+        manual = f"manual-{order_id(1)}-1"
+        for after, result, expected in (
+            (order_item(1, status="paid", payment_id=manual), "bought", 0),
+            (order_item(1, status="refunded", payment_id=manual), "bought", 1),
+            (order_item(1, status="paid"), "bought", 1),
+            (order_item(1, status="paid"), "already_paid", 1),
+        ):
+            dynamodb = FakeDynamo({("Orders", order_id(1)): order_item(1)})
+            booked = {"id": manual, "order_id": order_id(1), "result": result, "sent_at": NOW}
+            bus = FakeBus(dynamodb.rows, {("Orders", order_id(1)): after, ("Payments", manual): items.item(booked)})
+            arguments = argparse.Namespace(order=order_id(1), by="ann", note="bank", amount=None, seconds=0, write=True)
+            code, printed = quiet(orders.pay, orders.Orders(fakes.stack(dynamodb=dynamodb, events=bus)), arguments)
+            self.assertEqual((code, "The order is paid." in printed), (expected, expected == 0), printed)
 
     def test_repeated_payment_has_the_same_id_until_its_refund_is_due(self):
         arguments = argparse.Namespace(by="ann", note="bank", amount="25.50")
