@@ -21,7 +21,7 @@ import time
 import findings
 import items
 import stack as stacks
-from findings import Expire, Release, Treatment
+from findings import Expire, Release
 from stack import FOUND, Stack, UserError
 from tables import MAX_TRANSACTION, TABLES, Tables
 
@@ -209,7 +209,7 @@ def report(audit, shown):
             print(f"  {', '.join(finding.ids)}")
         if len(found) > shown:
             print(f"  ... and {len(found) - shown} more: --all")
-    wrong = sum(len(found) for kind, found in by_kind.items() if kind.treatment is not Treatment.NOTE)
+    wrong = sum(len(found) for kind, found in by_kind.items() if not kind.treatment.is_note)
     print(f"{wrong} disagreements, {len(audit.unreadable)} unreadable items")
     return FOUND if wrong or audit.unreadable else 0
 

@@ -11,7 +11,8 @@ a stream record without an old image:
   - the metrics of the relay count the event again.
 
 --ticket and --all read the whole Orders table. Unreadable orders are left out. After a failure, run the command again
-with --from and the time that it prints.
+with --from and the time that it prints. --from and --to limit the time of creation: orders created before and changed
+in that time are left out. After a time without events, use --all alone.
 """
 
 import datetime
@@ -100,7 +101,7 @@ def main(words):
     by = parser.add_mutually_exclusive_group(required=True)
     by.add_argument("--order", nargs="+", metavar="ID")
     by.add_argument("--ticket", metavar="ID")
-    by.add_argument("--all", action="store_true", help="all orders, or those created between --from and --to")
+    by.add_argument("--all", action="store_true", help="all orders, or those that were created between --from and --to")
     parser.add_argument("--from", dest="start", metavar="TIME", help="created at or after this time, in UTC")
     parser.add_argument("--to", dest="end", metavar="TIME", help="created at or before this time, in UTC")
     arguments = parser.parse_args(words)

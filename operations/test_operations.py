@@ -167,6 +167,17 @@ class Audit(unittest.TestCase):
         self.assertEqual(json.loads(message), {"orderId": order_id(1), "expiresAt": "2023-11-14T22:13:50.000Z"})
         self.assertIn("1 messages wait in the expiry queue", printed)
 
+    def test_refund_of_a_removed_order_does_not_count_and_its_sale_does(self):
+        payment = {"id": "p1", "order_id": order_id(1), "sent_at": NOW}
+        for result, expected, line in (
+            ("too_late", 0, "refund-of-missing-order: 1 (the order was removed after KeepUnpaidDays, or is lost)"),
+            ("bought", 1, "payment-of-missing-order: 1 (refund the buyer, or restore the order)"),
+        ):
+            found = self.compared(payment=("Payments", items.item({**payment, "result": result})))
+            code, printed = quiet(audit.report, found, 5)
+            self.assertEqual(code, expected)
+            self.assertIn(line, printed)
+
     def test_first_edition_payment_does_not_count(self):
         found = self.compared(ticket=("Tickets", ticket_item(1)), order=("Orders", order_item(1, status="paid")))
         code, printed = quiet(audit.report, found, 5)
