@@ -262,26 +262,76 @@ class Retell(unittest.TestCase):
         self.assertEqual([retell._time(text) for text in texts], [NOW] * 3)
 
 
+class ErasedDynamo(FakeDynamo):
+    """DynamoDB that replaces the buyer, and then runs this action once."""
+
+    def __init__(self, rows, failures, action):
+        super().__init__(rows, failures)
+        self.action = action
+
+    def transact_write_items(self, TransactItems):
+        super().transact_write_items(TransactItems)
+        for update in (write["Update"] for write in TransactItems):
+            table, values = update["TableName"], update["ExpressionAttributeValues"]
+            key = table, update["Key"]["id"]["S"]
+            attribute = {"Orders": "user_id", "Tickets": "locked_for"}[table]
+            self.rows[key] = {**self.rows[key], attribute: values[":pseudonym"]}
+        action, self.action = self.action, None
+        if action:
+            action()
+
+
 class Erase(unittest.TestCase):
-    def erase(self, ticket, stored, *failures):
+    def erasure(self, ticket, stored, *failures, action=None):
         rows = {("Tickets", "t1"): ticket, ("Orders", order_id(1)): stored}
-        self.dynamodb = FakeDynamo(rows, failures)
-        erasure = erase.Erasure(fakes.stack(dynamodb=self.dynamodb), "alice", "erased-1")
-        return erasure.erase(order(1, status="paid"))
+        self.dynamodb = ErasedDynamo(rows, failures, action)
+        return erase.Erasure(fakes.stack(dynamodb=self.dynamodb), "alice", "erased-1")
+
+    def erase(self, *arguments, **action):
+        return self.erasure(*arguments, **action).erase(order(1, status="paid"))
+
+    def buyers(self):
+        """The buyer of the order, and of the lock."""
+        rows = self.dynamodb.rows
+        return rows["Orders", order_id(1)]["user_id"]["S"], rows["Tickets", "t1"]["locked_for"]["S"]
 
     def test_lock_is_changed_only_if_it_names_the_order_and_the_buyer(self):
         stored = order_item(1, status="paid")
         for ticket, writes in ((ticket_item(1), 2), (ticket_item(2), 1), (ticket_item(1, locked_for="bob"), 1)):
             self.assertTrue(self.erase(ticket, stored))
-            self.assertEqual(len(self.dynamodb.writes[0]), writes)
+            self.assertEqual([len(written) for written in self.dynamodb.writes], [writes])
 
     def test_order_is_read_again_after_a_conflict(self):
         conflict = refused("ConditionalCheckFailed", "None")
         self.assertTrue(self.erase(ticket_item(1), order_item(1, status="refunded", version=7), conflict))
         values = self.dynamodb.writes[0][0]["Update"]["ExpressionAttributeValues"]
         self.assertEqual(items.plain(values)[":version"], 7)
-        self.assertFalse(self.erase(ticket_item(1), order_item(1), conflict), "the order awaits payment")
+        self.assertFalse(self.erase(ticket_item(1), order_item(1)), "the order awaits payment")
         self.assertFalse(self.erase(ticket_item(1, schema=2), order_item(1, status="paid")))
+
+    def buy_back(self):
+        """A late payment that read the order before the erasure. It writes the lock, and not the order's buyer."""
+        self.dynamodb.rows["Tickets", "t1"] = ticket_item(1)
+
+    def test_lock_of_a_late_payment_is_erased_too(self):
+        self.assertTrue(self.erase(ticket_item(), order_item(1, status="expired"), action=self.buy_back))
+        self.assertEqual(self.buyers(), ("erased-1", "erased-1"))
+
+    def test_late_payment_of_an_expired_order_is_awaited(self):
+        erasure = self.erasure(ticket_item(), order_item(1, status="expired"))
+        with mock.patch.object(erase.time, "sleep", lambda _: self.buy_back()):
+            self.assertEqual(erasure.erase_all([order(1, status="expired")]), set())
+        self.assertEqual(self.buyers(), ("erased-1", "erased-1"))
+
+    def test_other_orders_wait_for_no_payment(self):
+        erasure = self.erasure(ticket_item(1), order_item(1, status="paid"))
+        with mock.patch.object(erase.time, "sleep", side_effect=AssertionError):
+            self.assertEqual(erasure.erase_all([order(1, status="paid")]), set())
+
+    def test_erasure_that_never_ends_is_reported(self):
+        conflicts = [refused("ConditionalCheckFailed", "None") for _ in range(10)]
+        erasure = self.erasure(ticket_item(1), order_item(1, status="paid"), *conflicts)
+        self.assertEqual(erasure.erase_all([order(1, status="paid")]), {order_id(1)})
 
 
 class Stack(unittest.TestCase):
