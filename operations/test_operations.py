@@ -1,8 +1,5 @@
-"""Tests of audit, orders, retell and erase with fake clients: calls, conflicts and failures."""
+"""Tests of audit, retell and erase with fake clients: calls, conflicts and failures."""
 
-import argparse
-import contextlib
-import io
 import json
 import unittest
 from unittest import mock
@@ -13,46 +10,11 @@ import audit
 import erase
 import fakes
 import items
-import orders
 import retell
 import stack as stacks
-from fakes import NOW, FakeLambda, order, order_id, order_item, ticket_item
+from fakes import NOW, FakeDynamo, FakeLambda, order, order_id, order_item, quiet, ticket_item
 from findings import Kind
 from stack import UserError
-
-
-def quiet(call, *arguments):
-    """Calls a function. Returns its result and its output."""
-    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(printed):
-        result = call(*arguments)
-    return result, printed.getvalue()
-
-
-class FakeDynamo:
-    """DynamoDB with these items by (table, id). The first transactions fail with these codes."""
-
-    def __init__(self, rows, failures=()):
-        self.rows, self.failures, self.writes = dict(rows), list(failures), []
-
-    def get_item(self, TableName, Key, ConsistentRead):
-        assert ConsistentRead
-        item = self.rows.get((TableName, Key["id"]["S"]))
-        return {"Item": item} if item else {}
-
-    def transact_get_items(self, TransactItems):
-        gets = [(it["Get"]["TableName"], it["Get"]["Key"]["id"]["S"]) for it in TransactItems]
-        return {"Responses": [{"Item": self.rows[key]} if key in self.rows else {} for key in gets]}
-
-    def transact_write_items(self, TransactItems):
-        if self.failures:
-            raise self.failures.pop(0)
-        self.writes.append(TransactItems)
-
-    def get_paginator(self, name):
-        return self
-
-    def paginate(self, TableName, **_):
-        yield {"Items": [item for (table, _), item in self.rows.items() if table == TableName]}
 
 
 class FakeSqs:
@@ -63,18 +25,6 @@ class FakeSqs:
 
     def send_message(self, QueueUrl, MessageBody):
         self.messages.append((QueueUrl, MessageBody))
-
-
-class FakeBus:
-    """A bus that keeps the published events. Each event has these effects on the rows."""
-
-    def __init__(self, rows, effects):
-        self.rows, self.effects, self.events = rows, effects, []
-
-    def put_events(self, Entries):
-        self.events += [(entry["DetailType"], json.loads(entry["Detail"])) for entry in Entries]
-        self.rows |= self.effects
-        return {"FailedEntryCount": 0}
 
 
 def refused(*codes):
@@ -183,53 +133,6 @@ class Audit(unittest.TestCase):
         code, printed = quiet(audit.report, found, 5)
         self.assertEqual(code, 0)
         self.assertIn("payment-without-row: 1", printed)
-
-
-class Orders(unittest.TestCase):
-    def test_release_is_the_request_of_the_owner(self):
-        functions = FakeLambda({"statusCode": 204}, RuntimeError())
-        found = orders.Orders(fakes.stack(**{"lambda": functions}))
-        self.assertEqual([found.release(order(1)), found.release(order(1))], [204, 500])
-        name, event = functions.calls[0]
-        self.assertEqual(name, "CancelOrder:live")
-        self.assertEqual(event["requestContext"]["authorizer"]["jwt"]["claims"], {"sub": "alice"})
-        self.assertEqual(event["pathParameters"], {"id": order_id(1)})
-
-    def test_payment_after_a_refund_of_the_purchase_has_a_new_id(self):
-        arguments = argparse.Namespace(by="ann", note="bank", amount=None)
-        first = orders._payment(order(1), arguments)["id"]
-        refunded = order(1, status="refunded", payment_id=first)
-        self.assertEqual(orders._payment(refunded, arguments)["id"][-2:], "-2")
-
-    def test_payment_is_a_success_only_if_the_order_is_paid_by_it(self):
-        manual = f"manual-{order_id(1)}-1"
-        for after, result, expected in (
-            (order_item(1, status="paid", payment_id=manual), "bought", 0),
-            (order_item(1, status="refunded", payment_id=manual), "bought", 1),
-            (order_item(1, status="paid"), "bought", 1),
-            (order_item(1, status="paid"), "already_paid", 1),
-        ):
-            dynamodb = FakeDynamo({("Orders", order_id(1)): order_item(1)})
-            booked = {"id": manual, "order_id": order_id(1), "result": result, "sent_at": NOW}
-            bus = FakeBus(dynamodb.rows, {("Orders", order_id(1)): after, ("Payments", manual): items.item(booked)})
-            arguments = argparse.Namespace(order=order_id(1), by="ann", note="bank", amount=None, seconds=0, write=True)
-            code, printed = quiet(orders.pay, orders.Orders(fakes.stack(dynamodb=dynamodb, events=bus)), arguments)
-            self.assertEqual((code, "The order is paid." in printed), (expected, expected == 0), printed)
-
-    def test_repeated_payment_has_the_same_id_until_its_refund_is_due(self):
-        arguments = argparse.Namespace(by="ann", note="bank", amount="25.50")
-        first = orders._payment(order(1), arguments)
-        self.assertEqual(first, orders._payment(order(1), arguments))
-        self.assertEqual(first["amount"], 25.5)
-        refunds = [{"payment_id": first["id"], "reason": "wrong_amount"}, {"payment_id": "p1", "reason": "too_late"}]
-        second = orders._payment(order(1, refunds_due=refunds), arguments)
-        self.assertEqual((first["id"][-2:], second["id"][-2:]), ("-1", "-2"))
-
-    def test_amount_is_a_price(self):
-        self.assertEqual([str(orders._amount(text)) for text in ("0", "25.5", "7.00")], ["0", "25.5", "7.00"])
-        for text in ("", "x", "-1", "1.234", "NaN", "Infinity", "7,50"):
-            with self.assertRaises(UserError, msg=text):
-                orders._amount(text)
 
 
 class Retell(unittest.TestCase):

@@ -20,7 +20,7 @@ class AnyCommand(OperationsTest):
             text = self.run_command(command, "--help")
             self.assertIn("--stack NAME", text)
             self.assertIn("--write", text)
-        for action in ("release", "pay"):
+        for action in ("release", "pay", "refunded"):
             self.assertIn("--write", self.run_command("orders", action, "--help"))
 
     def test_stack_is_named_by_cloudformation_or_by_a_file(self):
@@ -164,6 +164,18 @@ class Pay(OperationsTest):
         # Another decision is another payment.
         self.run_command("orders", "pay", order, *self.BY, "--write")
         self.assertEqual(self.service.row("Orders", order)["payment_id"], f"manual-{order}-2")
+
+    def test_refund_of_a_manual_payment_frees_the_ticket(self):
+        order, ticket = self.service.held()
+        self.run_command("orders", "pay", order, *self.BY, "--write")
+        refund = ["orders", "refunded", order, "--payment", f"manual-{order}-1", *self.BY]
+        self.assertIn("the ticket would be free", self.run_command(*refund))
+        self.assertIn("The refund is recorded", self.run_command(*refund, "--write"))
+        self.assertEqual(self.service.row("Orders", order)["status"], "refunded")
+        self.assertNotIn("locked_by", self.service.row("Tickets", ticket))
+        # The money of another payment is due: it does not count as the refunded one.
+        text = self.run_command("orders", "pay", order, *self.BY, "--write", code=1)
+        self.assertIn("a refund is due", text)
 
 
 class Audit(OperationsTest):
