@@ -119,8 +119,8 @@ class Orders:
         """Prints the versions of orders in the stream, oldest first."""
         streams, name = self.stack.client("dynamodbstreams"), self.tables.names["Orders"]
         arn = self.tables.dynamodb.describe_table(TableName=name)["Table"]["LatestStreamArn"]
-        found = 0
-        for record in _records(streams, arn):
+        found, gaps = 0, set()
+        for record in _records(streams, arn, gaps):
             image = record["dynamodb"].get("NewImage")
             if record["dynamodb"]["Keys"]["id"]["S"] in ids:
                 found += 1
@@ -130,6 +130,8 @@ class Orders:
                     f"{record['dynamodb']['Keys']['id']['S']} version {state.get('version', '-')} {state.get('status')}"
                 )
         print(f"{found} changes in the stream")
+        for gap in sorted(gaps):
+            print(f"The history may be incomplete: {gap}.")
 
     def existing(self, order_id):
         """Reads an order that must exist."""
@@ -215,8 +217,8 @@ def _lock(item, order_id=None):
     )
 
 
-def _records(streams, arn):
-    """Yields all records of a stream, shard after shard: a parent before its children."""
+def _records(streams, arn, gaps):
+    """Yields the records of a stream, shard after shard: a parent before its children. Adds the reasons for gaps."""
     shards, start = [], {}
     while True:
         page = streams.describe_stream(StreamArn=arn, **start)["StreamDescription"]
@@ -225,16 +227,26 @@ def _records(streams, arn):
             break
         start = {"ExclusiveStartShardId": page["LastEvaluatedShardId"]}
     for shard in shards:
-        iterator = streams.get_shard_iterator(
-            StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-        )["ShardIterator"]
-        is_open, empty = "EndingSequenceNumber" not in shard["SequenceNumberRange"], 0
-        # An open shard has no last page. A page can be empty although more records follow.
-        while iterator and not (is_open and empty == EMPTY_PAGES):
-            page = streams.get_records(ShardIterator=iterator)
-            yield from page["Records"]
-            empty = 0 if page["Records"] else empty + 1
-            iterator = page.get("NextShardIterator")
+        try:
+            yield from _of_shard(streams, arn, shard, gaps)
+        except (streams.exceptions.TrimmedDataAccessException, streams.exceptions.ResourceNotFoundException):
+            gaps.add("the stream dropped records during the run")
+
+
+def _of_shard(streams, arn, shard, gaps):
+    iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")[
+        "ShardIterator"
+    ]
+    is_open, empty = "EndingSequenceNumber" not in shard["SequenceNumberRange"], 0
+    # An open shard has no last page. A page can be empty although more records follow.
+    while iterator:
+        page = streams.get_records(ShardIterator=iterator)
+        yield from page["Records"]
+        empty = 0 if page["Records"] else empty + 1
+        iterator = page.get("NextShardIterator")
+        if is_open and empty == EMPTY_PAGES:
+            gaps.add(f"an open shard was read until {EMPTY_PAGES} empty pages")
+            return
 
 
 def _now():

@@ -9,6 +9,7 @@ a stream record without an old image:
   - `occurredAt` is the time of this run, except for `OrderCreated`, which has its own;
   - a held order gets its timer again, which is harmless: an order expires once, and not before its `expires_at`;
   - the metrics of the relay count the event again.
+A record that the relay rejects counts as accepted, and is in OrderRelayDeadLetterQueue.
 
 --ticket and --all read the whole Orders table. Unreadable orders are left out. After a failure, run the command again
 with --from and the time that it prints. --from and --to limit the time of creation: orders created before and changed
@@ -78,7 +79,7 @@ def record(order, item):
 
 
 def retell(stack, orders):
-    """Passes the orders to the relay, the oldest first. Returns the first one that was not published."""
+    """Passes the orders to the relay, the oldest first. Returns the first one that it did not accept."""
     for start in range(0, len(orders), BATCH):
         batch = orders[start : start + BATCH]
         failed = stacks.relay(stack, [record(*pair) for pair in batch])
@@ -121,7 +122,7 @@ def main(words):
         return 0
     failed = retell(stack, orders)
     if failed is None:
-        print(f"{len(orders)} states published")
+        print(f"{len(orders)} states accepted by the relay; rejected ones are in OrderRelayDeadLetterQueue")
         return 0
     print(
         f"The relay failed at order {failed.id}, created {items.timestamp(failed.created_at)}: see its log.",

@@ -10,7 +10,46 @@ from fakes import NOW, FakeBus, FakeDynamo, FakeLambda, order, order_id, order_i
 from stack import UserError
 
 
+class FakeStreams:
+    """A stream with the pages of each shard. The records of the page `None` have been dropped."""
+
+    class exceptions:
+        class TrimmedDataAccessException(Exception):
+            pass
+
+        class ResourceNotFoundException(Exception):
+            pass
+
+    def __init__(self, pages, is_open):
+        self.pages, self.range = pages, {} if is_open else {"EndingSequenceNumber": "9"}
+
+    def describe_stream(self, StreamArn):
+        shards = [{"ShardId": shard, "SequenceNumberRange": self.range} for shard in self.pages]
+        return {"StreamDescription": {"Shards": shards}}
+
+    def get_shard_iterator(self, StreamArn, ShardId, ShardIteratorType):
+        return {"ShardIterator": (ShardId, 0)}
+
+    def get_records(self, ShardIterator):
+        shard, number = ShardIterator
+        records, *more = self.pages[shard][number:]
+        if records is None:
+            raise self.exceptions.TrimmedDataAccessException
+        return {"Records": records, **({"NextShardIterator": (shard, number + 1)} if more else {})}
+
+
 class Orders(unittest.TestCase):
+    def test_gaps_of_the_history_are_named(self):
+        dropped, opened = "the stream dropped records during the run", "an open shard was read until 5 empty pages"
+        for pages, is_open, numbers, expected in (
+            ({"closed": [[1], [], [2]]}, False, [1, 2], set()),
+            ({"open": [[1], [], [2], *[[]] * 9]}, True, [1, 2], {opened}),
+            ({"trimmed": [[1], None], "closed": [[2]]}, False, [1, 2], {dropped}),
+        ):
+            gaps = set()
+            found = list(orders._records(FakeStreams(pages, is_open), "arn", gaps))
+            self.assertEqual((found, gaps), (numbers, expected))
+
     def test_release_is_the_request_of_the_owner(self):
         functions = FakeLambda({"statusCode": 204}, RuntimeError())
         found = orders.Orders(fakes.stack(**{"lambda": functions}))

@@ -270,7 +270,7 @@ class Retell(OperationsTest):
                 self.assertIn("Dry run", self.run_command("retell", *arguments))
                 time.sleep(1)
                 self.assertFalse(heard("OrderCreated", order))
-                self.assertIn("published", self.run_command("retell", *arguments, "--write"))
+                self.assertIn("accepted", self.run_command("retell", *arguments, "--write"))
                 self.service.until("the repeated event", lambda: heard("OrderCreated", order))
         self.assertIn("0 orders", self.run_command("retell", "--all", "--to", "2020-01-01"))
 
@@ -280,7 +280,7 @@ class Retell(OperationsTest):
         self.service.change("Orders", order, schema=2)
         text = self.run_command("retell", "--order", order, "--write")
         self.assertIn("is unreadable", text)
-        self.assertIn("0 states published", text)
+        self.assertIn("0 states accepted by the relay", text)
 
 
 class Erase(OperationsTest):
