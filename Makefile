@@ -174,6 +174,9 @@ release: ## Cancel an order in its owner's name: make release ORDER=id
 pay: ## Mark an order as paid: make pay ORDER=id BY=name NOTE="bank statement 7" (AMOUNT=25.50)
 	$(call OPERATION,orders) pay $(call option,BY,by) $(call option,NOTE,note) $(call option,AMOUNT,amount) $(WRITES) $(call argument,ORDER)
 
+refunded: ## Record the refund of a payment of `make pay`: make refunded ORDER=id PAYMENT=id BY=name NOTE=text
+	$(call OPERATION,orders) refunded $(call option,PAYMENT,payment) $(call option,BY,by) $(call option,NOTE,note) $(WRITES) $(call argument,ORDER)
+
 audit: ## Compare orders, locks and payments: make audit (REPAIR=1, ALL=1)
 	$(call OPERATION,audit) $(if $(REPAIR),--repair) $(if $(ALL),--all) $(WRITES)
 

@@ -21,7 +21,7 @@ import time
 import findings
 import items
 import stack as stacks
-from findings import Expire, Release, Treatment
+from findings import Expire, Release
 from stack import FOUND, Stack, UserError
 from tables import MAX_TRANSACTION, TABLES, Tables
 
@@ -41,13 +41,16 @@ class Audit:
         self.unreadable = {}  # reason by (table, id)
         self.tickets = {}  # disagreements by ticket id
         self.payments = []
-        self._bought = set()  # orders whose payments have a sale that their rows do not have
+        self._bought = set()  # orders that may have a sale that their rows do not have
+        self._has_unknown_sale = False  # an unreadable payment names no order
         self._order_ids = collections.defaultdict(set)  # live orders of a ticket, and the order that its lock names
 
     def compare(self):
         """Reads the tables and collects the disagreements."""
         scanned = {table: self._scan(table) for table in TABLES}
         orders, tickets, payments = scanned.values()
+        if self._has_unknown_sale:
+            self._bought |= orders.keys()
         for payment in payments.values():
             order = orders.get(payment.order_id)
             if order and payment.result == items.BOUGHT and order.payment_id != payment.id:
@@ -94,7 +97,17 @@ class Audit:
                 parsed[item["id"]["S"]] = TABLES[table].parse(item)
             except items.Unreadable as error:
                 self.unreadable[table, item["id"]["S"]] = str(error)
+                if table == "Payments":
+                    self._protect_order_of(item)
         return parsed
+
+    def _protect_order_of(self, payment):
+        """Counts an unreadable payment as a sale: of the order that it names, or of every order."""
+        order_id = items.order_id(payment.get("order_id", {}).get("S", ""))
+        if order_id:
+            self._bought.add(order_id)
+        else:
+            self._has_unknown_sale = True
 
     def _read_ticket_again(self, ticket_id):
         """Reads a ticket and its orders at one moment, and collects the disagreements."""
@@ -196,7 +209,7 @@ def report(audit, shown):
             print(f"  {', '.join(finding.ids)}")
         if len(found) > shown:
             print(f"  ... and {len(found) - shown} more: --all")
-    wrong = sum(len(found) for kind, found in by_kind.items() if kind.treatment is not Treatment.NOTE)
+    wrong = sum(len(found) for kind, found in by_kind.items() if not kind.treatment.is_note)
     print(f"{wrong} disagreements, {len(audit.unreadable)} unreadable items")
     return FOUND if wrong or audit.unreadable else 0
 

@@ -1,5 +1,6 @@
 """Items and stacks for the unit tests."""
 
+import contextlib
 import io
 import json
 
@@ -46,6 +47,52 @@ def ticket(*arguments, **changes):
 def payment(number, result=items.BOUGHT, order=1):
     fields = {"id": f"p{number}", "order_id": order_id(order), "result": result, "sent_at": NOW}
     return items.Payment.parse(items.item(fields))
+
+
+def quiet(call, *arguments):
+    """Calls a function. Returns its result and its output."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(printed):
+        result = call(*arguments)
+    return result, printed.getvalue()
+
+
+class FakeDynamo:
+    """DynamoDB with these items by (table, id). The first transactions fail with these codes."""
+
+    def __init__(self, rows, failures=()):
+        self.rows, self.failures, self.writes = dict(rows), list(failures), []
+
+    def get_item(self, TableName, Key, ConsistentRead):
+        assert ConsistentRead
+        item = self.rows.get((TableName, Key["id"]["S"]))
+        return {"Item": item} if item else {}
+
+    def transact_get_items(self, TransactItems):
+        gets = [(it["Get"]["TableName"], it["Get"]["Key"]["id"]["S"]) for it in TransactItems]
+        return {"Responses": [{"Item": self.rows[key]} if key in self.rows else {} for key in gets]}
+
+    def transact_write_items(self, TransactItems):
+        if self.failures:
+            raise self.failures.pop(0)
+        self.writes.append(TransactItems)
+
+    def get_paginator(self, name):
+        return self
+
+    def paginate(self, TableName, **_):
+        yield {"Items": [item for (table, _), item in self.rows.items() if table == TableName]}
+
+
+class FakeBus:
+    """A bus that keeps the published events. Each event has these effects on the rows."""
+
+    def __init__(self, rows, effects):
+        self.rows, self.effects, self.events = rows, effects, []
+
+    def put_events(self, Entries):
+        self.events += [(entry["DetailType"], json.loads(entry["Detail"])) for entry in Entries]
+        self.rows |= self.effects
+        return {"FailedEntryCount": 0}
 
 
 class FakeLambda:

@@ -17,7 +17,14 @@ class Treatment(enum.Enum):
     TIME = "ends at the end of the hold, without action"
     RECONCILE = "repaired by reconcile, or by the next buyer of the ticket"
     OPERATOR = "no single right answer: see docs/operations.md"
-    NOTE = "normal for payments of the first edition"
+    BUYER = "refund the buyer, or restore the order"
+    FIRST_EDITION = "normal for payments of the first edition"
+    REMOVED = "the order was removed after KeepUnpaidDays, or is lost"
+
+    @property
+    def is_note(self):
+        """Whether nothing is wrong: the finding does not count."""
+        return self in (Treatment.FIRST_EDITION, Treatment.REMOVED)
 
 
 class Kind(enum.Enum):
@@ -39,9 +46,10 @@ class Kind(enum.Enum):
     TICKET_SOLD_TO_ENDED_ORDER = "ticket-sold-to-ended-order", Treatment.OPERATOR
     TICKET_SOLD_TO_AWAITING_ORDER = "ticket-sold-to-awaiting-order", Treatment.OPERATOR
     TWO_LIVE_ORDERS = "two-live-orders", Treatment.OPERATOR
-    PAYMENT_OF_MISSING_ORDER = "payment-of-missing-order", Treatment.OPERATOR
+    PAYMENT_OF_MISSING_ORDER = "payment-of-missing-order", Treatment.BUYER
     PAYMENT_NOT_IN_ORDER = "payment-not-in-order", Treatment.OPERATOR
-    PAYMENT_WITHOUT_ROW = "payment-without-row", Treatment.NOTE
+    PAYMENT_WITHOUT_ROW = "payment-without-row", Treatment.FIRST_EDITION
+    REFUND_OF_MISSING_ORDER = "refund-of-missing-order", Treatment.REMOVED
 
     def __init__(self, label, treatment):
         self.label = label
@@ -85,8 +93,8 @@ def of_ticket(ticket_id, ticket, orders, bought, now):
     """The disagreements of a ticket.
 
     `ticket` is `None` if it is missing. `orders` has the live orders of the ticket and the order that the lock names,
-    by id; an order that is missing is absent. `bought` has the ids of orders whose
-    sale is in the payments table only: the row of such an order is older than its sale.
+    by id; an order that is missing is absent. `bought` has the ids of orders whose sale is, or may be, in the payments
+    table only: the row of such an order is older than its sale. Its permanent lock is not released.
     """
     place = (f"ticket {ticket_id}",)
     paid = [order for order in orders.values() if order.ticket_id == ticket_id and order.is_paid]
@@ -171,7 +179,8 @@ def of_payment(payment, order):
     """The disagreement of a payment's item with its order; `None` if they agree. `order` is `None` if missing."""
     ids = (f"payment {payment.id}", f"order {payment.order_id}")
     if order is None:
-        return Finding(Kind.PAYMENT_OF_MISSING_ORDER, ids)
+        is_sale = payment.result == BOUGHT
+        return Finding(Kind.PAYMENT_OF_MISSING_ORDER if is_sale else Kind.REFUND_OF_MISSING_ORDER, ids)
     return None if (payment.id, payment.result) in _payments(order) else Finding(Kind.PAYMENT_NOT_IN_ORDER, ids)
 
 

@@ -3,16 +3,21 @@
     orders.py find --order ID | --ticket ID | --payment ID | --buyer ID
     orders.py release ORDER [--write]
     orders.py pay ORDER --by NAME --note TEXT [--amount 25.50] [--write]
+    orders.py refunded ORDER --payment ID --by NAME --note TEXT [--write]
 
 `find` prints each order with its ticket's lock, its payments and its refunds. The service stores the current state of
 an order, not its events; --history reads the earlier versions from the stream, which keeps them for 24 hours.
 The output has the buyer's id: personal data.
 
 `release` cancels the order as its owner would: it calls the live cancel-order function in the owner's name. The order
-is `cancelled`, the ticket is free, and no later payment buys the order. A paid order cannot be released.
+is `cancelled`, the ticket is free, and no later payment buys the order. An order that a payment bought cannot be
+released. A paid order of a free ticket (price 0, no payment) can: its buyer loses the ticket.
 
 `pay` publishes `PaymentCreated` with an id `manual-...`, and waits until the service has booked it. The service
 decides as for every payment: the order is paid, or a refund is due. Repeats change nothing.
+
+`refunded` publishes `PaymentRefunded` of a payment `manual-...`, after the money went back by hand: the refund is
+settled. If this payment bought the order, the order is `refunded` and its ticket is free.
 """
 
 import decimal
@@ -26,6 +31,7 @@ from stack import FOUND, Stack, UserError
 from tables import Tables
 
 POLL_SECONDS = 0.5
+_QUEUED = "It stays in the queue: see PaymentEventsDeadLetterQueue and the log of payment-events."
 EMPTY_PAGES = 5  # in a row: the end of an open shard
 
 
@@ -113,8 +119,8 @@ class Orders:
         """Prints the versions of orders in the stream, oldest first."""
         streams, name = self.stack.client("dynamodbstreams"), self.tables.names["Orders"]
         arn = self.tables.dynamodb.describe_table(TableName=name)["Table"]["LatestStreamArn"]
-        found = 0
-        for record in _records(streams, arn):
+        found, gaps = 0, set()
+        for record in _records(streams, arn, gaps):
             image = record["dynamodb"].get("NewImage")
             if record["dynamodb"]["Keys"]["id"]["S"] in ids:
                 found += 1
@@ -124,6 +130,8 @@ class Orders:
                     f"{record['dynamodb']['Keys']['id']['S']} version {state.get('version', '-')} {state.get('status')}"
                 )
         print(f"{found} changes in the stream")
+        for gap in sorted(gaps):
+            print(f"The history may be incomplete: {gap}.")
 
     def existing(self, order_id):
         """Reads an order that must exist."""
@@ -158,12 +166,12 @@ class Orders:
         response = self.stack.invoke("CancelOrder", event)
         return response["statusCode"] if response else 500
 
-    def publish_payment(self, detail):
-        """Publishes `PaymentCreated`."""
+    def publish(self, kind, detail):
+        """Publishes an event of a payment."""
         entry = {
             "EventBusName": self.stack.output("EventBusName"),
             "Source": "payments",
-            "DetailType": "PaymentCreated",
+            "DetailType": kind,
             "Detail": json.dumps(detail),
         }
         response = self.stack.client("events").put_events(Entries=[entry])
@@ -176,6 +184,19 @@ class Orders:
         while not (payment := self.tables.find("Payments", payment_id)) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         return payment
+
+    def settled(self, order_id, payment_id, seconds):
+        """Waits until a payment is refunded. Returns whether it is, after at most this time."""
+        deadline = time.monotonic() + seconds
+        while not (done := _is_refunded(self.existing(order_id), payment_id)) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        return done
+
+
+def _is_refunded(order, payment_id):
+    """Whether an order has the refund of this payment, and no longer the purchase."""
+    bought = order.status == items.REFUNDED and order.payment_id == payment_id
+    return bought or any((id, state) == (payment_id, "settled") for id, _, state in order.refunds)
 
 
 def _lock(item, order_id=None):
@@ -196,8 +217,8 @@ def _lock(item, order_id=None):
     )
 
 
-def _records(streams, arn):
-    """Yields all records of a stream, shard after shard: a parent before its children."""
+def _records(streams, arn, gaps):
+    """Yields the records of a stream, shard after shard: a parent before its children. Adds the reasons for gaps."""
     shards, start = [], {}
     while True:
         page = streams.describe_stream(StreamArn=arn, **start)["StreamDescription"]
@@ -206,16 +227,26 @@ def _records(streams, arn):
             break
         start = {"ExclusiveStartShardId": page["LastEvaluatedShardId"]}
     for shard in shards:
-        iterator = streams.get_shard_iterator(
-            StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-        )["ShardIterator"]
-        is_open, empty = "EndingSequenceNumber" not in shard["SequenceNumberRange"], 0
-        # An open shard has no last page. A page can be empty although more records follow.
-        while iterator and not (is_open and empty == EMPTY_PAGES):
-            page = streams.get_records(ShardIterator=iterator)
-            yield from page["Records"]
-            empty = 0 if page["Records"] else empty + 1
-            iterator = page.get("NextShardIterator")
+        try:
+            yield from _of_shard(streams, arn, shard, gaps)
+        except (streams.exceptions.TrimmedDataAccessException, streams.exceptions.ResourceNotFoundException):
+            gaps.add("the stream dropped records during the run")
+
+
+def _of_shard(streams, arn, shard, gaps):
+    iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")[
+        "ShardIterator"
+    ]
+    is_open, empty = "EndingSequenceNumber" not in shard["SequenceNumberRange"], 0
+    # An open shard has no last page. A page can be empty although more records follow.
+    while iterator:
+        page = streams.get_records(ShardIterator=iterator)
+        yield from page["Records"]
+        empty = 0 if page["Records"] else empty + 1
+        iterator = page.get("NextShardIterator")
+        if is_open and empty == EMPTY_PAGES:
+            gaps.add(f"an open shard was read until {EMPTY_PAGES} empty pages")
+            return
 
 
 def _now():
@@ -260,6 +291,8 @@ def release(orders, arguments):
     orders.show(order.id)
     if order.payment_id and order.is_paid:
         raise UserError("The order is paid: a refund by the payment service releases its ticket.")
+    if order.is_paid:
+        print("The order is paid, and its ticket costs nothing: its buyer would lose the ticket.")
     if not arguments.write:
         stacks.dry_run("the order would be cancelled in its owner's name")
         return 0
@@ -281,29 +314,57 @@ def pay(orders, arguments):
     if not arguments.write:
         stacks.dry_run("PaymentCreated would be published")
         return 0
-    orders.publish_payment(detail)
+    orders.publish("PaymentCreated", detail)
     payment = orders.booked(detail["id"], arguments.seconds)
     if payment is None:
-        print(
-            f"The payment is not booked after {arguments.seconds} s. It stays in the queue: "
-            "see PaymentEventsDeadLetterQueue and the log of payment-events.",
-            file=sys.stderr,
-        )
+        print(f"The payment is not booked after {arguments.seconds} s. {_QUEUED}", file=sys.stderr)
         return FOUND
     orders.show(order.id)
-    if payment.result == items.BOUGHT:
-        print("The order is paid.")
+    order = orders.existing(order.id)
+    if payment.result != items.BOUGHT:
+        print(f"The payment does not buy the order: a refund is due, reason {payment.result}.", file=sys.stderr)
+        return FOUND
+    if not order.is_paid or order.payment_id != payment.id:
+        print(f"The payment is booked, but the order is {order.status} now.", file=sys.stderr)
+        return FOUND
+    print("The order is paid.")
+    return 0
+
+
+def refunded(orders, arguments):
+    order, payment_id = orders.existing(_order_id(arguments.order)), arguments.payment
+    orders.show(order.id)
+    if not payment_id.startswith("manual-"):
+        raise UserError(f"{payment_id} is not a payment of `pay`: the payment service reports its own refunds.")
+    if payment_id not in (order.payment_id, *(id for id, _, _ in order.refunds)):
+        raise UserError(f"The order has no payment {payment_id}.")
+    detail = _detail(payment_id, order, arguments)
+    print(f"refund {json.dumps(detail)}")
+    if not arguments.write:
+        sale = order.is_paid and order.payment_id == payment_id
+        stacks.dry_run("PaymentRefunded would be published" + (", and the ticket would be free" if sale else ""))
         return 0
-    print(f"The payment does not buy the order: a refund is due, reason {payment.result}.", file=sys.stderr)
-    return FOUND
+    orders.publish("PaymentRefunded", detail)
+    if not orders.settled(order.id, payment_id, arguments.seconds):
+        print(f"The refund is not recorded after {arguments.seconds} s. {_QUEUED}", file=sys.stderr)
+        return FOUND
+    orders.show(order.id)
+    print("The refund is recorded.")
+    return 0
+
+
+def _detail(payment_id, order, arguments):
+    """The detail of an event that an operator publishes."""
+    if not arguments.by.strip() or not arguments.note.strip():
+        raise UserError("--by and --note must not be empty: they are the only record of this decision.")
+    return {"id": payment_id, "orderId": order.id, "by": arguments.by, "note": arguments.note}
 
 
 def _payment(order, arguments):
-    """The detail of the event. A repeat has the same id, until a refund of it is due."""
-    number = sum(payment_id.startswith(f"manual-{order.id}-") for payment_id, _, _ in order.refunds) + 1
-    detail = {"id": f"manual-{order.id}-{number}", "orderId": order.id, "by": arguments.by, "note": arguments.note}
-    if not arguments.by.strip() or not arguments.note.strip():
-        raise UserError("--by and --note must not be empty: they are the only record of this decision.")
+    """The detail of the event. A repeat has the same id, until the order has this payment."""
+    known = {order.payment_id, *(payment_id for payment_id, _, _ in order.refunds)} - {None}
+    number = sum(payment_id.startswith(f"manual-{order.id}-") for payment_id in known) + 1
+    detail = _detail(f"manual-{order.id}-{number}", order, arguments)
     if arguments.amount is not None:
         detail["amount"] = float(_amount(arguments.amount))
     return detail
@@ -311,7 +372,7 @@ def _payment(order, arguments):
 
 def main(words):
     parser = stacks.arguments(__doc__, writes=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="find|release|pay")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="find|release|pay|refunded")
     finding = commands.add_parser("find", help="print orders")
     by = finding.add_mutually_exclusive_group(required=True)
     by.add_argument("--order", metavar="ID")
@@ -326,12 +387,17 @@ def main(words):
     releasing.set_defaults(run=release)
     paying = commands.add_parser("pay", help="mark an order as paid")
     paying.add_argument("order", metavar="ORDER")
-    paying.add_argument("--by", required=True, metavar="NAME", help="the person who decides this")
-    paying.add_argument("--note", required=True, metavar="TEXT", help="the reason, for example a bank statement")
     paying.add_argument("--amount", help="the paid amount, 25.50; default: the price is trusted to be paid")
-    paying.add_argument("--seconds", type=int, default=60, help="time to wait for the result (60)")
     paying.set_defaults(run=pay)
-    for command in (releasing, paying):
+    refunding = commands.add_parser("refunded", help="record the refund of a payment of `pay`")
+    refunding.add_argument("order", metavar="ORDER")
+    refunding.add_argument("--payment", required=True, metavar="ID", help="manual-...")
+    refunding.set_defaults(run=refunded)
+    for command in (paying, refunding):
+        command.add_argument("--by", required=True, metavar="NAME", help="the person who decides this")
+        command.add_argument("--note", required=True, metavar="TEXT", help="the reason, for example a bank statement")
+        command.add_argument("--seconds", type=int, default=60, help="time to wait for the result (60)")
+    for command in (releasing, paying, refunding):
         stacks.add_write(command)
     arguments = parser.parse_args(words)
     return arguments.run(Orders(Stack.named(arguments.stack)), arguments)

@@ -43,24 +43,27 @@ class DeadLetterQueues:
     def redrive(self, name):
         """Moves the present messages back. Deletes each only after its delivery. Returns the number kept.
 
-        Records that the relay rejects again return to this queue during the run; they count as kept.
+        Records that the relay rejects again return to this queue during the run; they count as kept. Each is
+        recognized by its content: the clock of this computer may be ahead of the queue's.
         """
-        started_ms, delivered, kept, rejected = time.time() * 1000, [], [], 0
+        started_ms, delivered, kept, moved = time.time() * 1000, set(), [], 0
         for message in self._messages(name):
             body = message["Body"]
-            if float(message["Attributes"]["SentTimestamp"]) >= started_ms:
-                rejected += _parse(body) in delivered
+            is_rejected = _content(_parse(body)) in delivered
+            if is_rejected or float(message["Attributes"]["SentTimestamp"]) >= started_ms:
+                moved -= is_rejected
                 kept.append(message)
             elif (records := self._deliver(name, body)) is None:
                 kept.append(message)
             else:
-                delivered += records
+                moved += len(records)
+                delivered |= {_content(record) for record in records}
                 self.sqs.delete_message(QueueUrl=self._url(name), ReceiptHandle=message["ReceiptHandle"])
         for message in kept:
             self.sqs.change_message_visibility(
                 QueueUrl=self._url(name), ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
             )
-        print(f"{name}: {len(delivered) - rejected} moved back, {len(kept)} kept")
+        print(f"{name}: {moved} moved back, {len(kept)} kept")
         return len(kept)
 
     def _messages(self, name):
@@ -153,6 +156,11 @@ def _parse(body):
         return json.loads(body)
     except ValueError:
         return body
+
+
+def _content(value):
+    """Returns a text that is the same for equal JSON values."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _keep(reason):

@@ -9,9 +9,11 @@ a stream record without an old image:
   - `occurredAt` is the time of this run, except for `OrderCreated`, which has its own;
   - a held order gets its timer again, which is harmless: an order expires once, and not before its `expires_at`;
   - the metrics of the relay count the event again.
+A record that the relay rejects counts as accepted, and is in OrderRelayDeadLetterQueue.
 
 --ticket and --all read the whole Orders table. Unreadable orders are left out. After a failure, run the command again
-with --from and the time that it prints.
+with --from and the time that it prints. --from and --to limit the time of creation: orders created before and changed
+in that time are left out. After a time without events, use --all alone.
 """
 
 import datetime
@@ -77,7 +79,7 @@ def record(order, item):
 
 
 def retell(stack, orders):
-    """Passes the orders to the relay, the oldest first. Returns the first one that was not published."""
+    """Passes the orders to the relay, the oldest first. Returns the first one that it did not accept."""
     for start in range(0, len(orders), BATCH):
         batch = orders[start : start + BATCH]
         failed = stacks.relay(stack, [record(*pair) for pair in batch])
@@ -100,7 +102,7 @@ def main(words):
     by = parser.add_mutually_exclusive_group(required=True)
     by.add_argument("--order", nargs="+", metavar="ID")
     by.add_argument("--ticket", metavar="ID")
-    by.add_argument("--all", action="store_true", help="all orders, or those created between --from and --to")
+    by.add_argument("--all", action="store_true", help="all orders, or those that were created between --from and --to")
     parser.add_argument("--from", dest="start", metavar="TIME", help="created at or after this time, in UTC")
     parser.add_argument("--to", dest="end", metavar="TIME", help="created at or before this time, in UTC")
     arguments = parser.parse_args(words)
@@ -120,7 +122,7 @@ def main(words):
         return 0
     failed = retell(stack, orders)
     if failed is None:
-        print(f"{len(orders)} states published")
+        print(f"{len(orders)} states accepted by the relay; rejected ones are in OrderRelayDeadLetterQueue")
         return 0
     print(
         f"The relay failed at order {failed.id}, created {items.timestamp(failed.created_at)}: see its log.",

@@ -6,6 +6,7 @@ import findings
 import items
 from fakes import NOW, order, order_item, payment, ticket, ticket_item
 from findings import Expire, Kind, Relock
+from stack import ROOT
 
 LAPSED, HELD = NOW, NOW + 30_000
 
@@ -95,6 +96,12 @@ class Locks(unittest.TestCase):
             self.assertEqual(self.found(ticket_, due), [(Kind.DUE_ORDER_WITHOUT_LOCK, True)])
 
 
+class Page(unittest.TestCase):
+    def test_each_kind_is_explained(self):
+        page = (ROOT / "docs/operations.md").read_text()
+        self.assertEqual([kind.label for kind in Kind if f"`{kind.label}`" not in page], [])
+
+
 class Payments(unittest.TestCase):
     def test_payment_agrees_with_its_order(self):
         refund = {"payment_id": "p2", "reason": "wrong_amount"}
@@ -106,6 +113,7 @@ class Payments(unittest.TestCase):
 
     def test_payment_without_its_order_or_in_no_order_is_listed(self):
         self.assertIs(findings.of_payment(payment(1), None).kind, Kind.PAYMENT_OF_MISSING_ORDER)
+        self.assertIs(findings.of_payment(payment(1, "too_late"), None).kind, Kind.REFUND_OF_MISSING_ORDER)
         for status in ("expired", "awaiting_payment"):
             self.assertIs(findings.of_payment(payment(1), order(1, status=status)).kind, Kind.PAYMENT_NOT_IN_ORDER)
         # Another payment, or another result.

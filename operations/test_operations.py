@@ -1,8 +1,5 @@
-"""Tests of audit, orders, retell and erase with fake clients: calls, conflicts and failures."""
+"""Tests of audit, retell and erase with fake clients: calls, conflicts and failures."""
 
-import argparse
-import contextlib
-import io
 import json
 import unittest
 from unittest import mock
@@ -13,45 +10,11 @@ import audit
 import erase
 import fakes
 import items
-import orders
 import retell
 import stack as stacks
-from fakes import NOW, FakeLambda, order, order_id, order_item, ticket_item
+from fakes import NOW, FakeDynamo, FakeLambda, order, order_id, order_item, quiet, ticket_item
+from findings import Kind
 from stack import UserError
-
-
-def quiet(call, *arguments):
-    """Calls a function. Returns its result and its output."""
-    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(printed):
-        result = call(*arguments)
-    return result, printed.getvalue()
-
-
-class FakeDynamo:
-    """DynamoDB with these items by (table, id). The first transactions fail with these codes."""
-
-    def __init__(self, rows, failures=()):
-        self.rows, self.failures, self.writes = dict(rows), list(failures), []
-
-    def get_item(self, TableName, Key, ConsistentRead):
-        assert ConsistentRead
-        item = self.rows.get((TableName, Key["id"]["S"]))
-        return {"Item": item} if item else {}
-
-    def transact_get_items(self, TransactItems):
-        gets = [(it["Get"]["TableName"], it["Get"]["Key"]["id"]["S"]) for it in TransactItems]
-        return {"Responses": [{"Item": self.rows[key]} if key in self.rows else {} for key in gets]}
-
-    def transact_write_items(self, TransactItems):
-        if self.failures:
-            raise self.failures.pop(0)
-        self.writes.append(TransactItems)
-
-    def get_paginator(self, name):
-        return self
-
-    def paginate(self, TableName, **_):
-        yield {"Items": [item for (table, _), item in self.rows.items() if table == TableName]}
 
 
 class FakeSqs:
@@ -89,6 +52,26 @@ class Audit(unittest.TestCase):
         code, printed = quiet(audit.report, found, 5)
         self.assertEqual(code, 1)
         self.assertIn("0 disagreements, 1 unreadable items", printed)
+
+    def test_unreadable_payment_counts_as_a_sale(self):
+        unreadable = {"id": {"S": "p1"}, "schema": {"N": "2"}}
+        named = {**unreadable, "order_id": {"S": order_id(1)}}
+        other = {**unreadable, "order_id": {"S": order_id(2)}}
+        for payment, kind, is_released in (
+            (named, Kind.TICKET_SOLD_TO_ENDED_ORDER, False),
+            (other, Kind.PERMANENT_LOCK_OF_ENDED_ORDER, True),
+            (unreadable, Kind.TICKET_SOLD_TO_ENDED_ORDER, False),
+            ({**unreadable, "order_id": {"N": "1"}}, Kind.TICKET_SOLD_TO_ENDED_ORDER, False),
+            ({**unreadable, "order_id": {"S": "no id"}}, Kind.TICKET_SOLD_TO_ENDED_ORDER, False),
+        ):
+            found = self.compared(
+                ticket=("Tickets", ticket_item(1)),
+                order=("Orders", order_item(1, status="expired")),
+                payment=("Payments", payment),
+            )
+            self.assertEqual(list(found.disagreements()), [kind], payment)
+            found.repair()
+            self.assertEqual(bool(self.dynamodb.writes), is_released, payment)
 
     def test_release_is_conditional_on_the_lock_and_the_order(self):
         found = self.compared(
@@ -134,37 +117,22 @@ class Audit(unittest.TestCase):
         self.assertEqual(json.loads(message), {"orderId": order_id(1), "expiresAt": "2023-11-14T22:13:50.000Z"})
         self.assertIn("1 messages wait in the expiry queue", printed)
 
+    def test_refund_of_a_removed_order_does_not_count_and_its_sale_does(self):
+        payment = {"id": "p1", "order_id": order_id(1), "sent_at": NOW}
+        for result, expected, line in (
+            ("too_late", 0, "refund-of-missing-order: 1 (the order was removed after KeepUnpaidDays, or is lost)"),
+            ("bought", 1, "payment-of-missing-order: 1 (refund the buyer, or restore the order)"),
+        ):
+            found = self.compared(payment=("Payments", items.item({**payment, "result": result})))
+            code, printed = quiet(audit.report, found, 5)
+            self.assertEqual(code, expected)
+            self.assertIn(line, printed)
+
     def test_first_edition_payment_does_not_count(self):
         found = self.compared(ticket=("Tickets", ticket_item(1)), order=("Orders", order_item(1, status="paid")))
         code, printed = quiet(audit.report, found, 5)
         self.assertEqual(code, 0)
         self.assertIn("payment-without-row: 1", printed)
-
-
-class Orders(unittest.TestCase):
-    def test_release_is_the_request_of_the_owner(self):
-        functions = FakeLambda({"statusCode": 204}, RuntimeError())
-        found = orders.Orders(fakes.stack(**{"lambda": functions}))
-        self.assertEqual([found.release(order(1)), found.release(order(1))], [204, 500])
-        name, event = functions.calls[0]
-        self.assertEqual(name, "CancelOrder:live")
-        self.assertEqual(event["requestContext"]["authorizer"]["jwt"]["claims"], {"sub": "alice"})
-        self.assertEqual(event["pathParameters"], {"id": order_id(1)})
-
-    def test_repeated_payment_has_the_same_id_until_its_refund_is_due(self):
-        arguments = argparse.Namespace(by="ann", note="bank", amount="25.50")
-        first = orders._payment(order(1), arguments)
-        self.assertEqual(first, orders._payment(order(1), arguments))
-        self.assertEqual(first["amount"], 25.5)
-        refunds = [{"payment_id": first["id"], "reason": "wrong_amount"}, {"payment_id": "p1", "reason": "too_late"}]
-        second = orders._payment(order(1, refunds_due=refunds), arguments)
-        self.assertEqual((first["id"][-2:], second["id"][-2:]), ("-1", "-2"))
-
-    def test_amount_is_a_price(self):
-        self.assertEqual([str(orders._amount(text)) for text in ("0", "25.5", "7.00")], ["0", "25.5", "7.00"])
-        for text in ("", "x", "-1", "1.234", "NaN", "Infinity", "7,50"):
-            with self.assertRaises(UserError, msg=text):
-                orders._amount(text)
 
 
 class Retell(unittest.TestCase):
@@ -197,26 +165,76 @@ class Retell(unittest.TestCase):
         self.assertEqual([retell._time(text) for text in texts], [NOW] * 3)
 
 
+class ErasedDynamo(FakeDynamo):
+    """DynamoDB that replaces the buyer, and then runs this action once."""
+
+    def __init__(self, rows, failures, action):
+        super().__init__(rows, failures)
+        self.action = action
+
+    def transact_write_items(self, TransactItems):
+        super().transact_write_items(TransactItems)
+        for update in (write["Update"] for write in TransactItems):
+            table, values = update["TableName"], update["ExpressionAttributeValues"]
+            key = table, update["Key"]["id"]["S"]
+            attribute = {"Orders": "user_id", "Tickets": "locked_for"}[table]
+            self.rows[key] = {**self.rows[key], attribute: values[":pseudonym"]}
+        action, self.action = self.action, None
+        if action:
+            action()
+
+
 class Erase(unittest.TestCase):
-    def erase(self, ticket, stored, *failures):
+    def erasure(self, ticket, stored, *failures, action=None):
         rows = {("Tickets", "t1"): ticket, ("Orders", order_id(1)): stored}
-        self.dynamodb = FakeDynamo(rows, failures)
-        erasure = erase.Erasure(fakes.stack(dynamodb=self.dynamodb), "alice", "erased-1")
-        return erasure.erase(order(1, status="paid"))
+        self.dynamodb = ErasedDynamo(rows, failures, action)
+        return erase.Erasure(fakes.stack(dynamodb=self.dynamodb), "alice", "erased-1")
+
+    def erase(self, *arguments, **action):
+        return self.erasure(*arguments, **action).erase(order(1, status="paid"))
+
+    def buyers(self):
+        """The buyer of the order, and of the lock."""
+        rows = self.dynamodb.rows
+        return rows["Orders", order_id(1)]["user_id"]["S"], rows["Tickets", "t1"]["locked_for"]["S"]
 
     def test_lock_is_changed_only_if_it_names_the_order_and_the_buyer(self):
         stored = order_item(1, status="paid")
         for ticket, writes in ((ticket_item(1), 2), (ticket_item(2), 1), (ticket_item(1, locked_for="bob"), 1)):
             self.assertTrue(self.erase(ticket, stored))
-            self.assertEqual(len(self.dynamodb.writes[0]), writes)
+            self.assertEqual([len(written) for written in self.dynamodb.writes], [writes])
 
     def test_order_is_read_again_after_a_conflict(self):
         conflict = refused("ConditionalCheckFailed", "None")
         self.assertTrue(self.erase(ticket_item(1), order_item(1, status="refunded", version=7), conflict))
         values = self.dynamodb.writes[0][0]["Update"]["ExpressionAttributeValues"]
         self.assertEqual(items.plain(values)[":version"], 7)
-        self.assertFalse(self.erase(ticket_item(1), order_item(1), conflict), "the order awaits payment")
+        self.assertFalse(self.erase(ticket_item(1), order_item(1)), "the order awaits payment")
         self.assertFalse(self.erase(ticket_item(1, schema=2), order_item(1, status="paid")))
+
+    def buy_back(self):
+        """A late payment that read the order before the erasure. It writes the lock, and not the order's buyer."""
+        self.dynamodb.rows["Tickets", "t1"] = ticket_item(1)
+
+    def test_lock_of_a_late_payment_is_erased_too(self):
+        self.assertTrue(self.erase(ticket_item(), order_item(1, status="expired"), action=self.buy_back))
+        self.assertEqual(self.buyers(), ("erased-1", "erased-1"))
+
+    def test_late_payment_of_an_expired_order_is_awaited(self):
+        erasure = self.erasure(ticket_item(), order_item(1, status="expired"))
+        with mock.patch.object(erase.time, "sleep", lambda _: self.buy_back()):
+            self.assertEqual(erasure.erase_all([order(1, status="expired")]), set())
+        self.assertEqual(self.buyers(), ("erased-1", "erased-1"))
+
+    def test_other_orders_wait_for_no_payment(self):
+        erasure = self.erasure(ticket_item(1), order_item(1, status="paid"))
+        with mock.patch.object(erase.time, "sleep", side_effect=AssertionError):
+            self.assertEqual(erasure.erase_all([order(1, status="paid")]), set())
+
+    def test_erasure_that_never_ends_is_reported(self):
+        conflicts = [refused("ConditionalCheckFailed", "None") for _ in range(10)]
+        erasure = self.erasure(ticket_item(1), order_item(1, status="paid"), *conflicts)
+        self.assertEqual(erasure.erase_all([order(1, status="paid")]), {order_id(1)})
 
 
 class Stack(unittest.TestCase):

@@ -21,6 +21,7 @@ class FakeSqs:
 
     def __init__(self):
         self.messages, self.ids, self.receives = {}, iter(range(1000)), 0
+        self.clock = lambda: time.time() + 1
 
     def put(self, url, body, sent=None):
         id = str(next(self.ids))
@@ -30,7 +31,7 @@ class FakeSqs:
                 "ReceiptHandle": id,
                 "Body": body,
                 "hidden": False,
-                "Attributes": {"SentTimestamp": str(int((sent or time.time() + 1) * 1000))},
+                "Attributes": {"SentTimestamp": str(int((sent or self.clock()) * 1000))},
             }
         )
 
@@ -152,6 +153,12 @@ class Redrive(unittest.TestCase):
     def test_record_rejected_again_is_reported_as_kept(self):
         printed, left = self.redrive("OrderRelay", '{"a": 1}', '{"poison": 1}', '{"a": 2}')
         self.assertEqual((printed, left), (["OrderRelay: 2 moved back, 1 kept"], ['{"poison":1}']))
+
+    def test_record_rejected_again_is_delivered_once_whatever_the_clock_says(self):
+        self.queues.clock = lambda: 1  # of SQS; the operator's clock is ahead
+        printed, left = self.redrive("OrderRelay", '{"poison": 1, "a": 2}')
+        self.assertEqual((printed, left), (["OrderRelay: 0 moved back, 1 kept"], ['{"poison":1,"a":2}']))
+        self.assertEqual(len(self.relay.accepted), 1)
 
     def test_message_without_a_record_is_kept(self):
         printed, left = self.redrive("OrderRelay", "no JSON", '["no record"]')

@@ -20,7 +20,7 @@ class AnyCommand(OperationsTest):
             text = self.run_command(command, "--help")
             self.assertIn("--stack NAME", text)
             self.assertIn("--write", text)
-        for action in ("release", "pay"):
+        for action in ("release", "pay", "refunded"):
             self.assertIn("--write", self.run_command("orders", action, "--help"))
 
     def test_stack_is_named_by_cloudformation_or_by_a_file(self):
@@ -165,6 +165,18 @@ class Pay(OperationsTest):
         self.run_command("orders", "pay", order, *self.BY, "--write")
         self.assertEqual(self.service.row("Orders", order)["payment_id"], f"manual-{order}-2")
 
+    def test_refund_of_a_manual_payment_frees_the_ticket(self):
+        order, ticket = self.service.held()
+        self.run_command("orders", "pay", order, *self.BY, "--write")
+        refund = ["orders", "refunded", order, "--payment", f"manual-{order}-1", *self.BY]
+        self.assertIn("the ticket would be free", self.run_command(*refund))
+        self.assertIn("The refund is recorded", self.run_command(*refund, "--write"))
+        self.assertEqual(self.service.row("Orders", order)["status"], "refunded")
+        self.assertNotIn("locked_by", self.service.row("Tickets", ticket))
+        # The money of another payment is due: it does not count as the refunded one.
+        text = self.run_command("orders", "pay", order, *self.BY, "--write", code=1)
+        self.assertIn("a refund is due", text)
+
 
 class Audit(OperationsTest):
     def test_disagreements_are_listed_and_repaired(self):
@@ -258,7 +270,7 @@ class Retell(OperationsTest):
                 self.assertIn("Dry run", self.run_command("retell", *arguments))
                 time.sleep(1)
                 self.assertFalse(heard("OrderCreated", order))
-                self.assertIn("published", self.run_command("retell", *arguments, "--write"))
+                self.assertIn("accepted", self.run_command("retell", *arguments, "--write"))
                 self.service.until("the repeated event", lambda: heard("OrderCreated", order))
         self.assertIn("0 orders", self.run_command("retell", "--all", "--to", "2020-01-01"))
 
@@ -268,7 +280,7 @@ class Retell(OperationsTest):
         self.service.change("Orders", order, schema=2)
         text = self.run_command("retell", "--order", order, "--write")
         self.assertIn("is unreadable", text)
-        self.assertIn("0 states published", text)
+        self.assertIn("0 states accepted by the relay", text)
 
 
 class Erase(OperationsTest):

@@ -27,7 +27,7 @@ ANSWERS = {
     "make audit": "0 disagreements",
     "make audit REPAIR=1 ALL=1": "repairs would be made",
     "make audit REPAIR=1 WRITE=1": "repairs made",
-    "make retell": "states published",
+    "make retell": "states accepted by the relay",
     "make erase": "orders erased",
     "make roles": "CreateOrderRole",
 }
