@@ -51,6 +51,7 @@ impl Promises {
         });
         self.orders.remove(&id);
         self.committed.retain(|(order, _), _| *order != name);
+        self.traces.retain(|(order, _), _| *order != name);
         self.by_key.retain(|_, order| *order != id);
         self.cancel_requests.remove(&name);
         self.without_slot.remove(&id);
