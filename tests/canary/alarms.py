@@ -29,8 +29,7 @@ class Minute:
         text = re.sub(r"\$context\.([\w.]+)", lambda found: context.get(found[1], "-"), settings["Format"])
         line = json.loads(text)
         for _, filter_ in resources(self._template, "AWS::Logs::MetricFilter"):
-            ((field, value),) = re.findall(r'^\{ \$\.(\w+) = "(.*)" \}$', filter_["FilterPattern"])
-            if fnmatch.fnmatch(line.get(field, ""), value):
+            if matches(filter_["FilterPattern"], line):
                 for it in filter_["MetricTransformations"]:
                     dimensions = {key["Key"]: line[key["Value"].removeprefix("$.")] for key in it["Dimensions"]}
                     self.count(self.resolve(it["MetricNamespace"]), it["MetricName"], dimensions)
@@ -57,6 +56,16 @@ class Minute:
             case {"Fn::FindInMap": [name, key, second]}:
                 return self._template["Mappings"][name][key][second]
         return value
+
+
+def matches(pattern, line):
+    """Whether a filter pattern matches a line: one comparison, or several in brackets, joined by `&&` (CloudWatch Logs
+    user guide, "Using filter patterns to match terms in JSON log events")."""
+    for term in pattern.removeprefix("{ ").removesuffix(" }").split(" && "):
+        field, operator, value = re.fullmatch(r'\(?\$\.(\w+) (!?=) "([^"]*)"\)?', term).groups()
+        if fnmatch.fnmatch(line.get(field, ""), value) != (operator == "="):
+            return False
+    return True
 
 
 def deployments(template):
