@@ -275,6 +275,11 @@ class Functions(Template):
             self.assertEqual(it["TracingConfig"], {"Mode": "Active"}, name)
             self.assertEqual(it["LoggingConfig"], {"LogFormat": "JSON", "LogGroup": {"Ref": f"{name}Logs"}}, name)
 
+    def test_the_runbook_follows_an_order_in_the_logs_of_all(self):
+        runbook = (ROOT / "docs/runbook.md").read_text().replace("\\\n", "")
+        (searched,) = re.findall(r"^LOGS=\$\(for name in ([\w ]+); do", runbook, re.MULTILINE)
+        self.assertEqual(set(searched.split()), {name for name, _ in self.functions()})
+
     def test_a_log_is_not_kept_for_ever(self):
         for group, it in self.all("Logs::LogGroup"):
             self.assertIn("RetentionInDays", it, group)
