@@ -92,10 +92,11 @@ def _share(queries, minute):
 
 def evaluate(expression, values):
     """Returns the value of a metric math expression; `None` without data. `None` is a metric without data
-    (CloudWatch user guide, "Using math expressions")."""
+    (CloudWatch user guide, "Using math expressions"). `FILL` fills the gaps of a metric. No AWS document says that
+    it fills a metric without any value, so here it does not."""
     functions = {
         "IF": lambda condition, one, other: one if condition else other,
-        "FILL": lambda value, filler: filler if value is None else value,
+        "FILL": lambda value, filler: value,
     }
     try:
         return eval(expression, {"__builtins__": {}, **functions}, values)
