@@ -29,8 +29,7 @@ class Minute:
         text = re.sub(r"\$context\.([\w.]+)", lambda found: context.get(found[1], "-"), settings["Format"])
         line = json.loads(text)
         for _, filter_ in resources(self._template, "AWS::Logs::MetricFilter"):
-            ((field, value),) = re.findall(r'^\{ \$\.(\w+) = "(.*)" \}$', filter_["FilterPattern"])
-            if fnmatch.fnmatch(line.get(field, ""), value):
+            if matches(filter_["FilterPattern"], line):
                 for it in filter_["MetricTransformations"]:
                     dimensions = {key["Key"]: line[key["Value"].removeprefix("$.")] for key in it["Dimensions"]}
                     self.count(self.resolve(it["MetricNamespace"]), it["MetricName"], dimensions)
@@ -59,6 +58,16 @@ class Minute:
         return value
 
 
+def matches(pattern, line):
+    """Whether a filter pattern matches a line: one comparison, or several in brackets, joined by `&&` (CloudWatch Logs
+    user guide, "Using filter patterns to match terms in JSON log events")."""
+    for term in pattern.removeprefix("{ ").removesuffix(" }").split(" && "):
+        field, operator, value = re.fullmatch(r'\(?\$\.(\w+) (!?=) "([^"]*)"\)?', term).groups()
+        if fnmatch.fnmatch(line.get(field, ""), value) != (operator == "="):
+            return False
+    return True
+
+
 def deployments(template):
     """Returns the names of the alarms that stop the deployment of each function."""
     return {
@@ -83,10 +92,11 @@ def _share(queries, minute):
 
 def evaluate(expression, values):
     """Returns the value of a metric math expression; `None` without data. `None` is a metric without data
-    (CloudWatch user guide, "Using math expressions")."""
+    (CloudWatch user guide, "Using math expressions"). `FILL` fills the gaps of a metric. No AWS document says that
+    it fills a metric without any value, so here it does not."""
     functions = {
         "IF": lambda condition, one, other: one if condition else other,
-        "FILL": lambda value, filler: filler if value is None else value,
+        "FILL": lambda value, filler: value,
     }
     try:
         return eval(expression, {"__builtins__": {}, **functions}, values)

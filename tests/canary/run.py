@@ -7,6 +7,7 @@ alarms are those of the expanded template.
 """
 
 import copy
+import itertools
 import json
 import shutil
 import subprocess
@@ -42,12 +43,15 @@ class Canary(unittest.TestCase):
                 function, case = release["function"], single(self.case(release))
                 sound, planted = self.binaries(name, release)
 
-                def firing(*calls):
-                    return self.firing(function, case, calls)
+                def firing(*calls, refused=0):
+                    return self.firing(function, case, calls, refused)
 
                 self.assertEqual(firing((sound, CALLS)), {}, "sound release")
                 canary = (sound, CALLS - PLANTED_CALLS), (planted, PLANTED_CALLS)
                 self.assertEqual(firing(*canary), {function: [f"{function}Failures"]}, "canary")
+                if case.status:
+                    half = firing(*canary, refused=CALLS)
+                    self.assertEqual(half, {function: [f"{function}Failures"]}, "half of the requests refused")
                 self.assertEqual(firing((planted, CALLS)), {function: [f"{function}Failures"]}, "all calls")
                 self.assertEqual(firing((planted, FEW_CALLS)), {}, "few calls")
                 print(f"{name}: {function}Failures")
@@ -63,12 +67,14 @@ class Canary(unittest.TestCase):
         planted = shutil.copy2(self.copy.target / built, self.folder / name)
         return checkout.ROOT / "target" / built, planted
 
-    def firing(self, function, case, calls):
-        """Calls binaries of a function within one minute. Returns the alarms that are on, by the function whose
-        deployment they stop."""
+    def firing(self, function, case, calls, refused):
+        """Calls binaries of a function within one minute; API Gateway refuses a number of further requests. Returns
+        the alarms that are on, by the function whose deployment they stop."""
         minute = alarms.Minute(TEMPLATE)
         for binary, count in calls:
             self.call(function, binary, case, count, minute)
+        for status in itertools.islice(itertools.cycle((401, 429)), refused):
+            minute.log_request(self.route(function), status)
         total = self.alarm(f"{function}Failures")["Metrics"][1]["MetricStat"]["Metric"]
         self.assertEqual(minute.sum(total), sum(count for _, count in calls), "the alarm sees each call")
         stopping = {
@@ -88,10 +94,13 @@ class Canary(unittest.TestCase):
         minute.count("AWS/Lambda", "Errors", {"FunctionName": name}, count - len(observed.answers))
         if case.status:
             for answer in observed.answers:
-                minute.log_request(TEMPLATE["Mappings"]["Routes"][function]["Route"], answer["statusCode"])
+                minute.log_request(self.route(function), answer["statusCode"])
 
     def case(self, release):
         return next(case for case in CASES if case.name == release["case"])
+
+    def route(self, function):
+        return TEMPLATE["Mappings"]["Routes"][function]["Route"]
 
     def alarm(self, name):
         return TEMPLATE["Resources"][name]["Properties"]

@@ -1,5 +1,6 @@
 """The expanded template as a test case."""
 
+import re
 import unittest
 
 from expand import TEMPLATE, expand
@@ -43,6 +44,15 @@ class Template(unittest.TestCase):
     def functions(self):
         """Returns the name of each function, without the suffix, and its properties."""
         return [(name.removesuffix("Function"), it) for name, it in self.all("Lambda::Function")]
+
+    def check_pattern(self, parameter, allowed, refused):
+        """Checks which values a parameter of type String accepts, its default among them."""
+        it = self.parameters[parameter]
+        self.assertIn(int(it["Default"]), allowed, parameter)
+        for value in map(str, allowed):
+            self.assertIsNotNone(re.fullmatch(it["AllowedPattern"], value), f"{parameter} {value}")
+        for value in refused:
+            self.assertIsNone(re.fullmatch(it["AllowedPattern"], value), f"{parameter} {value}")
 
     def number(self, value):
         """Returns a number, or the default of its parameter."""

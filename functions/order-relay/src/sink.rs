@@ -179,7 +179,7 @@ impl RelaySink for AwsRelaySink {
                     let entry = response.entries().get(index);
                     let accepted = entry.is_some_and(|entry| entry.event_id().is_some());
                     if accepted {
-                        metrics::counter!("EventsPublished").increment(1);
+                        metrics::gauge!("EventsPublished").increment(1);
                     } else {
                         let code = entry.and_then(|entry| entry.error_code());
                         tracing::warn!(

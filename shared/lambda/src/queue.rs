@@ -189,6 +189,8 @@ where
 {
     let deadline = clock::work_deadline(context, now);
     let mut response = SqsBatchResponse::default();
+    let failed = metrics::gauge!("MessagesFailed");
+    failed.set(0);
     for message in &event.records {
         let id = message.message_id.as_deref().filter(|id| !id.is_empty());
         let id = id.ok_or("a message has no id")?;
@@ -210,7 +212,7 @@ where
         let settled = settling.instrument(span).await;
         metrics::counter!("MessagesReceived").increment(1);
         if settled == Settled::StaysInQueue {
-            metrics::counter!("MessagesFailed").increment(1);
+            failed.increment(1);
             response.add_failure(id);
         }
     }

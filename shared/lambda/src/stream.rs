@@ -69,9 +69,11 @@ where
     .await
 }
 
-/// Counts the changes of a batch, each of which needs an event. Counted here and not by the relay: the alarm
-/// of the relay's deployment compares this number with the number of published events.
+/// Counts the changes of a batch, each of which needs an event, and starts the count of its published events.
+/// Counted here and not by the relay: the alarm of the relay's deployment compares the two numbers, also for
+/// a relay that publishes nothing.
 pub fn count_changes(records: &[Record<'_>]) {
+    metrics::gauge!("EventsPublished").set(0);
     for _ in records.iter().filter(|record| record.needs_event()) {
         metrics::counter!("ChangesReceived").increment(1);
     }

@@ -20,6 +20,10 @@
 //! | `ReconciledHolds` | forgotten holds repaired by reconcile |
 //! | `ReconcileUnfinished` | 1 for a run of reconcile that left a ticket out |
 //! | `UnreadableItems` | reads of items that this release cannot read |
+//!
+//! The collector leaves out a counter of 0. `EventsPublished` and `MessagesFailed` are gauges of one batch, because
+//! the collector writes a gauge of 0: without any value, an alarm could not compare them with what was
+//! received.
 
 use std::{env, error::Error, io::stdout, sync::OnceLock};
 

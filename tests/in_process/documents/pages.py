@@ -17,8 +17,8 @@ PAGE_SIZE = r"impl PageSize \{.*?MAX: u8 = (\d+);.*?DEFAULT: Self = Self\((\d+)\
 MAX_REFUNDS = r"MAX_REFUNDS: usize = (\d+)"
 HOLDS_PER_BUYER = r"HoldsPerBuyer:.*?Default: (\d+)"
 KEEP_UNPAID_DAYS = r'KeepUnpaidDays:.*?Default: "(\d+)"'
-RECONCILE_MINUTES = r"ReconcileMinutes:.*?Default: (\d+)"
-ARCHIVE_DAYS = r"ArchiveDays:.*?Default: (\d+)"
+RECONCILE_MINUTES = r'ReconcileMinutes:.*?Default: "(\d+)"'
+ARCHIVE_DAYS = r'ArchiveDays:.*?Default: "(\d+)"'
 BODY_BYTES = r"MAX_BODY_BYTES: usize = (\d+)"
 # Page, statement in the page, definition in the code. The groups of both patterns must be equal.
 NUMBERS = [

@@ -117,6 +117,19 @@ async fn version_gap_metric_counts_only_applied_gaps() {
     }
 }
 
+/// Without a value of 0, an alarm could not compare the failures with the messages.
+#[tokio::test]
+async fn batch_without_failures_counts_zero_of_them() {
+    let recorder = DebuggingRecorder::new();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let (store, created) = (MemoryStore::default(), ticket_event("TicketCreated", 0));
+    handle_tickets(&store, &[&created, "unreadable"]).await;
+    assert_eq!(new_metrics(&recorder), ["MessagesFailed 1", "MessagesReceived 2"]);
+    metrics::gauge!("MessagesFailed").set(1);
+    handle_tickets(&store, &[&created]).await;
+    assert_eq!(new_metrics(&recorder), ["MessagesFailed 0", "MessagesReceived 1"]);
+}
+
 #[tokio::test]
 async fn contradictory_ticket_event_is_rejected_and_counted() {
     let recorder = DebuggingRecorder::new();
