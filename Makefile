@@ -54,10 +54,10 @@ clean-state: ## Delete the data of the local stack
 
 test: format lint docs language licences bugs ## Run everything that CI runs: about 30 minutes
 	$(MAKE) --jobs=2 --output-sync template least-privilege
-	$(MAKE) tool-tests emulator-tests canary rust-tests
+	$(MAKE) --jobs=2 --output-sync tool-tests emulator-tests canary
+	$(MAKE) rust-tests
 	$(MAKE) --jobs=2 --output-sync instructions shop-tests
-	$(MAKE) openapi
-	$(MAKE) operations-tests
+	$(MAKE) --jobs=2 --output-sync openapi operations-tests
 
 in-process-tests: ## Run the Rust tests that need no stack, with few seeds of the simulations (SUITE=api ONLY=name)
 	ORDERS_SIMULATION_SEEDS=500 ORDERS_RELEASES_SEEDS=20 cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) \
