@@ -7,8 +7,8 @@ use std::{
 
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use metrics_util::debugging::DebuggingRecorder;
-use orders_domain::{LapsedHolds, OrderStore, Status};
-use orders_testing::{at, order, order_id, place, ticket};
+use orders_domain::{LapsedHolds, Lock, OrderStore, Sale, Status, TicketReplica};
+use orders_testing::{MemoryStore, after, at, order, order_id, pay, place, ticket};
 use orders_tests::{
     aws_responses::{self, AwsResponse, NO_RESPONSE},
     stores,
@@ -45,6 +45,25 @@ fn throttled() -> AwsResponse {
 
 fn finished() -> Report {
     Report { finished: true, ..Report::default() }
+}
+
+/// Tickets with lapsed locks: of two due orders, of a missing order and of a paid order.
+#[tokio::test]
+async fn repairs_of_each_kind_are_counted() {
+    let mut orders = [1, 2, 3].map(order);
+    let tickets = ["t1", "t2", "t3", "t4"].map(|id| ticket(id, 0));
+    for (order, ticket) in orders.iter_mut().zip(&tickets) {
+        order.ticket = ticket.clone();
+    }
+    orders[2] = after(&orders[2], &pay("p1", &orders[2], 10));
+    let lapsed = tickets.into_iter().zip(1..).map(|(ticket, byte)| TicketReplica {
+        sale: Sale::Open(ticket),
+        lock: Lock::Held { by: order_id(byte), until: at(30) },
+        locked_for: None,
+    });
+    let (report, metrics) = run(&MemoryStore::holding(lapsed, orders)).await;
+    assert_eq!(report, Report { expired: 2, released: 1, made_permanent: 1, ..finished() });
+    assert_eq!(metrics, ["ReconciledHolds 4"]);
 }
 
 #[tokio::test]
