@@ -22,6 +22,9 @@ use tracing::{Instrument, field};
 /// Age of a lapsed hold from which on its timer is not expected any more.
 pub const GRACE: Duration = Duration::from_mins(15);
 
+/// Number of tickets that are repaired at the same time.
+const CONCURRENCY: usize = 10;
+
 /// Request of an invocation. The schedule sends an empty one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -36,9 +39,6 @@ impl Request {
         self.lapsed_seconds.map_or(GRACE, |seconds| Duration::from_secs(seconds.into()))
     }
 }
-
-/// Number of tickets that are repaired at the same time.
-const CONCURRENCY: usize = 10;
 
 /// Result of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

@@ -162,16 +162,7 @@ async fn lines_of_requests() -> Vec<Value> {
 
 /// Lines of a request and of a message that find an unreadable order.
 async fn lines_of_an_unreadable_order() -> Vec<Value> {
-    let sdk = stores::in_process_endpoint();
-    let (store, client) = (stores::store_on(&sdk).await, Client::new(&sdk));
-    let order = order_with_hold(7, 30);
-    place(&store, &order).await;
-    let id = order.id.to_string();
-    let update = client.update_item().table_name(stores::make_tables(&client).await.orders);
-    let update = update.key("id", AttributeValue::S(id.clone()));
-    let update = update.update_expression("SET user_id = :invalid");
-    let invalid = AttributeValue::S("alice and bob".to_owned());
-    update.expression_attribute_values(":invalid", invalid).send().await.unwrap();
+    let (store, id) = store_with_an_unreadable_order().await;
 
     let handler = async |message: Message<'_>| expire_orders::handle(&store, at(0), message).await;
     let timer = lines_of_message(&json!({ "orderId": id }), handler).await;

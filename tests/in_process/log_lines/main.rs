@@ -267,8 +267,8 @@ async fn reconcile_lines_have_the_ids_of_ticket_and_order() {
     }
 }
 
-#[tokio::test]
-async fn line_of_an_item_that_cannot_be_read_has_its_id() {
+/// A store with an order that cannot be read, and the order's id.
+async fn store_with_an_unreadable_order() -> (impl OrderStore, String) {
     let sdk = stores::in_process_endpoint();
     let (store, client) = (stores::store_on(&sdk).await, Client::new(&sdk));
     let order = order_with_hold(7, 30);
@@ -279,6 +279,12 @@ async fn line_of_an_item_that_cannot_be_read_has_its_id() {
     let update = update.update_expression("SET user_id = :invalid");
     let invalid = AttributeValue::S("alice and bob".to_owned());
     update.expression_attribute_values(":invalid", invalid).send().await.unwrap();
+    (store, id)
+}
+
+#[tokio::test]
+async fn line_of_an_item_that_cannot_be_read_has_its_id() {
+    let (store, id) = store_with_an_unreadable_order().await;
 
     let lines = lines_of(Api { store }.show(&Event::for_order("GET", &id))).await;
     let [item, request] = &lines[..] else { panic!("two lines: {lines:?}") };
