@@ -132,11 +132,15 @@ impl DynamoStore {
         transition: &Transition,
     ) -> Result<Transacted, StoreError> {
         let Some(change) = transition.slot() else { return self.transact(writes).await };
-        let slot = || writes::change_slot(&self.tables, transition.order(), change);
-        // The slot last.
-        let transacted = self.transact(|| Ok([writes()?, vec![slot()?]].concat())).await?;
+        let with_slot = || {
+            let mut all = writes()?;
+            all.push(writes::change_slot(&self.tables, transition.order(), change)?);
+            Ok(all)
+        };
+        let transacted = self.transact(with_slot).await?;
         match transacted {
-            Transacted::Refused { found, failed } if failed == [found.len() - 1] => {
+            // Only the slot, the last write.
+            Transacted::Refused { found, failed } if matches!(failed[..], [index] if index + 1 == found.len()) => {
                 self.transact(writes).await
             }
             Transacted::Committed | Transacted::Refused { .. } => Ok(transacted),
