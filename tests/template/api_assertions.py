@@ -18,9 +18,24 @@ class Api(Template):
 
     def test_requests_are_throttled_and_orders_more_so(self):
         stage = self.one("HttpApiApiGatewayDefaultStage")
-        usual, orders = stage["DefaultRouteSettings"], stage["RouteSettings"]["POST /api/orders"]
-        for limit in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
-            self.assertLess(self.number(orders[limit]), self.number(usual[limit]))
+        orders, others = stage["DefaultRouteSettings"], stage["RouteSettings"]
+        routes = {it["Route"] for it in self.mappings["Routes"].values()}
+        self.assertEqual(set(others), routes - {"POST /api/orders"})
+        for limit, parameter in (("ThrottlingRateLimit", "OrdersPerSecond"), ("ThrottlingBurstLimit", "OrdersBurst")):
+            self.assertEqual(orders[limit], {"Ref": parameter})
+            for route, usual in others.items():
+                self.assertGreater(usual[limit], self.parameters[parameter]["Default"], route)
+
+    def test_free_form_settings_have_no_references(self):
+        # A reference is a text there, and API Gateway may refuse it.
+        for route, settings in self.one("HttpApiApiGatewayDefaultStage")["RouteSettings"].items():
+            for limit, value in settings.items():
+                self.assertIsInstance(value, int, f"{route} {limit}")
+
+    def test_a_throttle_has_the_quotas_of_an_account_as_bounds(self):
+        for parameter, most in (("OrdersPerSecond", 10_000), ("OrdersBurst", 5_000)):
+            it = self.parameters[parameter]
+            self.assertEqual((it["Type"], it["MinValue"], it["MaxValue"]), ("Number", 1, most), parameter)
 
     def test_a_request_is_logged_without_its_caller(self):
         settings = self.one("HttpApiApiGatewayDefaultStage")["AccessLogSettings"]
