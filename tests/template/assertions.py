@@ -283,7 +283,13 @@ class Functions(Template):
     def test_each_is_traced_and_has_a_log_of_its_own(self):
         for name, it in self.functions():
             self.assertEqual(it["TracingConfig"], {"Mode": "Active"}, name)
-            self.assertEqual(it["LoggingConfig"], {"LogFormat": "JSON", "LogGroup": {"Ref": f"{name}Logs"}}, name)
+            self.assertEqual(it["LoggingConfig"]["LogFormat"], "JSON", name)
+            self.assertEqual(it["LoggingConfig"]["LogGroup"], {"Ref": f"{name}Logs"}, name)
+
+    def test_no_log_level_drops_the_metrics(self):
+        # A line without a level counts as INFO.
+        for name, it in self.functions():
+            self.assertEqual(it["LoggingConfig"]["ApplicationLogLevel"], "INFO", name)
 
     def test_the_runbook_follows_an_order_in_the_logs_of_all(self):
         runbook = (ROOT / "docs/runbook.md").read_text().replace("\\\n", "")
