@@ -40,6 +40,7 @@ class Api(Template):
     def test_a_request_is_logged_without_its_caller(self):
         settings = self.one("HttpApiApiGatewayDefaultStage")["AccessLogSettings"]
         self.assertEqual(settings["DestinationArn"], arn("ApiLogs"))
+        # Numbers, ids and fixed words. A message or a path may contain a quote, and then the line is not JSON.
         known = {
             "requestTime",
             "requestId",
@@ -48,11 +49,15 @@ class Api(Template):
             "responseLatency",
             "responseLength",
             "integrationLatency",
-            "integrationErrorMessage",
-            "authorizer.error",
+            "integrationStatus",
+            "error.responseType",
         }
         self.assertEqual(set(re.findall(r"\$context\.([\w.]+)", settings["Format"])), known)
         json.loads(settings["Format"])
+
+    def test_the_access_log_does_not_use_up_the_policy_of_the_account(self):
+        name = self.one("ApiLogs")["LogGroupName"]
+        self.assertTrue(name["Fn::Sub"].startswith("/aws/vendedlogs/${AWS::StackName}/"), name)
 
     def test_the_origins_that_may_call_are_named(self):
         condition, cors, otherwise = self.one("HttpApi")["Body"]["x-amazon-apigateway-cors"]["Fn::If"]
