@@ -320,6 +320,15 @@ class Functions(Template):
                 if f'{{"Ref": "{parameter}"}}' in json.dumps(it["Environment"]):
                     self.assertIn("${" + parameter + "}", json.dumps(version.get("Description")), name)
 
+    def test_each_can_trust_other_roots(self):
+        # Endpoints outside of the partition `aws` need not have the roots of shared/lambda/src/roots.pem.
+        for name, it in self.functions():
+            self.assertEqual(it["Environment"]["Variables"]["AWS_CA_BUNDLE"], {"Ref": "CaBundle"}, name)
+        self.assertEqual(self.parameters["CaBundle"]["Default"], "")
+        for path, allowed in (("", True), ("/etc/pki/tls/certs/ca-bundle.crt", True), ("ca-bundle.crt", False)):
+            match = re.fullmatch(self.parameters["CaBundle"]["AllowedPattern"], path)
+            self.assertEqual(bool(match), allowed, path)
+
     def test_those_that_end_orders_know_how_long_to_keep_them(self):
         knowing = {
             name
