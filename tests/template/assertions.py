@@ -8,6 +8,7 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from alarm_assertions import Alarms, Failures  # noqa: F401
 from api_assertions import Api  # noqa: F401
+from data_assertions import Data  # noqa: F401
 from expand import ROOT
 from roles import rights, table
 from template_case import Template, arn, as_list, target
@@ -383,32 +384,6 @@ class Names(Template):
                     self.assertLessEqual(len(name), schema["properties"][key].get("maxLength", 255), resource)
                     named += 1
         self.assertGreater(named, 4)
-
-
-class Data(Template):
-    def test_what_is_stored_outlives_the_stack(self):
-        for kind in ("DynamoDB::Table", "Cognito::UserPool"):
-            for name, it in self.all(kind):
-                for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
-                    self.assertEqual(self.resources[name].get(policy), "Retain", name)
-                protection = it.get("DeletionProtectionEnabled") or it.get("DeletionProtection") == "ACTIVE"
-                self.assertTrue(protection, name)
-
-    def test_only_old_orders_and_slots_are_forgotten(self):
-        forgetting = {
-            name: it["TimeToLiveSpecification"]
-            for name, it in self.all("DynamoDB::Table")
-            if "TimeToLiveSpecification" in it
-        }
-        forget = {"AttributeName": "forget_at", "Enabled": True}
-        self.assertEqual(forgetting, {"OrdersTable": forget, "BuyersTable": forget})
-
-    def test_an_order_is_kept_for_sixty_days_or_for_ever(self):
-        self.check_pattern("KeepUnpaidDays", [0, *range(60, 10_000)], ["", "1", "59", "059", "-60", "60.5", "10000"])
-
-    def test_a_table_can_be_restored_to_any_moment(self):
-        for name, it in self.all("DynamoDB::Table"):
-            self.assertEqual(it["PointInTimeRecoverySpecification"], {"PointInTimeRecoveryEnabled": True}, name)
 
 
 if __name__ == "__main__":
