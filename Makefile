@@ -95,6 +95,9 @@ template: ## Check template.yaml, and prove each check with a defect: 2 minutes
 	PYTHONPATH=tests/support $(TOOLS) sam-python tests/template/defects.py
 	PYTHONPATH=tests/template:tests/support $(TOOLS) sam-python tests/deployed/privileges/asserted.py
 
+expanded-template: ## Write template.yaml with its loops written out to expanded.json, for AWS without AWS::LanguageExtensions
+	$(TOOLS) sam-python tests/template/expand.py --loops > expanded.json
+
 canary: export AWS_DEFAULT_REGION = us-east-1
 canary: ## Run releases that fail without an error of Lambda; the alarms of the deployment must see each: a minute
 	$(TOOLS) sam-python tests/template/expand.py > .tools/template.json
