@@ -33,7 +33,7 @@ DEPLOYMENT = (
     "AWS managed policy reference, AWSCodeDeployRoleForLambdaLimited",
     ("lambda:GetAlias", "lambda:UpdateAlias"),
 )
-# Its resource is an alias.
+# Its resource is an alias or a version.
 CONCURRENCY = (
     "Service authorization reference, Actions, resources, and condition keys for AWS Lambda",
     ("lambda:GetProvisionedConcurrencyConfig",),
@@ -216,7 +216,7 @@ class Roles(Template):
             yield from _each(LOGS, f"{name}Role", arn(f"{name}Logs"))
             yield from _each(TRACES, f"{name}Role", "*")
             yield from _each(DEPLOYMENT, "DeploymentRole", arn(f"{name}Function"))
-            yield from _each(CONCURRENCY, "DeploymentRole", {"Fn::Sub": f"${{{name}Function.Arn}}:live"})
+            yield from _each(CONCURRENCY, "DeploymentRole", {"Fn::Sub": f"${{{name}Function.Arn}}:*"})
         for _, it in self.all("Lambda::EventSourceMapping"):
             role = target(self.one(target(self.one(target(it["FunctionName"]))["FunctionName"]))["Role"])
             source = it["EventSourceArn"]
