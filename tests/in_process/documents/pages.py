@@ -53,7 +53,11 @@ NUMBERS = [
     ("docs/architecture.md", r"reads again, at most (\d+) times", r"MAX_ATTEMPTS: u32 = (\d+)"),
     ("docs/architecture.md", r"random time of up to (\d+) ms", r"FIRST_BACKOFF: .*?from_millis\((\d+)\)"),
     ("docs/architecture.md", r"each attempt, at most (\d+) ms", r"LONGEST_BACKOFF: .*?from_millis\((\d+)\)"),
-    ("docs/architecture.md", r"at least (\d+) s after it was sent", r"AGE_BEFORE_GAP: Duration = Duration::from_secs\((\d+)\)"),
+    (
+        "docs/architecture.md",
+        r"at least (\d+) s after it was sent",
+        r"AGE_BEFORE_GAP: Duration = Duration::from_secs\((\d+)\)",
+    ),
     ("docs/architecture.md", r"message waits (\d+) s, doubled", r"FIRST_WAIT: Duration = Duration::from_secs\((\d+)\)"),
     ("docs/architecture.md", r"`maxReceiveCount` \((\d+)\)", r"maxReceiveCount: (\d+)"),
     ("docs/architecture.md", r"a function runs for at most (\d+) seconds", r" Timeout: (\d+)"),
