@@ -150,9 +150,10 @@ fuzz: ## Fuzz every parser of untrusted input with libFuzzer, an hour: make fuzz
 bench: ## Measure release builds beside a hello-world and a Node version (needs Node 20); ACCEPT=1 keeps the counts
 	PYTHONPATH=local ACCEPT=$(ACCEPT) $(TOOLS) bench-python tests/bench/bench.py
 
-load-test: ## Sell few tickets to many buyers at once, on a stack of its own: make load-test BUYERS=1000 TICKETS=40
+load-test: export ORDERS_HOLD_SECONDS = $(HOLD)
+load-test: ## Sell few tickets to many buyers at once, on a stack of its own: make load-test BUYERS=1000 TICKETS=40 HOLD=30 LAPSE=0
 	cargo build $(filter-out --all-targets,$(CARGO_FLAGS)) --bin load_test
-	BUYERS=$(BUYERS) TICKETS=$(TICKETS) $(STACK) exec target/$(HOST)/debug/load_test
+	BUYERS=$(BUYERS) TICKETS=$(TICKETS) HOLD=$(HOLD) LAPSE=$(LAPSE) $(STACK) exec target/$(HOST)/debug/load_test
 
 ##@ Operations, on the stack of `make run` or AWS_STACK=name; WRITE=1 makes the changes
 
