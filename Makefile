@@ -74,6 +74,7 @@ docs: pages ## Build the rustdoc, and compare the pages and the schemas of the e
 pages: ## Check that the tests, files and promises named in the pages exist
 	$(PYTHON) tests/in_process/documents/pages.py
 	$(PYTHON) tests/in_process/documents/promises.py
+	$(PYTHON) tests/in_process/documents/costs.py
 
 language: ## Measure the language of the pages and of rustdoc, and the size of the code
 	$(PYTHON) tests/support/language.py
@@ -152,9 +153,10 @@ fuzz: ## Fuzz every parser of untrusted input with libFuzzer, an hour: make fuzz
 bench: ## Measure release builds beside a hello-world and a Node version (needs Node 20); ACCEPT=1 keeps the counts
 	PYTHONPATH=local ACCEPT=$(ACCEPT) $(TOOLS) bench-python tests/bench/bench.py
 
-load-test: ## Sell few tickets to many buyers at once, on a stack of its own: make load-test BUYERS=1000 TICKETS=40
+load-test: export ORDERS_HOLD_SECONDS = $(HOLD)
+load-test: ## Sell few tickets to many buyers at once, on a stack of its own: make load-test BUYERS=1000 TICKETS=40 HOLD=30 LAPSE=0
 	cargo build $(filter-out --all-targets,$(CARGO_FLAGS)) --bin load_test
-	BUYERS=$(BUYERS) TICKETS=$(TICKETS) $(STACK) exec target/$(HOST)/debug/load_test
+	BUYERS=$(BUYERS) TICKETS=$(TICKETS) HOLD=$(HOLD) LAPSE=$(LAPSE) $(STACK) exec target/$(HOST)/debug/load_test
 
 ##@ Operations, on the stack of `make run` or AWS_STACK=name; WRITE=1 makes the changes
 

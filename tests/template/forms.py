@@ -17,6 +17,7 @@ PARAMETERS = (
         "EventBusName": "shared",
         "ArchiveDays": "0",
         "ReconcileMinutes": "0",
+        "ReservedConcurrency": "50",
         "CorsOrigins": "https://shop.example",
         "AlarmTopicArn": "arn:aws:sns:us-east-1:000000000000:alarms",
     },
