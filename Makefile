@@ -187,5 +187,8 @@ retell: ## Publish the state of orders again: make retell ORDER=id, TICKET=id or
 erase: ## Replace a buyer's id by a random pseudonym: make erase BUYER=id
 	$(call OPERATION,erase) $(WRITES) $(call argument,BUYER)
 
+smoke: ## Check what the service assumes about AWS: make smoke (TOKEN="...", ONLY=step, WITHOUT=step)
+	$(call OPERATION,smoke) $(call option,ONLY,only) $(call option,WITHOUT,without)
+
 roles: ## Print the permissions of each role
 	@$(TOOLS) sam-python tests/template/roles.py
