@@ -71,9 +71,10 @@ docs: pages ## Build the rustdoc, and compare the pages and the schemas of the e
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --workspace --no-deps --document-private-items --target $(HOST)
 	$(TOOLS) contracts-python tests/in_process/documents/asyncapi.py
 
-pages: ## Check that the tests, files and promises named in the pages exist
+pages: ## Check that the tests, files, promises and behaviours of AWS named in the pages exist
 	$(PYTHON) tests/in_process/documents/pages.py
 	$(PYTHON) tests/in_process/documents/promises.py
+	$(PYTHON) tests/in_process/documents/emulator.py
 
 language: ## Measure the language of the pages and of rustdoc, and the size of the code
 	$(PYTHON) tests/support/language.py
@@ -108,7 +109,7 @@ tool-tests: ## Test the tools of the local stack, the operators and the benchmar
 	$(TOOLS) emulator-python -m unittest discover --start-directory operations
 	PYTHONPATH=local $(TOOLS) bench-python -m unittest discover --start-directory tests/bench
 
-emulator-tests: ## Test the fixes of the AWS emulator: 3 minutes
+emulator-tests: ## Test the fixes of the AWS emulator and its rules: 4 minutes
 	$(TOOLS) emulator-python -m unittest discover --start-directory local/emulator
 
 instructions: ## Count the instructions of each function and compare them with the kept counts: a minute; ACCEPT=1 keeps new ones

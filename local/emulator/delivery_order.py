@@ -1,7 +1,7 @@
 """Fix: functions receive the messages of a queue in any order.
 
-A standard queue and an event bus deliver in any order (SQS developer guide, "Amazon SQS standard queues"; EventBridge
-user guide, "Event buses"). The emulator delivers in the order of sending. This fix selects the messages of each
+A standard queue delivers in any order (SQS developer guide, "Amazon SQS standard queues"), so events of a bus reach a
+function in any order too. The emulator delivers in the order of sending. This fix selects the messages of each
 delivery to a function at random. Other receivers, the tests among them, still receive in the order of sending.
 """
 
