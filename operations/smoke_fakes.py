@@ -17,8 +17,6 @@ from stack import Stack
 
 START = 1_700_000_000
 HOLD_SECONDS = 30
-FIRST_VERSION = "7"
-RUNNING, STOPPED = ("InProgress", None), ("Stopped", "ALARM_ACTIVE")
 
 
 class Clock:
@@ -144,6 +142,8 @@ class FakeSite(Site):
         order = {"id": str(uuid.uuid4()), "ticket": {"id": ticket}, "created": self.clock.now}
         order |= {"expires": self.clock.now + self.settings.hold_seconds, "status": "awaiting_payment"}
         self.orders[order["id"]] = self.by_key[key] = order
+        if self.settings.lost_replies:
+            return Answer(self.settings.lost_replies.pop(), {})
         return Answer(201, self.shown(order))
 
     def taken(self):
@@ -166,7 +166,6 @@ class FakeSite(Site):
 DEFAULTS = {
     "accepts": (),
     "alarm": "ALARM",
-    "broken_outcome": STOPPED,
     "changes_dead_letters": False,
     "concurrency": 1000,
     "dead_letters": 0,
@@ -183,14 +182,13 @@ DEFAULTS = {
     "knows_keys": True,
     "loser": 409,
     "loses_tickets": False,
+    "lost_replies": (),
     "metrics_without_data": (),
     "payment_seconds": 300,
     "refusals": (),
     "refuses": (),
-    "returns": True,
     "schedule_late_seconds": 3,
     "sells": 1,
-    "shifts": True,
     "show_status": 404,
 }
 
@@ -200,8 +198,6 @@ class FakeAws:
 
     def __init__(self, site):
         self.site, self.settings = site, site.settings
-        self.letter, self.deployments, self.versions, self.environment = None, {}, itertools.count(8), {}
-        self.exceptions = types.SimpleNamespace()
 
     # Lambda
 
@@ -245,7 +241,7 @@ class FakeAws:
         alarms = [("TicketEventsDeadLetters", "alarm"), ("ShowOrderErrors", "errors"), ("Gaps", "gaps")]
         resources = [{"ResourceType": "AWS::CloudWatch::Alarm", **_resource(*alarm)} for alarm in alarms]
         names = ("ServerlessDeploymentApplication", "ShowOrderFunctionDeploymentGroup")
-        resources += [{"ResourceType": "AWS::CodeDeploy", **_resource(name, name)} for name in names]
+        resources += [{"ResourceType": "other", **_resource(name, name)} for name in names]
         page = {"StackResourceSummaries": resources}
         return types.SimpleNamespace(paginate=lambda StackName: [page])
 

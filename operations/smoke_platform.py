@@ -46,7 +46,8 @@ def cold_start(site):
 
 def metrics(site):
     """The metric of each alarm has data after the traffic of this run."""
-    site.stack.invoke("Reconcile", {})
+    if site.stack.invoke("Reconcile", {}) is None:
+        raise Failed("reconcile fails")
     found = {_key(metric): metric for metric in _alarm_metrics(site)}
     wanted = {key: metric for key, metric in found.items() if _is_regular(metric)}
     end = f"; {len(found) - len(wanted)} have data only after a failure"

@@ -10,11 +10,13 @@ import smoke
 import smoke_buyers
 from fakes import quiet
 from smoke_deployments import deployment
-from smoke_fakes import FIRST_VERSION, RUNNING, STOPPED, FakeEvents, FakeSite, jwt
+from smoke_fakes import FakeEvents, FakeSite, jwt
 from smoke_orders import bus, early, expired, key_twice, race, schedule, tokens
 from smoke_platform import cold_start, dead_letter, metrics, quota
 from smoke_site import Failed, NotHere, Site
 
+FIRST_VERSION = "7"
+RUNNING, STOPPED = ("InProgress", None), ("Stopped", "ALARM_ACTIVE")
 STEPS = (quota, cold_start, bus, tokens, key_twice, race, expired, early, schedule, dead_letter, metrics)
 # Step, fault, message.
 FAULTS = [
@@ -45,6 +47,7 @@ FAULTS = [
     (schedule, {"expires_late_seconds": None}, "no OrderExpired"),
     (dead_letter, {"changes_dead_letters": True}, "dead letter: "),
     (dead_letter, {"alarm": "OK"}, "not within 900 s: alarm alarm"),
+    (metrics, {"function_error": True}, "reconcile fails"),
     (metrics, {"metrics_without_data": ("Errors",)}, "data of AWS/Lambda Errors"),
 ]
 LACKS = [
@@ -84,14 +87,17 @@ class Steps(unittest.TestCase):
         self.assertIn("1 have data only after a failure", FakeSite(**settings).run(metrics))
 
     def test_refused_order_is_repeated_with_its_key(self):
-        self.assertIn("49 409", FakeSite(**{"refusals": [503, 429, 503]}).run(race))
+        self.assertIn("49 409", FakeSite(refusals=[503, 429, 503]).run(race))
+
+    def test_order_with_a_lost_reply_counts_as_new(self):
+        self.assertIn("one 201, 49 409", FakeSite(lost_replies=[503]).run(race))
 
 
 class FakeDeployments:
     """Lambda and CodeDeploy: a deployment moves traffic, and stops by an alarm if its version is broken."""
 
-    def __init__(self, site, shifts=True, outcome=STOPPED, returns=True):
-        self.site, self.shifts, self.broken_outcome, self.returns = site, shifts, outcome, returns
+    def __init__(self, shifts=True, outcome=STOPPED, returns=True):
+        self.shifts, self.broken_outcome, self.returns = shifts, outcome, returns
         self.alias = {"FunctionVersion": FIRST_VERSION}
         self.first = self.environment = {"ORDERS_TABLE": "orders", "TICKETS_TABLE": "tickets"}
         self.versions, self.outcomes = {FIRST_VERSION: self.environment}, {}
@@ -147,7 +153,7 @@ class Deployment(unittest.TestCase):
     def run_step(self, **faults):
         """Runs the step. Returns its result, and the fake, after the undo."""
         site = FakeSite()
-        fake = FakeDeployments(site, **faults)
+        fake = FakeDeployments(**faults)
         site.stack._clients |= {"lambda": fake, "codedeploy": fake}
         site.stack.outputs["ShowOrderFunctionName"] = "ShowOrder"
         try:
