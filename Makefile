@@ -122,7 +122,7 @@ shop-tests: ## Test the demo page in a real browser; screenshots in target/shop
 openapi: ## Test the API against docs/openapi.yaml with generated requests: make openapi CASES=20000
 	$(STACK) exec $(TOOLS) contracts-python tests/deployed/openapi/run.py $(CASES)
 
-operations-tests: ## Test the operators' commands, the table of docs/operations.md, and the repair of a restore
+operations-tests: ## Test the operators' commands, smoke too, the table of docs/operations.md, and the repair of a restore
 	PYTHONPATH=tests/deployed/privileges:operations \
 		$(STACK) exec $(TOOLS) emulator-python -m unittest discover --start-directory tests/deployed/operations
 
@@ -188,7 +188,7 @@ retell: ## Publish the state of orders again: make retell ORDER=id, TICKET=id or
 erase: ## Replace a buyer's id by a random pseudonym: make erase BUYER=id
 	$(call OPERATION,erase) $(WRITES) $(call argument,BUYER)
 
-smoke: ## Check what the service assumes about AWS: make smoke (TOKEN="...", ONLY=step, WITHOUT=step)
+smoke: ## Check what the service assumes about AWS: make smoke (TOKEN="...", ONLY=steps, WITHOUT=steps)
 	$(call OPERATION,smoke) $(call option,ONLY,only) $(call option,WITHOUT,without)
 
 roles: ## Print the permissions of each role

@@ -6,6 +6,9 @@ version a tenth of the requests for an order until its alarm is on.
 
 Buyers: the tokens in the variable TOKEN, separated by blanks; otherwise users of the stack's user pool, or the issuer
 of a local stack. On a local stack the steps name what the emulator lacks.
+
+Steps: quota, cold start, bus, tokens, key twice, race, expiry, early message, schedule, dead letter, metrics,
+deployment.
 """
 
 import dataclasses
@@ -59,12 +62,12 @@ NAMES = [step.name for step in (*STEPS, *LAST_STEPS)]
 
 def main(words):
     parser = stacks.arguments(__doc__, writes=False)
-    parser.add_argument("--only", metavar="STEP", action="append", help=f"run only this step: {', '.join(NAMES)}")
-    parser.add_argument("--without", metavar="STEP", action="append", default=[], help="leave out this step")
+    parser.add_argument("--only", metavar="STEPS", type=_split, default=NAMES, help="run only these, with commas")
+    parser.add_argument("--without", metavar="STEPS", type=_split, default=[], help="leave these out, with commas")
     arguments = parser.parse_args(words)
-    if unknown := {*(arguments.only or []), *arguments.without} - set(NAMES):
+    if unknown := {*arguments.only, *arguments.without} - set(NAMES):
         raise UserError(f"Unknown: {', '.join(sorted(unknown))}. Known: {', '.join(NAMES)}.")
-    wanted = set(arguments.only or NAMES) - set(arguments.without)
+    wanted = set(arguments.only) - set(arguments.without)
     stack = Stack.named(arguments.stack)
     events = Events(stack)
     site = Site(stack, [], events)
@@ -124,6 +127,10 @@ def outcome(step, site):
     except Exception as error:
         # An answer without an expected part.
         return "FAILED", f"{type(error).__name__}: {error}"
+
+
+def _split(text):
+    return [name.strip() for name in text.split(",")]
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ class Stack:
             keys = {"aws_access_key_id": "accessKeyId", "aws_secret_access_key": "secretAccessKey"}
             settings |= {name: description.get(key, "test") for name, key in keys.items()}
         client = functools.partial(boto3.client, **settings)
-        return cls(description["outputs"], client, description["stackName"], description)
+        return cls(description["outputs"], client, description.get("stackName"), description)
 
     def client(self, service):
         """Returns the boto3 client of a service."""

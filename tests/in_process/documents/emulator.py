@@ -1,5 +1,6 @@
 """Checks docs/emulator.md: each behaviour of AWS has an AWS page and a test or a reason; every test, fault of the
-simulation, step of the smoke test and fix of the emulator that the page names exists; every step and fix is named."""
+simulation, step of the smoke test and fix of the emulator that the page names exists; every step and fix is named.
+docs/operations.md lists the steps."""
 
 import re
 import sys
@@ -23,6 +24,9 @@ def main():
     for row in rows:
         problems += [f"{row[0]}: {problem}" for problem in row_problems(row, tests, faults, steps)]
     problems += [f"the step {step} is in no row" for step in steps - {row[4] for row in rows}]
+    operations = tables((ROOT / "docs/operations.md").read_text())
+    described = {row[0] for table in operations if table[0] == ["step", "check"] for row in table[1:]}
+    problems += [f"docs/operations.md and smoke.py disagree on the step {step}" for step in steps ^ described]
     listed = {
         name for table in tables(page) if table[0][0] == "fix" for row in table[1:] for name in code_spans(row[0])
     }
