@@ -6,9 +6,6 @@ version a tenth of the requests for an order until its alarm is on.
 
 Buyers: the tokens in the variable TOKEN, separated by blanks; otherwise users of the stack's user pool, or the issuer
 of a local stack. On a local stack the steps name what the emulator lacks.
-
-Steps: quota, cold start, bus, tokens, key twice, race, expiry, early message, schedule, dead letter, metrics,
-deployment.
 """
 
 import dataclasses
@@ -62,8 +59,8 @@ NAMES = [step.name for step in (*STEPS, *LAST_STEPS)]
 
 def main(words):
     parser = stacks.arguments(__doc__, writes=False)
-    parser.add_argument("--only", metavar="STEPS", type=_split, default=NAMES, help="run only these, with commas")
-    parser.add_argument("--without", metavar="STEPS", type=_split, default=[], help="leave these out, with commas")
+    parser.add_argument("--only", metavar="STEPS", type=_split, default=NAMES, help=f"with commas: {', '.join(NAMES)}")
+    parser.add_argument("--without", metavar="STEPS", type=_split, default=[], help="steps to leave out")
     arguments = parser.parse_args(words)
     if unknown := {*arguments.only, *arguments.without} - set(NAMES):
         raise UserError(f"Unknown: {', '.join(sorted(unknown))}. Known: {', '.join(NAMES)}.")
