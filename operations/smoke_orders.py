@@ -87,18 +87,22 @@ def early(site):
     seconds = _wait_seconds(order)
     before = site.waiting("Expiry", "Delayed", "NotVisible")
     _send_expiries(site, order["id"])
-    # The counts are approximate, and other timers come and go.
-    wanted = before + EARLY_MESSAGES // 2
-    site.until(
-        f"{EARLY_MESSAGES} early messages wait",
-        lambda: site.waiting("Expiry", "Delayed", "NotVisible") >= wanted,
-        max(1, seconds - LATE_SECONDS - 1),
-    )
+    seen = f"{EARLY_MESSAGES} early messages wait"
+    try:
+        # Other timers come and go.
+        wanted = before + EARLY_MESSAGES // 2
+        window = max(1, seconds - LATE_SECONDS - 1)
+        site.until(seen, lambda: site.waiting("Expiry", "Delayed", "NotVisible") >= wanted, window)
+    except Failed:
+        # The counts of SQS can be a minute old. A lost early message then fails the step "schedule".
+        if site.emulated:
+            raise
+        seen = f"the number of {EARLY_MESSAGES} early messages was not visible in time"
     event = site.events.wait(order["id"], "OrderExpired", seconds)
     expect("version of the expired order", event["detail"]["version"], 1)
     late = lateness(event)
     expect("dead letters of the expiry queue", site.waiting("ExpiryDeadLetter", ""), dead)
-    return f"{EARLY_MESSAGES} early messages wait; one expiry, {late:.1f} s after the end of the hold"
+    return f"{seen}; one expiry, {late:.1f} s after the end of the hold"
 
 
 def schedule(site):

@@ -35,7 +35,7 @@ FAULTS = [
     (expired, {"expires_late_seconds": None}, "no OrderExpired within 40"),
     (expired, {"expires_late_seconds": 11}, "no OrderExpired within 40"),
     (expired, {"expires_late_seconds": -1}, "expired -1.0 s after"),
-    (early, {"keeps_early_messages": False}, "20 early messages wait"),
+    (early, {"emulated": True, "keeps_early_messages": False}, "20 early messages wait"),
     (early, {"expires_late_seconds": -20}, "expired -20.0 s after"),
     (early, {"expired_version": 2}, "version of the expired order: 2"),
     (early, {"dead_letters": 1}, "dead letters of the expiry queue: 1, not 0"),
@@ -85,6 +85,9 @@ class Steps(unittest.TestCase):
     def test_metric_of_a_failure_needs_no_data(self):
         settings = {"metrics_without_data": ("TicketVersionGaps",)}
         self.assertIn("1 have data only after a failure", FakeSite(**settings).run(metrics))
+
+    def test_late_count_of_early_messages_is_no_failure(self):
+        self.assertIn("was not visible in time", FakeSite(keeps_early_messages=False).run(early))
 
     def test_refused_order_is_repeated_with_its_key(self):
         self.assertIn("49 409", FakeSite(refusals=[503, 429, 503]).run(race))
