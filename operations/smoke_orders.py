@@ -116,13 +116,15 @@ def schedule(site):
     site.until("the schedule of the cancelled order is deleted", lambda: not _has_schedule(site, cancelled["id"]), 20)
     if time.time() > due:
         raise Failed("the schedule of the cancelled order was not deleted before its time")
-    left = max(0, due - time.time()) + SCHEDULER_SECONDS
+    # A fired schedule is deleted soon after; "soon" has no limit in the user guide.
+    left = max(0, due - time.time()) + 2 * SCHEDULER_SECONDS
     site.until("the schedule has fired", lambda: not _has_schedule(site, kept["id"]), left)
     fired = time.time() - due
     if fired < -CLOCK_SECONDS:
         raise Failed(f"a schedule fired {-fired:.0f} s before its time")
-    shown = site.request("GET", f"/api/orders/{kept['id']}", buyers[1].token).body["status"]
-    expect("status before the end of the hold", shown, "awaiting_payment")
+    if time.time() < moment(kept["expiresAt"]) - CLOCK_SECONDS:
+        shown = site.request("GET", f"/api/orders/{kept['id']}", buyers[1].token).body["status"]
+        expect("status before the end of the hold", shown, "awaiting_payment")
     seen = f"created; one deleted, one fired {fired:.0f} s after its time"
     if site.emulated:
         # The rest of the way is that of the step "early message".
