@@ -71,10 +71,11 @@ docs: pages ## Build the rustdoc, and compare the pages and the schemas of the e
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --workspace --no-deps --document-private-items --target $(HOST)
 	$(TOOLS) contracts-python tests/in_process/documents/asyncapi.py
 
-pages: ## Check that the tests, files and promises named in the pages exist
+pages: ## Check that the tests, files, promises and behaviours of AWS named in the pages exist
 	$(PYTHON) tests/in_process/documents/pages.py
 	$(PYTHON) tests/in_process/documents/promises.py
 	$(PYTHON) tests/in_process/documents/costs.py
+	$(PYTHON) tests/in_process/documents/emulator.py
 
 language: ## Measure the language of the pages and of rustdoc, and the size of the code
 	$(PYTHON) tests/support/language.py
@@ -112,7 +113,7 @@ tool-tests: ## Test the tools of the local stack, the operators and the benchmar
 	$(TOOLS) emulator-python -m unittest discover --start-directory operations
 	PYTHONPATH=local $(TOOLS) bench-python -m unittest discover --start-directory tests/bench
 
-emulator-tests: ## Test the fixes of the AWS emulator: 3 minutes
+emulator-tests: ## Test the fixes of the AWS emulator and its rules: 4 minutes
 	$(TOOLS) emulator-python -m unittest discover --start-directory local/emulator
 
 instructions: ## Count the instructions of each function and compare them with the kept counts: a minute; ACCEPT=1 keeps new ones
@@ -125,7 +126,7 @@ shop-tests: ## Test the demo page in a real browser; screenshots in target/shop
 openapi: ## Test the API against docs/openapi.yaml with generated requests: make openapi CASES=20000
 	$(STACK) exec $(TOOLS) contracts-python tests/deployed/openapi/run.py $(CASES)
 
-operations-tests: ## Test the operators' commands, the table of docs/operations.md, and the repair of a restore
+operations-tests: ## Test the operators' commands, smoke too, the table of docs/operations.md, and the repair of a restore
 	PYTHONPATH=tests/deployed/privileges:operations \
 		$(STACK) exec $(TOOLS) emulator-python -m unittest discover --start-directory tests/deployed/operations
 
@@ -191,6 +192,9 @@ retell: ## Publish the state of orders again: make retell ORDER=id, TICKET=id or
 
 erase: ## Replace a buyer's id by a random pseudonym: make erase BUYER=id
 	$(call OPERATION,erase) $(WRITES) $(call argument,BUYER)
+
+smoke: ## Check what the service assumes about AWS: make smoke (TOKEN="...", ONLY=steps, WITHOUT=steps)
+	$(call OPERATION,smoke) $(call option,ONLY,only) $(call option,WITHOUT,without)
 
 roles: ## Print the permissions of each role
 	@$(TOOLS) sam-python tests/template/roles.py
