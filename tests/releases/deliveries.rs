@@ -14,11 +14,12 @@ use crate::{
     release::{Release, number, text},
     tables::{INVOCATION, Invocation},
     this,
-    world::{Message, QueueName, Route, Shared, World},
+    world::{Message, QueueName, Route, Shared, State, World},
     writes,
 };
 
-const MAX_RECEIVE_COUNT: u32 = 10;
+/// Time for which a failed message is retried.
+const HALF_A_DAY_MS: u64 = 43_200_000;
 const VISIBILITY_TIMEOUT_MS: u64 = 60_000;
 const MAX_MESSAGES: usize = 3;
 const MAX_RECORDS: usize = 5;
@@ -56,7 +57,7 @@ impl Service {
         let before = self.world.state().writes;
         let outcome = INVOCATION.scope(Arc::clone(&invocation), code(release)).await;
         let writes = self.world.state().writes - before;
-        Invoked { outcome, invocation, is_contended: writes >= MAX_ATTEMPTS as u64 }
+        Invoked { outcome, invocation, is_contended: writes >= u64::from(MAX_ATTEMPTS) }
     }
 
     pub(crate) async fn respond(
@@ -103,9 +104,10 @@ pub(crate) async fn consume(service: Rc<Service>, queue: QueueName) {
         if event.records.is_empty() {
             continue;
         }
+        let early = world.early(&event);
         let handled =
             service.invoke(async |release| service.receive(release, queue, &event).await).await;
-        world.settle(queue, &event, &handled);
+        world.settle(queue, &event, &handled, &early);
     }
 }
 
@@ -150,50 +152,53 @@ impl World {
         }
     }
 
-    /// Receives some of the visible messages. Dead-letters messages with too many receives.
+    /// A function dead-letters a message. Every message here is valid, so it has failed for half a day.
+    pub(crate) fn dead_letter(&self, queue: QueueName, body: &str) {
+        let now_ms = self.now_ms();
+        let mut state = self.state();
+        state.see("a message is dead-lettered");
+        let sent_at_ms =
+            state.queue(queue).iter().find(|it| it.body == body).map(|it| it.sent_at_ms);
+        if sent_at_ms.is_none_or(|sent_at_ms| now_ms - sent_at_ms <= HALF_A_DAY_MS) {
+            state.report(format!("{body} is dead-lettered too early"));
+        }
+        state.dead.push((queue, body.to_owned()));
+    }
+
+    /// Receives some of the visible messages.
     fn take_batch(&self, queue: QueueName) -> SqsEvent {
         let now_ms = self.now_ms();
         let mut guard = self.state();
         let state = &mut *guard;
         let mut event = SqsEvent::default();
-        let (exhausted, mut rest): (Vec<_>, Vec<_>) =
-            std::mem::take(state.queue(queue)).into_iter().partition(|message| {
-                message.visible_at_ms <= now_ms && message.receive_count >= MAX_RECEIVE_COUNT
-            });
-        for message in exhausted {
-            state.see("a message is dead-lettered");
-            state.dead.push((queue, message.body));
-        }
-        state.rng.shuffle(&mut rest);
+        let mut messages = std::mem::take(state.queue(queue));
+        state.rng.shuffle(&mut messages);
         let size = state.rng.usize(1..=MAX_MESSAGES);
-        for message in rest.iter_mut().filter(|it| it.visible_at_ms <= now_ms).take(size) {
+        for message in messages.iter_mut().filter(|it| it.visible_at_ms <= now_ms).take(size) {
             event.records.push(message.receive(now_ms));
         }
-        *state.queue(queue) = rest;
+        *state.queue(queue) = messages;
         event
     }
 
     /// Deletes the messages that are done, and checks those that stay.
-    fn settle(&self, queue: QueueName, event: &SqsEvent, handled: &Invoked<Vec<String>>) {
+    fn settle(
+        &self,
+        queue: QueueName,
+        event: &SqsEvent,
+        handled: &Invoked<Vec<String>>,
+        early: &[String],
+    ) {
         let release = handled.invocation.release;
         self.log(|| format!("{release:?}: {queue:?} {} stay", handled.outcome.len()));
         let mut state = self.state();
         let mut failures = 0;
         for message in &event.records {
             let id = message.message_id.as_deref().unwrap_or_default();
-            let messages = state.queue(queue);
             if !handled.outcome.iter().any(|failed| failed == id) {
-                messages.retain(|message| message.id != id);
-                continue;
-            }
-            let message = messages.iter().find(|message| message.id == id).expect("a message");
-            match message.set {
-                Some(Duration::ZERO) => {
-                    let violation = format!("{release:?} rejects {}", message.body);
-                    state.report(violation);
-                }
-                Some(_) => {}
-                None => failures += 1,
+                state.queue(queue).retain(|message| message.id != id);
+            } else if !early.iter().any(|early| early == id) {
+                failures += 1;
             }
         }
         if failures > 0 {
@@ -202,6 +207,33 @@ impl World {
         let unreadable = handled.invocation.unreadable.lock().expect("an unpoisoned lock").len();
         if failures > unreadable && !handled.is_contended {
             state.report(format!("{release:?} fails {failures} messages of {queue:?}; {unreadable} items cannot be read"));
+        }
+    }
+
+    /// Ids of the messages that come before their cause.
+    fn early(&self, event: &SqsEvent) -> Vec<String> {
+        let state = self.state();
+        let body = |message: &SqsMessage| message.body.clone().unwrap_or_default();
+        let early = event.records.iter().filter(|message| self.is_early(&state, &body(message)));
+        early.filter_map(|message| message.message_id.clone()).collect()
+    }
+
+    /// Whether a message comes before its cause: a ticket event before its earlier versions, or a refund
+    /// before its payment.
+    fn is_early(&self, state: &State, body: &str) -> bool {
+        let event: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        let (kind, detail) = (event["detail-type"].as_str(), &event["detail"]);
+        let item = |table: &String| {
+            let id = detail["id"].as_str().unwrap_or_default();
+            state.items.get(&(table.clone(), id.to_owned()))
+        };
+        match kind {
+            Some("TicketCreated" | "TicketUpdated" | "TicketWithdrawn") => {
+                let stored = item(&self.tables.tickets).and_then(|item| number(item, "version"));
+                detail["version"].as_u64() > stored.map(|stored| stored + 1)
+            }
+            Some("PaymentRefunded") => item(&self.tables.payments).is_none(),
+            _ => false,
         }
     }
 
@@ -243,13 +275,13 @@ impl Message {
     fn receive(&mut self, now_ms: u64) -> SqsMessage {
         self.visible_at_ms = now_ms + VISIBILITY_TIMEOUT_MS;
         self.receive_count += 1;
-        self.set = None;
         let mut message = SqsMessage::default();
         message.message_id = Some(self.id.clone());
         message.receipt_handle = Some(self.id.clone());
         message.body = Some(self.body.clone());
         let count = self.receive_count.to_string();
         message.attributes.insert("ApproximateReceiveCount".to_owned(), count);
+        message.attributes.insert("SentTimestamp".to_owned(), self.sent_at_ms.to_string());
         message
     }
 }

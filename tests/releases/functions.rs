@@ -143,6 +143,11 @@ impl Queue for QueueAccess<'_> {
         self.0.send(self.1, body.to_owned(), delay);
         Ok(())
     }
+
+    async fn dead_letter(&self, body: &str) -> Result<(), BoxError> {
+        self.0.dead_letter(self.1, body);
+        Ok(())
+    }
 }
 
 /// Outputs of the relay, which never fail here.

@@ -31,8 +31,8 @@ use crate::{
     writes,
 };
 
-/// Longest time until all messages are done or dead: ten receives and the longest hold.
-const DRAIN_TIMEOUT: Duration = Duration::from_hours(3);
+/// Longest time until all messages are done or dead: half a day of retries.
+const DRAIN_TIMEOUT: Duration = Duration::from_hours(13);
 /// Number of redrives after which no dead letter is left: a redriven payment can precede its refund.
 const REDRIVES: usize = 3;
 
@@ -127,7 +127,7 @@ async fn drain(world: &World) {
     };
     let done = async {
         while !is_done(&world.state()) {
-            tokio::time::sleep(Duration::from_secs(5)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
         }
     };
     if tokio::time::timeout(DRAIN_TIMEOUT, done).await.is_err() {

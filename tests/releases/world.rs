@@ -52,10 +52,9 @@ impl QueueName {
 pub(crate) struct Message {
     pub(crate) id: String,
     pub(crate) body: String,
+    pub(crate) sent_at_ms: u64,
     pub(crate) visible_at_ms: u64,
     pub(crate) receive_count: u32,
-    /// Visibility timeout that the last invocation set.
-    pub(crate) set: Option<Duration>,
 }
 
 /// Table and id of an item.
@@ -203,11 +202,12 @@ impl World {
 
     /// Sends a message with a delay, in whole seconds as in SQS.
     pub(crate) fn send(&self, queue: QueueName, body: String, delay: Duration) {
-        let visible_at_ms = self.now_ms() + delay.as_secs() * 1_000;
+        let sent_at_ms = self.now_ms();
+        let visible_at_ms = sent_at_ms + delay.as_secs() * 1_000;
         let mut state = self.state();
         state.next_message += 1;
         let id = state.next_message.to_string();
-        let message = Message { id, body, visible_at_ms, receive_count: 0, set: None };
+        let message = Message { id, body, sent_at_ms, visible_at_ms, receive_count: 0 };
         state.queue(queue).push(message);
         self.arrivals.notify_waiters();
     }
@@ -218,7 +218,6 @@ impl World {
         let mut state = self.state();
         if let Some(message) = state.queue(queue).iter_mut().find(|message| message.id == id) {
             message.visible_at_ms = until_ms;
-            message.set = Some(time);
             self.arrivals.notify_waiters();
         }
     }

@@ -15,6 +15,8 @@ use crate::{
     world::World,
 };
 
+/// Time for which a failed message is retried.
+const HALF_A_DAY_MS: u64 = 43_200_000;
 /// Longest delay of a message by an outage.
 const LONGEST_OUTAGE_MS: u64 = 1_200_000;
 
@@ -55,6 +57,23 @@ impl Queue for SimulatedQueue {
         }
         world.send(*queue, body.to_owned(), delay.min(MAX_DELAY).as_secs() * 1_000);
         world.count(Observed::SentAgainLater);
+        if world.fault(Fault::SendReplyLost) {
+            invocation.time_out().await;
+            return Err(Fault::SendReplyLost.name().into());
+        }
+        invocation.pause().await;
+        Ok(())
+    }
+
+    /// A call that succeeds, or fails after its effect: the message is then dead-lettered twice.
+    async fn dead_letter(&self, body: &str) -> Result<(), BoxError> {
+        let Self(invocation, queue) = self;
+        let world = &invocation.world;
+        invocation.pause().await;
+        if world.fault(Fault::SendFailed) {
+            return Err(Fault::SendFailed.name().into());
+        }
+        world.dead_letter(*queue, body);
         if world.fault(Fault::SendReplyLost) {
             invocation.time_out().await;
             return Err(Fault::SendReplyLost.name().into());
@@ -159,7 +178,9 @@ fn sqs_event(batch: &[Received]) -> SqsEvent {
         message.receipt_handle = Some(received.receipt.to_string());
         message.body = Some(received.body.clone());
         let count = received.receive_count.to_string();
+        let sent_at_ms = received.sent_at_ms.to_string();
         message.attributes.insert("ApproximateReceiveCount".to_owned(), count);
+        message.attributes.insert("SentTimestamp".to_owned(), sent_at_ms);
         event.records.push(message);
     }
     event
@@ -172,8 +193,8 @@ impl World {
             self.state().external.lost_expiries.insert(body);
             return;
         }
-        let visible_at_ms = self.now_ms() + delay_ms;
-        self.state().queue(queue).send(body, visible_at_ms);
+        let now_ms = self.now_ms();
+        self.state().queue(queue).send(body, now_ms, delay_ms);
         self.messages[queue as usize].notify_waiters();
     }
 
@@ -198,18 +219,29 @@ impl World {
         }
     }
 
+    /// A function dead-letters a message. Checks promise 11: the message is invalid, or has failed for half
+    /// a day, by the function's clock.
+    fn dead_letter(&self, queue: QueueName, body: &str) {
+        let now_ms = self.now_ms();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        state.coverage.observed(Observed::DeadLettered);
+        let sent_at_ms = state.queue(queue).sent_at_ms(body).unwrap_or(now_ms);
+        let half_a_day_ms = HALF_A_DAY_MS - self.plan.skew_ms.unsigned_abs();
+        let is_old = now_ms.saturating_sub(sent_at_ms) > half_a_day_ms;
+        let may_be = is_old || state.promises.is_rejected(queue, body);
+        state.promises.require(may_be, || format!("promise 11: {body} is dead-lettered too early"));
+        if let Some(observed) = state.promises.dead_lettered(body) {
+            state.coverage.observed(observed);
+        }
+        state.queue(queue).dead.push(body.to_owned());
+    }
+
     fn receive(&self, queue: QueueName) -> Vec<Received> {
         let now_ms = self.now_ms();
         let mut guard = self.state();
         let state = &mut *guard;
-        let dead = state.queue(queue).dead.len();
         let batch = state.queues[queue as usize].receive(now_ms, &mut state.rng);
-        for body in &state.queues[queue as usize].dead[dead..] {
-            state.coverage.observed(Observed::DeadLettered);
-            if let Some(observed) = state.promises.dead_lettered(body) {
-                state.coverage.observed(observed);
-            }
-        }
         for message in &batch {
             if message.overtook {
                 state.coverage.observed(Observed::OutOfOrder);

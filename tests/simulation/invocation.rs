@@ -134,7 +134,7 @@ impl Invocation {
     /// attempts.
     pub(crate) fn may_be_unavailable(&self) -> bool {
         let others = self.world.state().promises.writes - self.writes_before;
-        self.slow || self.call_failed.load(Relaxed) || others >= MAX_ATTEMPTS as u64
+        self.slow || self.call_failed.load(Relaxed) || others >= u64::from(MAX_ATTEMPTS)
     }
 
     /// Waits for a call to reach its destination, or for its reply: other tasks run, and the

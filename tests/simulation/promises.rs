@@ -161,7 +161,7 @@ impl Promises {
         self.violation.get_or_insert(violation.into());
     }
 
-    fn require(&mut self, holds: bool, violation: impl FnOnce() -> String) {
+    pub(crate) fn require(&mut self, holds: bool, violation: impl FnOnce() -> String) {
         if !holds {
             self.report(violation());
         }

@@ -1,5 +1,5 @@
 //! Queues with the guarantees of SQS: at-least-once delivery in any order, a visibility timeout,
-//! and a dead-letter queue after too many receives.
+//! and a dead-letter queue. Only the functions dead-letter here.
 
 use fastrand::Rng;
 
@@ -17,7 +17,6 @@ impl QueueName {
 
 // As in the template.
 const VISIBILITY_TIMEOUT_MS: u64 = 60_000;
-const MAX_RECEIVE_COUNT: u32 = 10;
 const BATCH_SIZE: usize = 10;
 
 /// A queue with its dead-letter queue.
@@ -32,6 +31,7 @@ pub(crate) struct Queue {
 pub(crate) struct Queued {
     pub(crate) id: u64,
     pub(crate) body: String,
+    sent_at_ms: u64,
     visible_at_ms: u64,
     receive_count: u32,
     receipt: u64,
@@ -42,6 +42,7 @@ pub(crate) struct Received {
     pub(crate) id: u64,
     pub(crate) receipt: u64,
     pub(crate) body: String,
+    pub(crate) sent_at_ms: u64,
     pub(crate) receive_count: u32,
     /// Whether an older visible message was not received first.
     pub(crate) overtook: bool,
@@ -52,9 +53,11 @@ impl Queue {
         Self { name, messages: Vec::new(), dead: Vec::new(), next: 1 }
     }
 
-    pub(crate) fn send(&mut self, body: String, visible_at_ms: u64) {
+    pub(crate) fn send(&mut self, body: String, sent_at_ms: u64, delay_ms: u64) {
         let id = self.next_number();
-        self.messages.push(Queued { id, body, visible_at_ms, receive_count: 0, receipt: 0 });
+        let visible_at_ms = sent_at_ms + delay_ms;
+        let (receive_count, receipt) = (0, 0);
+        self.messages.push(Queued { id, body, sent_at_ms, visible_at_ms, receive_count, receipt });
     }
 
     fn next_number(&mut self) -> u64 {
@@ -67,15 +70,9 @@ impl Queue {
         self.messages.iter().map(|message| message.visible_at_ms).min()
     }
 
-    /// Receives some of the visible messages, in any order. Dead-letters messages with too many
-    /// receives.
+    /// Receives some of the visible messages, in any order.
     pub(crate) fn receive(&mut self, now_ms: u64, rng: &mut Rng) -> Vec<Received> {
         let visible = |message: &Queued| message.visible_at_ms <= now_ms;
-        let (exhausted, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.messages)
-            .into_iter()
-            .partition(|it| visible(it) && it.receive_count >= MAX_RECEIVE_COUNT);
-        self.messages = rest;
-        self.dead.extend(exhausted.into_iter().map(|message| message.body));
         let mut chosen: Vec<usize> =
             (0..self.messages.len()).filter(|at| visible(&self.messages[*at])).collect();
         let oldest = chosen.first().copied();
@@ -94,6 +91,7 @@ impl Queue {
             id: message.id,
             receipt,
             body: message.body.clone(),
+            sent_at_ms: message.sent_at_ms,
             receive_count: message.receive_count,
             overtook,
         }
@@ -104,6 +102,12 @@ impl Queue {
         if let Some(message) = self.messages.iter_mut().find(|it| it.receipt == receipt) {
             message.visible_at_ms = until_ms;
         }
+    }
+
+    /// Time at which a message with this body was sent; the first of several.
+    pub(crate) fn sent_at_ms(&self, body: &str) -> Option<u64> {
+        let with_body = self.messages.iter().filter(|message| message.body == body);
+        with_body.map(|message| message.sent_at_ms).min()
     }
 
     pub(crate) fn delete(&mut self, receipt: u64) {

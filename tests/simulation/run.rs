@@ -26,8 +26,8 @@ use crate::{
     world::{World, timestamp},
 };
 
-/// Longest time to drain: twenty receives and the longest hold.
-const DRAIN_TIMEOUT: Duration = Duration::from_hours(2);
+/// Longest time to drain: a message that fails for half a day, and one that was redriven for it.
+const DRAIN_TIMEOUT: Duration = Duration::from_hours(26);
 /// Longest delay of writes whose calls have timed out.
 const LATE_EFFECTS: Duration = Duration::from_mins(1);
 
@@ -127,7 +127,7 @@ async fn check_nothing_is_left(world: &Arc<World>) {
 async fn drain(world: &World) {
     world.redrive();
     while !world.state().is_finished() {
-        tokio::time::sleep(Duration::from_secs(15)).await;
+        tokio::time::sleep(Duration::from_mins(2)).await;
         world.redrive();
     }
 }

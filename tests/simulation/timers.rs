@@ -137,7 +137,7 @@ fn scripts_reach_every_result() {
         "Refunded",
         "Settled",
         "PartialRefund",
-        "RetryAfter",
+        "Retry(",
     ]
     .into();
     for seed in 0..SEEDS {
@@ -272,7 +272,7 @@ impl Play {
             }
             let message = ExpiryMessage { order_id, expires_at: Some(expires_at) };
             let body = message.to_text().unwrap();
-            let message = Message { body: &body, receive_count: 1 };
+            let message = Message::new(&body);
             ready(expire_orders::handle(&self.store, fires_at, message)).unwrap();
             self.pending.pop_first();
         }
@@ -387,7 +387,7 @@ impl Play {
 
     /// Handles an event of the payment service.
     fn receive(&self, event: &str, now: Timestamp) -> String {
-        let message = Message { body: event, receive_count: 1 };
+        let message = Message::new(event);
         let limits = Limits { late_payment: LATE_LIMIT, time_to_pay: TIME_TO_PAY };
         format!("{:?}", ready(payment_events::handle(&self.store, limits, now, message)))
     }

@@ -64,8 +64,9 @@ pub fn store(
 
 /// Returns a queue whose calls are answered by `response`, from operation name and request.
 pub fn queue(response: impl Fn(&str, &Value) -> AwsResponse + Send + Sync + 'static) -> SqsQueue {
-    let url = "https://sqs.us-east-1.amazonaws.com/111122223333/queue".to_owned();
-    SqsQueue::new(aws_sdk_sqs::Client::new(&sdk(response)), url)
+    let url = |name| format!("https://sqs.us-east-1.amazonaws.com/111122223333/{name}");
+    let client = aws_sdk_sqs::Client::new(&sdk(response));
+    SqsQueue::new(client, url("queue"), url("dead-letter-queue"))
 }
 
 fn sdk(response: impl Fn(&str, &Value) -> AwsResponse + Send + Sync + 'static) -> SdkConfig {

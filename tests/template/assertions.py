@@ -85,10 +85,23 @@ class Queues(Template):
         for queue, it in self.sources().items():
             dead_letters = target(it["RedrivePolicy"]["deadLetterTargetArn"])
             self.assertEqual(dead_letters, queue.replace("Queue", "DeadLetterQueue"))
-            self.assertIn(it["RedrivePolicy"]["maxReceiveCount"], range(5, 21), queue)
+            # 320 s between two receives of a message that fails, and 12 h of retries: 135 receives and those that
+            # Lambda throttles.
+            self.assertEqual(it["RedrivePolicy"]["maxReceiveCount"], 1000, queue)
             self.assertGreater(
                 self.one(dead_letters)["MessageRetentionPeriod"], it["MessageRetentionPeriod"] + DAY_SECONDS, queue
             )
+
+    def test_a_function_dead_letters_the_messages_of_its_queue(self):
+        for _, it in self.all("Lambda::EventSourceMapping"):
+            queue = target(it["EventSourceArn"])
+            if queue not in self.sources():
+                continue
+            function = target(self.one(target(it["FunctionName"]))["FunctionName"])
+            variables = self.one(function)["Environment"]["Variables"]
+            dead_letters = queue.replace("Queue", "DeadLetterQueue")
+            self.assertEqual(variables["QUEUE_URL"], {"Ref": queue})
+            self.assertEqual(variables["DEAD_LETTER_QUEUE_URL"], {"Ref": dead_letters})
 
     def test_a_queue_is_encrypted(self):
         for queue, it in self.all("SQS::Queue"):
@@ -114,7 +127,26 @@ class Mappings(Template):
     def test_a_queue_takes_only_some_of_the_functions_there_may_be(self):
         for name, it in self.all("Lambda::EventSourceMapping"):
             if target(it["EventSourceArn"]).endswith("Queue"):
-                self.assertLessEqual(it["ScalingConfig"]["MaximumConcurrency"], 50, name)
+                self.assertEqual(it["ScalingConfig"], {"MaximumConcurrency": {"Ref": "QueueConcurrency"}}, name)
+        parameter = self.parameters["QueueConcurrency"]
+        # Limits of `MaximumConcurrency` (Lambda API reference, `ScalingConfig`).
+        self.assertEqual((parameter["MinValue"], parameter["MaxValue"]), (2, 1000))
+        self.assertLessEqual(parameter["Default"], 100)
+
+    def test_concurrency_is_reserved_by_parameter_and_not_by_default(self):
+        # Any reservation fails in an account with a quota of 10: 100 must stay unreserved (Lambda developer guide,
+        # "Configuring reserved concurrency").
+        self.assertEqual(self.parameters["ReservedConcurrency"]["Default"], "0")
+        given = {"Fn::If": ["HasReservedConcurrency", {"Ref": "ReservedConcurrency"}, {"Ref": "AWS::NoValue"}]}
+        self.check_pattern("ReservedConcurrency", range(1001), ["", "00", "1.5", "-1", "1001", "2000"])
+        equals_zero = {"Fn::Equals": [{"Ref": "ReservedConcurrency"}, "0"]}
+        self.assertEqual(self.conditions["HasReservedConcurrency"], {"Fn::Not": [equals_zero]})
+        for name, it in self.all("Lambda::EventSourceMapping"):
+            function = target(self.one(target(it["FunctionName"]))["FunctionName"])
+            self.assertEqual(self.one(function).get("ReservedConcurrentExecutions"), given, name)
+
+    def test_batches_of_a_shard_are_relayed_at_once(self):
+        self.assertEqual(self.one("OrderRelayFunctionStream")["ParallelizationFactor"], 10)
 
     def test_the_stream_is_read_from_its_start_and_gives_up_in_time(self):
         mapping = self.one("OrderRelayFunctionStream")
@@ -270,10 +302,18 @@ class Roles(Template):
 
 
 class Functions(Template):
-    def test_each_is_traced_and_has_a_log_of_its_own(self):
+    def test_each_is_traced_by_parameter_and_has_a_log_of_its_own(self):
         for name, it in self.functions():
-            self.assertEqual(it["TracingConfig"], {"Mode": "Active"}, name)
-            self.assertEqual(it["LoggingConfig"], {"LogFormat": "JSON", "LogGroup": {"Ref": f"{name}Logs"}}, name)
+            self.assertEqual(it["TracingConfig"], {"Mode": {"Ref": "Tracing"}}, name)
+            self.assertEqual(it["LoggingConfig"]["LogFormat"], "JSON", name)
+            self.assertEqual(it["LoggingConfig"]["LogGroup"], {"Ref": f"{name}Logs"}, name)
+
+    def test_platform_lines_of_successful_calls_are_off_by_default(self):
+        # "Log level" of the report of a successful invocation is INFO (Lambda developer guide, "System log level
+        # event mapping").
+        self.assertEqual(self.parameters["PlatformLogLevel"]["Default"], "WARN")
+        for name, it in self.functions():
+            self.assertEqual(it["LoggingConfig"]["SystemLogLevel"], {"Ref": "PlatformLogLevel"}, name)
 
     def test_the_runbook_follows_an_order_in_the_logs_of_all(self):
         runbook = (ROOT / "docs/runbook.md").read_text().replace("\\\n", "")

@@ -175,16 +175,18 @@ pub async fn create_order(
     store: &impl OrderStore,
     request: &CreateOrder,
 ) -> Result<Created, CreateError> {
-    for _ in 0..MAX_ATTEMPTS {
+    for number in 0..MAX_ATTEMPTS {
         if let Some(created) = attempt(store, request).await? {
             return Ok(created);
         }
+        backoff(number).await;
     }
     Err(CreateError::Contended)
 }
 
-/// One attempt; `None` if ticket or slot changed after the read, so that the next attempt reads the new
-/// state.
+/// One attempt; `None` if ticket or slot changed after the read, or are being changed. The next attempt reads
+/// the new state: a ticket that another buyer has taken meanwhile is refused by one read, without a
+/// transaction.
 async fn attempt(
     store: &impl OrderStore,
     request: &CreateOrder,
@@ -204,10 +206,7 @@ async fn attempt(
     let (ticket, takeover) = match plan {
         Ok(plan) => plan,
         // The lock of an earlier request may be visible before its order.
-        Err(CreateError::Contended) => {
-            backoff().await;
-            return Ok(None);
-        }
+        Err(CreateError::Contended) => return Ok(None),
         Err(refusal) => return refuse(store, request, Some(&replica), refusal).await,
     };
     let slot = match free_slot(store, request).await? {

@@ -73,7 +73,7 @@ mod tests {
 
     async fn expire(store: &MemoryStore, order: &Order, now: Timestamp) -> Outcome {
         let body = timer(order).to_text().unwrap();
-        handle(store, now, Message { body: &body, receive_count: 1 }).await.unwrap()
+        handle(store, now, Message::new(&body)).await.unwrap()
     }
 
     fn timer(order: &Order) -> ExpiryMessage {
@@ -151,9 +151,7 @@ mod tests {
         let order = order(1);
         place(&store, &order).await;
         let message = ExpiryMessage { order_id: order.id, expires_at: None }.to_text().unwrap();
-        let receive = async |now| {
-            handle(&store, now, Message { body: &message, receive_count: 1 }).await.unwrap()
-        };
+        let receive = async |now| handle(&store, now, Message::new(&message)).await.unwrap();
         let body = timer(&order).to_text().unwrap();
         let early = Outcome::Replace { body, delay: Duration::from_secs(20) };
         assert_eq!(receive(at(10)).await, early);
@@ -166,13 +164,13 @@ mod tests {
         let store = MemoryStore::default();
         let message = ExpiryMessage { order_id: order_id(9), expires_at: None };
         let body = message.to_text().unwrap();
-        let outcome = handle(&store, at(0), Message { body: &body, receive_count: 1 }).await;
+        let outcome = handle(&store, at(0), Message::new(&body)).await;
         assert_eq!(outcome.unwrap(), Outcome::Done);
     }
 
     #[tokio::test]
     async fn message_without_an_order_id_is_poison() {
-        let message = Message { body: "{}", receive_count: 1 };
+        let message = Message::new("{}");
         let outcome = handle(&MemoryStore::default(), at(0), message).await;
         assert!(matches!(outcome, Err(Failure::Poison(_))));
     }

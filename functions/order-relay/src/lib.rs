@@ -8,7 +8,7 @@ pub mod sink;
 
 use std::{cell::Cell, time::Duration};
 
-use futures_util::{StreamExt, future::ready, stream};
+use futures_util::future::join_all;
 use orders_contracts::OutgoingEvent;
 use orders_domain::{Order, OrderEvent, RefundDue, RefundReason, Timestamp, TraceParent};
 use orders_lambda::{
@@ -29,9 +29,6 @@ const SCHEDULE_LEAD: Duration = Duration::from_mins(1);
 const SCHEDULE_MARGIN: Duration = Duration::from_secs(10);
 /// Number of `PutEvents` calls for an event before its record is left for the next batch.
 const MAX_PUBLISH_ATTEMPTS: usize = 3;
-/// Number of concurrent calls of the scheduler. Each needs a connection of its own, and opening a
-/// connection takes longer than waiting for an open connection.
-const CONCURRENT_SCHEDULES: usize = 3;
 /// Time limit of a call of the scheduler, enough for one attempt. After one timeout the scheduler is not
 /// called again in the invocation, so that time is left for the remaining events.
 const SCHEDULER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -143,11 +140,7 @@ impl<S: RelaySink> Relay<'_, S> {
             self.count(&events[index]);
             self.update_schedule(&events[index]).await.is_err().then_some(index)
         });
-        let unscheduled: Vec<usize> = stream::iter(unscheduled)
-            .buffered(CONCURRENT_SCHEDULES)
-            .filter_map(ready)
-            .collect()
-            .await;
+        let unscheduled: Vec<usize> = join_all(unscheduled).await.into_iter().flatten().collect();
         // The queue gets every expiry that has no schedule: short holds, and all if the scheduler fails.
         let orders = unscheduled.iter().map(|index| &events[*index].order);
         let mut sent = self.send(orders).await.into_iter();

@@ -10,9 +10,6 @@ use orders_lambda::{
     queue::{Failure, Message, Outcome, log_ids, log_order},
 };
 
-/// Wait of an event for an unknown order or payment, whose own event is on the way.
-const WAIT_FOR_CAUSE: Duration = Duration::from_secs(5);
-
 /// Time limits of payments.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -44,8 +41,7 @@ pub async fn handle(
     match execute(store, order, &command(event, limits, now), now).await? {
         CommandOutcome::Committed(_) | CommandOutcome::AlreadyDone => Ok(Outcome::Done),
         CommandOutcome::Refused(Refusal::UnknownPayment) => {
-            tracing::warn!("Refund of an unknown payment; it will be retried");
-            Ok(Outcome::RetryAfter(WAIT_FOR_CAUSE))
+            Ok(Outcome::Retry("the payment is unknown to its order"))
         }
         CommandOutcome::PaymentOfAnotherOrder(order_id) => Err(booked_for(order_id)),
         CommandOutcome::Refused(refusal) => {
@@ -78,10 +74,7 @@ async fn without_order(
         None => None,
     };
     match booked {
-        None => {
-            tracing::warn!("Event for an unknown order; it will be retried");
-            Ok(Outcome::RetryAfter(WAIT_FOR_CAUSE))
-        }
+        None => Ok(Outcome::Retry("the order is unknown")),
         Some(booked) if booked.payment.order_id == order_id => Ok(Outcome::Done),
         Some(booked) => Err(booked_for(booked.payment.order_id)),
     }

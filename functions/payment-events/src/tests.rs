@@ -24,7 +24,7 @@ fn event(order: OrderId, payment: &str, amount: Value, sent_at: u64) -> String {
 }
 
 async fn receive(store: &MemoryStore, body: &str, now: u64) -> Result<Outcome, Failure> {
-    handle(store, LIMITS, at(now), Message { body, receive_count: 1 }).await
+    handle(store, LIMITS, at(now), Message::new(body)).await
 }
 
 /// Sends and handles a payment without an amount at this second.
@@ -209,7 +209,7 @@ async fn payment_beyond_20_refunds_is_poison() {
 #[tokio::test]
 async fn payment_waits_for_an_unknown_order() {
     let outcome = pay(&MemoryStore::default(), order_id(9), "p1", 0).await;
-    assert_eq!(outcome, Outcome::RetryAfter(WAIT_FOR_CAUSE));
+    assert_eq!(outcome, Outcome::Retry("the order is unknown"));
 }
 
 #[tokio::test]
@@ -294,7 +294,7 @@ async fn refunded_order_frees_its_ticket() {
     };
     // Before the payment.
     let early = receive(&store, &refund(Value::Null), 20).await.unwrap();
-    assert_eq!(early, Outcome::RetryAfter(WAIT_FOR_CAUSE));
+    assert_eq!(early, Outcome::Retry("the payment is unknown to its order"));
     assert_eq!(pay(&store, order.id, "p1", 10).await, Outcome::Done);
     // A part of the price is no refund of the order.
     let partial = receive(&store, &refund(json!(19.89)), 20).await;

@@ -7,9 +7,6 @@ use orders_contracts::TicketEvent;
 use orders_domain::{OrderStore, Sale, TicketOutcome, Verdict, rule_for};
 use orders_lambda::queue::{Failure, Message, Outcome, log_ids};
 
-/// Wait of an event for the missing versions before it.
-const WAIT_FOR_GAP: Duration = Duration::from_secs(2);
-
 /// Applies an event by the version rule.
 ///
 /// # Errors
@@ -18,8 +15,9 @@ pub async fn handle(store: &impl OrderStore, message: Message<'_>) -> Result<Out
     let TicketEvent { kind, sale } =
         TicketEvent::parse(message.body).map_err(|error| Failure::Poison(error.into()))?;
     log_ids(None, None, Some(sale.id()));
-    let rule = rule_for(kind, message.receive_count);
-    let verdict_on_first_receive = |stored| rule_for(kind, 1).judge(stored, sale.version());
+    let rule = rule_for(kind, message.receive_count, message.age);
+    let verdict_on_first_receive =
+        |stored| rule_for(kind, 1, Duration::ZERO).judge(stored, sale.version());
     match store.apply_ticket(&sale, rule).await? {
         TicketOutcome::Applied { replaced } => {
             // Applied only because of the number of receives: earlier versions have not arrived.
@@ -41,7 +39,7 @@ pub async fn handle(store: &impl OrderStore, message: Message<'_>) -> Result<Out
                 // Repeated or late: the replica is newer.
                 Verdict::Stale => Ok(Outcome::Done),
                 // `Apply`: another event changed the replica between condition and response.
-                Verdict::Gap | Verdict::Apply => Ok(Outcome::RetryAfter(WAIT_FOR_GAP)),
+                Verdict::Gap | Verdict::Apply => Ok(Outcome::Retry("earlier versions are missing")),
             }
         }
     }
@@ -60,15 +58,22 @@ mod tests {
 
     use super::*;
 
+    const RETRY: Outcome = Outcome::Retry("earlier versions are missing");
+
     fn event(kind: &str, version: u64) -> String {
         let detail =
             json!({"id": "t1", "title": format!("v{version}"), "price": 20, "version": version});
         json!({"detail-type": kind, "source": "tickets", "detail": detail}).to_string()
     }
 
+    /// A message 10 s after it was sent.
+    fn old(body: &str, receive_count: u32) -> Message<'_> {
+        Message { receive_count, age: Duration::from_secs(10), ..Message::new(body) }
+    }
+
     async fn receive(store: &MemoryStore, kind: &str, version: u64, receive_count: u32) -> Outcome {
         let body = event(kind, version);
-        handle(store, Message { body: &body, receive_count }).await.unwrap()
+        handle(store, old(&body, receive_count)).await.unwrap()
     }
 
     async fn stored_version(store: &MemoryStore) -> Option<u64> {
@@ -93,7 +98,7 @@ mod tests {
         assert_eq!(receive(&store, "TicketCreated", 0, 1).await, Outcome::Done);
         for receive_count in [1, 2] {
             let outcome = receive(&store, "TicketUpdated", 5, receive_count).await;
-            assert_eq!(outcome, Outcome::RetryAfter(WAIT_FOR_GAP));
+            assert_eq!(outcome, RETRY);
         }
         assert_eq!(stored_version(&store).await, Some(0));
         assert_eq!(receive(&store, "TicketUpdated", 5, 3).await, Outcome::Done);
@@ -119,7 +124,7 @@ mod tests {
         assert_eq!(is_on_sale().await, Some(true));
         // One version is either a withdrawal or not.
         let body = event("TicketWithdrawn", 2);
-        let handled = handle(&store, Message { body: &body, receive_count: 1 }).await;
+        let handled = handle(&store, Message::new(&body)).await;
         assert!(matches!(handled, Err(Failure::Poison(_))));
     }
 
@@ -128,7 +133,7 @@ mod tests {
         let store = MemoryStore::default();
         for receive_count in [1, 2] {
             let outcome = receive(&store, "TicketWithdrawn", 3, receive_count).await;
-            assert_eq!(outcome, Outcome::RetryAfter(WAIT_FOR_GAP));
+            assert_eq!(outcome, RETRY);
         }
         assert_eq!(receive(&store, "TicketWithdrawn", 3, 3).await, Outcome::Done);
         assert_eq!(receive(&store, "TicketCreated", 0, 1).await, Outcome::Done);
@@ -148,17 +153,17 @@ mod tests {
         };
         for body in [contradiction("price", json!(21)), contradiction("title", json!("other"))] {
             for receive_count in [1, 3] {
-                let handled = handle(&store, Message { body: &body, receive_count }).await;
+                let handled = handle(&store, old(&body, receive_count)).await;
                 assert!(matches!(handled, Err(Failure::Poison(_))), "{body}");
             }
         }
         // Equal after rounding.
         let body = contradiction("price", json!(20.000_000_000_000_004));
-        let handled = handle(&store, Message { body: &body, receive_count: 1 }).await;
+        let handled = handle(&store, Message::new(&body)).await;
         assert_eq!(handled.unwrap(), Outcome::Done);
         // An older version with other content is a repeat of a version that is gone.
         let body = contradiction("version", json!(0));
-        let handled = handle(&store, Message { body: &body, receive_count: 1 }).await;
+        let handled = handle(&store, Message::new(&body)).await;
         assert_eq!(handled.unwrap(), Outcome::Done);
     }
 
@@ -166,7 +171,7 @@ mod tests {
     async fn message_without_a_ticket_event_is_poison() {
         let store = MemoryStore::default();
         for body in ["", "not json", "{}", r#"{"detail-type":"TicketDeleted","detail":{}}"#] {
-            let handled = handle(&store, Message { body, receive_count: 1 }).await;
+            let handled = handle(&store, Message::new(body)).await;
             assert!(matches!(handled, Err(Failure::Poison(_))), "{body}");
         }
     }

@@ -1,6 +1,6 @@
 //! The ticket replica: a copy of the ticket service's newest data, with the lock of this service.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use crate::{OrderId, Price, TicketId, Timestamp, UserId};
 
@@ -210,15 +210,17 @@ impl TicketRule {
     ///
     /// # Examples
     /// ```
+    /// use std::time::Duration;
+    ///
     /// use orders_domain::{TicketVersion, UpdateKind, Verdict, rule_for};
     ///
     /// let stored = Some(TicketVersion::new(4));
-    /// let first_receive = rule_for(UpdateKind::Updated, 1);
+    /// let first_receive = rule_for(UpdateKind::Updated, 1, Duration::ZERO);
     /// assert_eq!(first_receive.judge(stored, TicketVersion::new(5)), Verdict::Apply);
     /// assert_eq!(first_receive.judge(stored, TicketVersion::new(4)), Verdict::Stale);
     /// assert_eq!(first_receive.judge(stored, TicketVersion::new(7)), Verdict::Gap);
     ///
-    /// let third_receive = rule_for(UpdateKind::Updated, 3);
+    /// let third_receive = rule_for(UpdateKind::Updated, 3, Duration::from_secs(10));
     /// assert_eq!(third_receive.judge(stored, TicketVersion::new(7)), Verdict::Apply);
     /// ```
     #[must_use]
@@ -233,25 +235,35 @@ impl TicketRule {
     }
 }
 
-/// Rule for an event on its nth receive. The first two receives leave time for the missing events to
-/// arrive. The third receive applies the event over the gap: every event carries the whole ticket.
+/// Number of receives from which on an event is applied over a gap.
+const RECEIVES_BEFORE_GAP: u32 = 3;
+/// Age from which on an event is applied over a gap.
+const AGE_BEFORE_GAP: Duration = Duration::from_secs(10);
+
+/// Rule for an event on its nth receive, `age` after it was sent. The missing events of a gap have two
+/// receives and 10 s to arrive. Then the event is applied over the gap: every event carries the whole
+/// ticket. Both limits count: a queue can deliver a message twice within a moment, and an event that has
+/// waited for a day can come just before the missing one.
 ///
 /// # Examples
 /// ```
+/// use std::time::Duration;
+///
 /// use orders_domain::{TicketRule, UpdateKind, rule_for};
 ///
-/// assert_eq!(rule_for(UpdateKind::Created, 1), TicketRule::FirstOrNext);
-/// assert_eq!(rule_for(UpdateKind::Updated, 2), TicketRule::Next);
-/// assert_eq!(rule_for(UpdateKind::Updated, 3), TicketRule::AnyNewer);
+/// let age = Duration::from_secs(10);
+/// assert_eq!(rule_for(UpdateKind::Created, 1, age), TicketRule::FirstOrNext);
+/// assert_eq!(rule_for(UpdateKind::Updated, 2, age), TicketRule::Next);
+/// assert_eq!(rule_for(UpdateKind::Updated, 3, age), TicketRule::AnyNewer);
+/// assert_eq!(rule_for(UpdateKind::Updated, 3, Duration::from_secs(9)), TicketRule::Next);
 /// ```
 #[must_use]
-pub fn rule_for(kind: UpdateKind, receive_count: u32) -> TicketRule {
+pub fn rule_for(kind: UpdateKind, receive_count: u32, age: Duration) -> TicketRule {
+    let is_patient = receive_count < RECEIVES_BEFORE_GAP || age < AGE_BEFORE_GAP;
     match kind {
-        UpdateKind::Created | UpdateKind::Updated | UpdateKind::Withdrawn if receive_count >= 3 => {
-            TicketRule::AnyNewer
-        }
-        UpdateKind::Created => TicketRule::FirstOrNext,
-        UpdateKind::Updated | UpdateKind::Withdrawn => TicketRule::Next,
+        UpdateKind::Created if is_patient => TicketRule::FirstOrNext,
+        UpdateKind::Updated | UpdateKind::Withdrawn if is_patient => TicketRule::Next,
+        UpdateKind::Created | UpdateKind::Updated | UpdateKind::Withdrawn => TicketRule::AnyNewer,
     }
 }
 
@@ -292,8 +304,8 @@ mod tests {
 
     #[test]
     fn unknown_ticket_accepts_created_but_not_updated() {
-        let created = rule_for(UpdateKind::Created, 1);
-        let updated = rule_for(UpdateKind::Updated, 1);
+        let created = rule_for(UpdateKind::Created, 1, AGE_BEFORE_GAP);
+        let updated = rule_for(UpdateKind::Updated, 1, AGE_BEFORE_GAP);
         assert_eq!(created.judge(None, version(0)), Verdict::Apply);
         assert_eq!(created.judge(None, version(7)), Verdict::Apply);
         assert_eq!(updated.judge(None, version(0)), Verdict::Gap);
@@ -303,8 +315,11 @@ mod tests {
     #[test]
     fn next_version_applies_older_is_stale_later_is_a_gap() {
         for kind in [UpdateKind::Created, UpdateKind::Updated, UpdateKind::Withdrawn] {
-            for receive_count in [0, 1, 2] {
-                let rule = rule_for(kind, receive_count);
+            let nearly = AGE_BEFORE_GAP - Duration::from_millis(1);
+            for (receive_count, age) in
+                [(0, AGE_BEFORE_GAP), (1, Duration::MAX), (2, Duration::MAX), (3, nearly)]
+            {
+                let rule = rule_for(kind, receive_count, age);
                 assert_eq!(rule.judge(Some(version(4)), version(3)), Verdict::Stale);
                 assert_eq!(rule.judge(Some(version(4)), version(4)), Verdict::Stale);
                 assert_eq!(rule.judge(Some(version(4)), version(5)), Verdict::Apply);
@@ -314,10 +329,10 @@ mod tests {
     }
 
     #[test]
-    fn third_receive_applies_over_a_gap() {
+    fn third_receive_after_ten_seconds_applies_over_a_gap() {
         for kind in [UpdateKind::Created, UpdateKind::Updated, UpdateKind::Withdrawn] {
             for receive_count in [3, 4, u32::MAX] {
-                let rule = rule_for(kind, receive_count);
+                let rule = rule_for(kind, receive_count, AGE_BEFORE_GAP);
                 assert_eq!(rule.judge(None, version(9)), Verdict::Apply);
                 assert_eq!(rule.judge(Some(version(4)), version(9)), Verdict::Apply);
                 assert_eq!(rule.judge(Some(version(4)), version(4)), Verdict::Stale);
@@ -331,9 +346,11 @@ mod tests {
             stored in proptest::option::of(any::<u64>()),
             incoming: u64,
             receive_count: u32,
+            age: Duration,
         ) {
             for kind in [UpdateKind::Created, UpdateKind::Updated, UpdateKind::Withdrawn] {
-                let verdict = rule_for(kind, receive_count).judge(stored.map(version), version(incoming));
+                let verdict =
+                    rule_for(kind, receive_count, age).judge(stored.map(version), version(incoming));
                 if let Some(stored) = stored {
                     prop_assert_eq!(verdict == Verdict::Stale, incoming <= stored);
                 }

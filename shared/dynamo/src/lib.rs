@@ -297,12 +297,20 @@ impl OrderStore for DynamoStore {
     }
 
     async fn place(&self, placement: &Placement) -> Result<PlaceOutcome, StoreError> {
-        match self.transact(|| self.placing(placement)).await? {
-            Transacted::Committed => Ok(PlaceOutcome::Placed),
-            Transacted::Refused { found, .. } => match found.into_iter().next().flatten() {
-                Some(earlier) => Ok(PlaceOutcome::AlreadyPlaced(OrderItem::parse(earlier)?)),
-                None => Ok(PlaceOutcome::Conflict),
-            },
+        // Not repeated after a conflict: ticket and slot have probably changed.
+        match transaction::attempt(&self.client, self.placing(placement)?).await {
+            Attempt::Done(Transacted::Committed) => Ok(PlaceOutcome::Placed),
+            Attempt::Done(Transacted::Refused { found, .. }) => {
+                match found.into_iter().next().flatten() {
+                    Some(earlier) => Ok(PlaceOutcome::AlreadyPlaced(OrderItem::parse(earlier)?)),
+                    None => Ok(PlaceOutcome::Conflict),
+                }
+            }
+            Attempt::Conflict(_) => {
+                metrics::counter!("WriteRetries").increment(1);
+                Ok(PlaceOutcome::Conflict)
+            }
+            Attempt::Failed(error) => Err(error),
         }
     }
 

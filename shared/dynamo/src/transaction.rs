@@ -54,7 +54,11 @@ pub(crate) async fn transact(
     .await
 }
 
-async fn attempt(client: &Client, writes: Vec<TransactWriteItem>) -> Attempt<Transacted> {
+/// Sends the writes as one transaction, once.
+pub(crate) async fn attempt(
+    client: &Client,
+    writes: Vec<TransactWriteItem>,
+) -> Attempt<Transacted> {
     let request = client.transact_write_items().set_transact_items(Some(writes));
     outcome(request.client_request_token(Uuid::new_v4().to_string()).send().await)
 }

@@ -34,6 +34,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(6);
 /// Time limit of the retries after write conflicts.
 const CONFLICT_BUDGET: Duration = Duration::from_secs(4);
+/// Maximum wait before the first retry of a request; it doubles with each attempt and has full jitter. The
+/// SDK's default is 1 s, a hundred times the duration of a request.
+const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
 /// Idle time after which a connection is dropped. AWS closes idle connections too, and a function
 /// that Lambda froze meanwhile cannot see the close: a request on such a connection fails.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -67,7 +70,7 @@ pub fn sdk_config() -> Result<SdkConfig, BoxError> {
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .http_client(http_client()?)
         .timeout_config(timeouts)
-        .retry_config(RetryConfig::standard())
+        .retry_config(RetryConfig::standard().with_initial_backoff(INITIAL_BACKOFF))
         // Made for long downloads; every response here is short and has a time limit.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .build())
@@ -134,12 +137,14 @@ pub fn store(sdk: &SdkConfig) -> Result<DynamoStore, ConfigError> {
     Ok(DynamoStore::new(client, config::table_names()?, CONFLICT_BUDGET))
 }
 
-/// Queue named by `QUEUE_URL`.
+/// Queue named by `QUEUE_URL`, with the dead-letter queue named by `DEAD_LETTER_QUEUE_URL`.
 ///
 /// # Errors
-/// [`ConfigError`] if the variable is missing.
+/// [`ConfigError`] if a variable is missing.
 pub fn queue(sdk: &SdkConfig) -> Result<SqsQueue, ConfigError> {
-    Ok(SqsQueue::new(aws_sdk_sqs::Client::new(sdk), config::required("QUEUE_URL")?))
+    let client = aws_sdk_sqs::Client::new(sdk);
+    let dead_letters = config::required("DEAD_LETTER_QUEUE_URL")?;
+    Ok(SqsQueue::new(client, config::required("QUEUE_URL")?, dead_letters))
 }
 
 #[cfg(test)]

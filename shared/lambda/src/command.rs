@@ -43,7 +43,7 @@ pub async fn execute(
     now: Timestamp,
 ) -> Result<CommandOutcome, CommandError> {
     let mut ticket = TicketState::Unread;
-    for _ in 0..MAX_ATTEMPTS {
+    for attempt in 0..MAX_ATTEMPTS {
         let (transition, is_last) = match decide(&order, command, &ticket) {
             Decision::Apply(transition) => (transition, true),
             Decision::ApplyFirst(transition) => (transition, false),
@@ -63,7 +63,7 @@ pub async fn execute(
                 return Ok(CommandOutcome::PaymentOfAnotherOrder(order_id));
             }
             CommitOutcome::Conflict => {
-                backoff().await;
+                backoff(attempt).await;
                 let Some(stored) = store.find(order.id).await? else { continue };
                 // The order is as it was read, so it was the lock that did not allow the transition.
                 let is_unchanged = stored.version == order.version;

@@ -1,9 +1,14 @@
-//! Batches of SQS messages. Each message has its own outcome: an invalid message delays no other.
+//! Batches of SQS messages. Each message has its own outcome: an invalid or slow message delays no other.
+//!
+//! The messages of a batch are handled concurrently. A failed message waits in its queue, longer after each
+//! receive. The function itself sends an invalid message, and a message that has failed for half a day, to
+//! the dead-letter queue: the receive count of SQS also grows while a function is slow or throttled.
 
-use std::time::Duration;
+use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use aws_sdk_sqs::Client;
+use futures_util::{FutureExt, future::join_all};
 use lambda_runtime::{Context, LambdaEvent, service_fn};
 use orders_contracts::correlation_id;
 use orders_domain::{Order, OrderId, PaymentId, StoreError, TicketId, Timestamp};
@@ -23,6 +28,16 @@ pub struct Message<'a> {
     pub body: &'a str,
     /// Number of receives so far, this receive included.
     pub receive_count: u32,
+    /// Time since the message was sent.
+    pub age: Duration,
+}
+
+impl<'a> Message<'a> {
+    /// A message on its first receive, as soon as it was sent.
+    #[must_use]
+    pub fn new(body: &'a str) -> Self {
+        Self { body, receive_count: 1, age: Duration::ZERO }
+    }
 }
 
 /// Outcome of a valid message.
@@ -30,8 +45,9 @@ pub struct Message<'a> {
 pub enum Outcome {
     /// The message is processed and can be deleted.
     Done,
-    /// The message stays in the queue: it is received again after this time, rounded down to a second.
-    RetryAfter(Duration),
+    /// The message came before its cause, for example a payment before its order. It stays in the queue and
+    /// is received again. The text is the reason, for the log.
+    Retry(&'static str),
     /// The message is early: it is replaced by a new message, delayed by this time, rounded down to a
     /// second, at most [`MAX_DELAY`]. A message that waits invisibly would count as in flight, and SQS
     /// delivers nothing above 120,000 messages in flight (SQS developer guide, "Quotas").
@@ -46,13 +62,24 @@ pub enum Outcome {
 /// Maximum delay of an SQS message (SQS API reference, `SendMessage`).
 pub const MAX_DELAY: Duration = Duration::from_mins(15);
 
-/// Failure of a message. The message stays in the queue. After too many receives SQS moves it to the
-/// dead-letter queue.
+/// Age from which a failed message goes to the dead-letter queue instead of being retried.
+pub const MAX_AGE: Duration = Duration::from_hours(12);
+
+/// Wait of a message after its first failed receive. It doubles with each receive.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+/// Number of times that the wait doubles: 320 s is the longest. After an outage every message is received
+/// again within this time.
+const MAX_DOUBLINGS: u32 = 6;
+
+/// Time reserved at the end of an invocation for waits and dead letters.
+const TIME_TO_SETTLE: Duration = Duration::from_secs(1);
+
+/// Failure of a message.
 #[derive(Debug)]
 pub enum Failure {
-    /// The message is invalid: retries cannot help, so it is received again at once.
+    /// The message is invalid: retries cannot help, so it goes to the dead-letter queue.
     Poison(BoxError),
-    /// A retry may succeed.
+    /// A retry may succeed. The message stays in the queue and is received again.
     Transient(BoxError),
 }
 
@@ -92,8 +119,8 @@ pub fn log_order(order: &Order) {
 
 /// The queue of a batch.
 pub trait Queue {
-    /// Sets the message's visibility timeout, rounded down to a second; at most 12 hours (SQS developer
-    /// guide, "Amazon SQS visibility timeout").
+    /// Sets the message's visibility timeout, rounded down to a second; at most 12 hours from its receive on
+    /// (SQS developer guide, "Amazon SQS visibility timeout").
     fn set_visibility_timeout(
         &self,
         receipt_handle: &str,
@@ -102,25 +129,38 @@ pub trait Queue {
 
     /// Sends a message with a delay, rounded down to a second, at most [`MAX_DELAY`].
     fn send(&self, body: &str, delay: Duration) -> impl Future<Output = Result<(), BoxError>>;
+
+    /// Sends a message to the dead-letter queue.
+    fn dead_letter(&self, body: &str) -> impl Future<Output = Result<(), BoxError>>;
 }
 
-/// An SQS queue.
+/// An SQS queue with its dead-letter queue.
 #[derive(Clone, Debug)]
 pub struct SqsQueue {
     client: Client,
     queue_url: String,
+    dead_letter_queue_url: String,
 }
 
 impl SqsQueue {
-    /// The queue with this URL.
+    /// The queues with these URLs.
     #[must_use]
-    pub fn new(client: Client, queue_url: String) -> Self {
-        Self { client, queue_url }
+    pub fn new(client: Client, queue_url: String, dead_letter_queue_url: String) -> Self {
+        Self { client, queue_url, dead_letter_queue_url }
+    }
+
+    async fn send_to(&self, url: &str, body: &str, delay: Duration) -> Result<(), BoxError> {
+        let seconds = delay.min(MAX_DELAY).as_secs();
+        self.client
+            .send_message()
+            .queue_url(url)
+            .message_body(body)
+            .delay_seconds(i32::try_from(seconds)?)
+            .send()
+            .await?;
+        Ok(())
     }
 }
-
-/// Maximum visibility timeout of SQS.
-const MAX_VISIBILITY_TIMEOUT: Duration = Duration::from_hours(12);
 
 impl Queue for SqsQueue {
     async fn set_visibility_timeout(
@@ -128,27 +168,22 @@ impl Queue for SqsQueue {
         receipt_handle: &str,
         time: Duration,
     ) -> Result<(), BoxError> {
-        let seconds = time.min(MAX_VISIBILITY_TIMEOUT).as_secs();
         self.client
             .change_message_visibility()
             .queue_url(&self.queue_url)
             .receipt_handle(receipt_handle)
-            .visibility_timeout(i32::try_from(seconds)?)
+            .visibility_timeout(i32::try_from(time.as_secs())?)
             .send()
             .await?;
         Ok(())
     }
 
     async fn send(&self, body: &str, delay: Duration) -> Result<(), BoxError> {
-        let seconds = delay.min(MAX_DELAY).as_secs();
-        self.client
-            .send_message()
-            .queue_url(&self.queue_url)
-            .message_body(body)
-            .delay_seconds(i32::try_from(seconds)?)
-            .send()
-            .await?;
-        Ok(())
+        self.send_to(&self.queue_url, body, delay).await
+    }
+
+    async fn dead_letter(&self, body: &str) -> Result<(), BoxError> {
+        self.send_to(&self.dead_letter_queue_url, body, Duration::ZERO).await
     }
 }
 
@@ -170,8 +205,8 @@ where
     .await
 }
 
-/// Handles a batch received at `now`, one message after the other, and reports the messages that stay in
-/// the queue (Lambda developer guide, "Reporting batch item failures").
+/// Handles a batch received at `now`, all messages at once, and reports the messages that stay in the queue
+/// (Lambda developer guide, "Reporting batch item failures").
 ///
 /// # Errors
 /// If a message has no id to report, which SQS never causes. The whole batch is received again then: an
@@ -187,105 +222,188 @@ where
     Q: Queue,
     H: AsyncFn(Message<'_>) -> Result<Outcome, Failure>,
 {
+    let ids = event.records.iter().map(message_id).collect::<Result<Vec<_>, _>>()?;
     let deadline = clock::work_deadline(context, now);
-    let mut response = SqsBatchResponse::default();
+    let handler_deadline = deadline.checked_sub(TIME_TO_SETTLE).unwrap_or(deadline);
+    let batch = Batch { queue, handler, now, handler_deadline, deadline };
     let failed = metrics::gauge!("MessagesFailed");
     failed.set(0);
-    for message in &event.records {
-        let id = message.message_id.as_deref().filter(|id| !id.is_empty());
-        let id = id.ok_or("a message has no id")?;
-        let correlation_id = message.body.as_deref().and_then(correlation_id);
-        // The handler records the ids of its subject, so that every line of the message has them.
-        // A span of the highest level, so that no log level removes the ids.
-        let span = tracing::error_span!(
-            "message",
-            request_id = context.request_id,
-            message_id = id,
-            order_id = field::Empty,
-            version = field::Empty,
-            correlation_id = correlation_id.map(field::display),
-            payment_id = field::Empty,
-            ticket_id = field::Empty,
-        );
-        // Boxed: the futures of SDK calls are large, and nested deeper than the compiler's limit.
-        let settling = Box::pin(settle(message, deadline, queue, handler));
-        let settled = settling.instrument(span).await;
+    let messages = event.records.iter().zip(&ids);
+    // Boxed: the futures of SDK calls are large, and nested deeper than the compiler's limit.
+    let settling = messages.map(|(message, id)| {
+        Box::pin(batch.settle(message)).instrument(message_span(message, id, context))
+    });
+    let settled = join_all(settling).await;
+    let mut response = SqsBatchResponse::default();
+    for (settled, id) in settled.into_iter().zip(ids) {
         metrics::counter!("MessagesReceived").increment(1);
-        if settled == Settled::StaysInQueue {
+        if settled.is_failure {
             failed.increment(1);
+        }
+        if settled.stays {
             response.add_failure(id);
         }
     }
     Ok(response)
 }
 
-/// Result of a message for SQS.
-#[derive(PartialEq, Eq)]
-enum Settled {
-    Deleted,
-    StaysInQueue,
+fn message_id(message: &SqsMessage) -> Result<&str, BoxError> {
+    let id = message.message_id.as_deref().filter(|id| !id.is_empty());
+    id.ok_or_else(|| "a message has no id".into())
 }
 
-async fn settle<Q, H>(message: &SqsMessage, deadline: Instant, queue: &Q, handler: &H) -> Settled
+/// The ids of a message, on each of its log lines. The handler adds the ids of its subject.
+fn message_span(message: &SqsMessage, id: &str, context: &Context) -> Span {
+    let correlation_id = message.body.as_deref().and_then(correlation_id);
+    // A span of the highest level, so that no log level removes the ids.
+    tracing::error_span!(
+        "message",
+        request_id = context.request_id,
+        message_id = id,
+        order_id = field::Empty,
+        version = field::Empty,
+        correlation_id = correlation_id.map(field::display),
+        payment_id = field::Empty,
+        ticket_id = field::Empty,
+    )
+}
+
+/// Result of a message.
+struct Settled {
+    /// Whether the message stays in the queue.
+    stays: bool,
+    /// Whether the message failed. An early message did not.
+    is_failure: bool,
+}
+
+impl Settled {
+    const DONE: Self = Self { stays: false, is_failure: false };
+    const EARLY: Self = Self { stays: true, is_failure: false };
+    const FAILED: Self = Self { stays: true, is_failure: true };
+    const DEAD_LETTERED: Self = Self { stays: false, is_failure: true };
+}
+
+/// A batch while it is handled.
+struct Batch<'a, Q, H> {
+    queue: &'a Q,
+    handler: &'a H,
+    now: Timestamp,
+    handler_deadline: Instant,
+    deadline: Instant,
+}
+
+impl<Q, H> Batch<'_, Q, H>
 where
     Q: Queue,
     H: AsyncFn(Message<'_>) -> Result<Outcome, Failure>,
 {
-    match handle(message, deadline, handler).await {
-        Ok(Outcome::Done) => return Settled::Deleted,
-        Ok(Outcome::RetryAfter(delay)) => {
-            set_visibility_timeout(message, delay, deadline, queue).await;
-        }
-        Ok(Outcome::Replace { body, delay }) => {
-            let sent = timeout_at(deadline, queue.send(&body, delay)).await;
-            match sent.unwrap_or_else(|elapsed| Err(elapsed.into())) {
-                Ok(()) => return Settled::Deleted,
-                Err(error) => {
-                    let error = error_chain(error.as_ref());
-                    tracing::warn!(error, "Sending the message again failed; it will be retried");
+    /// Handles one message. Sends it to the dead-letter queue, or sets its wait, if it is not done.
+    async fn settle(&self, raw: &SqsMessage) -> Settled {
+        let message = self.read(raw);
+        match self.handle(message).await {
+            Ok(Outcome::Done) => Settled::DONE,
+            Ok(Outcome::Replace { body, delay }) => {
+                match self.in_time(self.queue.send(&body, delay)).await {
+                    Ok(()) => Settled::DONE,
+                    Err(error) => self.retry(raw, message, error, Settled::FAILED).await,
                 }
             }
-        }
-        Err(Failure::Transient(error)) => {
-            // The queue's own visibility timeout is the wait before the retry.
-            tracing::warn!(
-                error = error_chain(error.as_ref()),
-                "Message failed; it will be retried"
-            );
-        }
-        Err(Failure::Poison(error)) => {
-            tracing::error!(error = error_chain(error.as_ref()), "Rejected message");
-            set_visibility_timeout(message, Duration::ZERO, deadline, queue).await;
+            Ok(Outcome::Retry(reason)) => {
+                self.retry(raw, message, reason.into(), Settled::EARLY).await
+            }
+            Err(Failure::Transient(error)) => {
+                self.retry(raw, message, error, Settled::FAILED).await
+            }
+            Err(Failure::Poison(error)) => self.dead_letter(raw, message, error).await,
         }
     }
-    Settled::StaysInQueue
-}
 
-async fn handle<H>(message: &SqsMessage, deadline: Instant, handler: &H) -> Result<Outcome, Failure>
-where
-    H: AsyncFn(Message<'_>) -> Result<Outcome, Failure>,
-{
-    let receive_count = message.attributes.get("ApproximateReceiveCount");
-    let message = Message {
-        body: message.body.as_deref().unwrap_or_default(),
-        receive_count: receive_count.and_then(|count| count.parse().ok()).unwrap_or(1),
-    };
-    timeout_at(deadline, Box::pin(handler(message)))
-        .await
-        .unwrap_or_else(|elapsed| Err(Failure::Transient(elapsed.into())))
-}
-
-/// Sets the wait of a message if possible. Otherwise the queue's own visibility timeout applies.
-async fn set_visibility_timeout(
-    message: &SqsMessage,
-    time: Duration,
-    deadline: Instant,
-    queue: &impl Queue,
-) {
-    let receipt_handle = message.receipt_handle.as_deref().unwrap_or_default();
-    let set = timeout_at(deadline, queue.set_visibility_timeout(receipt_handle, time)).await;
-    if let Err(error) = set.unwrap_or_else(|elapsed| Err(elapsed.into())) {
-        let error = error_chain(error.as_ref());
-        tracing::warn!(error, "Setting the visibility timeout failed");
+    fn read<'m>(&self, raw: &'m SqsMessage) -> Message<'m> {
+        let attribute = |name| raw.attributes.get(name).map(String::as_str);
+        let receive_count =
+            attribute("ApproximateReceiveCount").and_then(|count| count.parse().ok());
+        let sent_at = attribute("SentTimestamp").and_then(|ms| ms.parse().ok());
+        let sent_at = sent_at.and_then(Timestamp::from_epoch_ms).unwrap_or(self.now);
+        Message {
+            body: raw.body.as_deref().unwrap_or_default(),
+            receive_count: receive_count.unwrap_or(1),
+            age: sent_at.until(self.now),
+        }
     }
+
+    /// Calls the handler. A panic makes the message invalid: the handler would panic again.
+    async fn handle(&self, message: Message<'_>) -> Result<Outcome, Failure> {
+        let handling = AssertUnwindSafe(async { (self.handler)(message).await }).catch_unwind();
+        match timeout_at(self.handler_deadline, Box::pin(handling)).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => Err(Failure::Poison(panic_message(panic.as_ref()).into())),
+            Err(elapsed) => Err(Failure::Transient(elapsed.into())),
+        }
+    }
+
+    /// Leaves the message in the queue for a while, unless it has failed for too long.
+    async fn retry(
+        &self,
+        raw: &SqsMessage,
+        message: Message<'_>,
+        error: BoxError,
+        settled: Settled,
+    ) -> Settled {
+        if message.age > MAX_AGE {
+            return self.dead_letter(raw, message, error).await;
+        }
+        tracing::warn!(error = error_chain(error.as_ref()), "Message failed; it will be retried");
+        self.wait(raw, message).await;
+        settled
+    }
+
+    async fn dead_letter(
+        &self,
+        raw: &SqsMessage,
+        message: Message<'_>,
+        error: BoxError,
+    ) -> Settled {
+        tracing::error!(
+            error = error_chain(error.as_ref()),
+            "Rejected message; moving it to the dead-letter queue"
+        );
+        match self.in_time(self.queue.dead_letter(message.body)).await {
+            Ok(()) => Settled::DEAD_LETTERED,
+            Err(error) => {
+                let error = error_chain(error.as_ref());
+                tracing::error!(error, "Dead-lettering a message failed; it will be retried");
+                self.wait(raw, message).await;
+                Settled::FAILED
+            }
+        }
+    }
+
+    /// Sets the wait of a message if possible. Otherwise the queue's own visibility timeout applies.
+    async fn wait(&self, raw: &SqsMessage, message: Message<'_>) {
+        let receipt_handle = raw.receipt_handle.as_deref().unwrap_or_default();
+        let time = wait_after(message.receive_count);
+        let set = self.in_time(self.queue.set_visibility_timeout(receipt_handle, time)).await;
+        if let Err(error) = set {
+            let error = error_chain(error.as_ref());
+            tracing::warn!(error, "Setting the visibility timeout failed");
+        }
+    }
+
+    async fn in_time(
+        &self,
+        call: impl Future<Output = Result<(), BoxError>>,
+    ) -> Result<(), BoxError> {
+        timeout_at(self.deadline, call).await.unwrap_or_else(|elapsed| Err(elapsed.into()))
+    }
+}
+
+/// Wait of a failed message after its nth receive.
+fn wait_after(receive_count: u32) -> Duration {
+    FIRST_WAIT * (1 << receive_count.saturating_sub(1).min(MAX_DOUBLINGS))
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the handler panicked: {}", text.unwrap_or("no message"))
 }

@@ -5,17 +5,19 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 /// Maximum number of attempts of a use case. Each attempt reads again.
-pub const MAX_ATTEMPTS: usize = 5;
+pub const MAX_ATTEMPTS: u32 = 8;
 
-/// Maximum wait before the next attempt.
-const MAX_BACKOFF: Duration = Duration::from_millis(40);
+/// Maximum wait before the second attempt. It doubles with each attempt.
+const FIRST_BACKOFF: Duration = Duration::from_millis(20);
+/// Maximum wait before any attempt.
+const LONGEST_BACKOFF: Duration = Duration::from_millis(250);
 
-/// Waits before the next attempt, with full jitter so that concurrent attempts do not stay in step.
+/// Waits after the nth attempt, from 0 on, with full jitter so that concurrent attempts do not stay in step.
 ///
 /// The wait lets a concurrent transaction become visible as a whole: two reads of two items may see one
 /// item after the transaction and the other before it (DynamoDB developer guide, "Amazon DynamoDB
 /// Transactions: How it works", read-committed isolation).
-pub async fn backoff() {
-    let max_ms = u64::try_from(MAX_BACKOFF.as_millis()).unwrap_or(u64::MAX);
-    sleep(Duration::from_millis(fastrand::u64(0..=max_ms))).await;
+pub async fn backoff(attempt: u32) {
+    let longest = FIRST_BACKOFF.saturating_mul(1 << attempt.min(8)).min(LONGEST_BACKOFF);
+    sleep(longest.mul_f64(fastrand::f64())).await;
 }

@@ -83,7 +83,7 @@ async fn pay(api: &Api<MemoryStore>, id: &str, payment: &str) {
 /// Delivers an event of the payment service, which is done.
 async fn deliver_payment_event(api: &Api<MemoryStore>, event: &Value) {
     let (body, now) = (event.to_string(), clock::now());
-    let message = Message { body: &body, receive_count: 1 };
+    let message = Message::new(&body);
     let outcome = payment_events::handle(&api.store, PAYMENT_LIMITS, now, message).await;
     assert_eq!(outcome.unwrap(), Outcome::Done);
 }

@@ -46,7 +46,7 @@ async fn publish(store: &impl OrderStore, kind: &str, id: &str, price: Value) {
     let version = u64::from(kind != "TicketCreated");
     let detail = json!({"id": id, "title": "x".repeat(100), "price": price, "version": version});
     let body = json!({"source": "tickets", "detail-type": kind, "detail": detail}).to_string();
-    let outcome = ticket_events::handle(store, Message { body: &body, receive_count: 1 }).await;
+    let outcome = ticket_events::handle(store, Message::new(&body)).await;
     assert_eq!(outcome.unwrap(), Outcome::Done);
 }
 
@@ -95,7 +95,7 @@ async fn pay_amount(store: &DynamoStore, order: &str, payment: &str, amount: f64
 /// Delivers an event of the payment service.
 async fn deliver(store: &DynamoStore, event: &Value) -> Outcome {
     let body = event.to_string();
-    let message = Message { body: &body, receive_count: 1 };
+    let message = Message::new(&body);
     payment_events::handle(store, PAYMENT_LIMITS, clock::now(), message).await.unwrap()
 }
 
@@ -111,7 +111,7 @@ async fn start_payment(store: &DynamoStore, order: &str) {
 async fn expire(store: &DynamoStore, order: &str) -> Outcome {
     let message = ExpiryMessage { order_id: order.parse().unwrap(), expires_at: None };
     let body = message.to_text().unwrap();
-    let message = Message { body: &body, receive_count: 1 };
+    let message = Message::new(&body);
     expire_orders::handle(store, clock::now(), message).await.unwrap()
 }
 
@@ -246,7 +246,7 @@ async fn extension_calls() {
 async fn refund_calls() {
     let (api, log) = api().await;
     let id = place_new(&api, &log, "t1", HELD).await;
-    assert!(matches!(refund(&api.store, &id, "p1").await, Outcome::RetryAfter(_))); // early
+    assert!(matches!(refund(&api.store, &id, "p1").await, Outcome::Retry(_))); // early
     log.assert_calls(&[("GetItem", 1)], (1.0, 0.0));
     for payment in ["p1", "p2"] {
         pay(&api.store, &id, payment).await;
@@ -266,7 +266,7 @@ async fn refund_calls() {
     log.assert_calls(&[("GetItem", 1)], (1.0, 0.0));
     // An unknown order: is the payment booked?
     let unknown = order_with_hold(9, 30).id.to_string();
-    assert!(matches!(refund(&api.store, &unknown, "p9").await, Outcome::RetryAfter(_)));
+    assert!(matches!(refund(&api.store, &unknown, "p9").await, Outcome::Retry(_)));
     log.assert_calls(&[("GetItem", 2)], (2.0, 0.0));
 }
 

@@ -44,6 +44,10 @@ impl Queue for BrokenQueue {
     async fn send(&self, _: &str, _: Duration) -> Result<(), BoxError> {
         Err("throttled".into())
     }
+
+    async fn dead_letter(&self, _: &str) -> Result<(), BoxError> {
+        Err("throttled".into())
+    }
 }
 
 /// A bus that never responds.
@@ -71,12 +75,14 @@ impl RelaySink for SilentSink {
     }
 }
 
-/// Lines of a batch with this message, received for the third time.
+/// Lines of a batch with this message, received for the third time, 20 s after it was sent.
 async fn lines_of_message(
     body: &Value,
     handler: impl AsyncFn(Message<'_>) -> Result<Outcome, Failure>,
 ) -> Vec<Value> {
     let mut batch = batch_of(body);
+    let sent_at_ms = clock::now().epoch_ms() - 20_000;
+    batch["Records"][0]["attributes"]["SentTimestamp"] = json!(sent_at_ms.to_string());
     batch["Records"][0]["attributes"]["ApproximateReceiveCount"] = json!("3");
     let event: SqsEvent = serde_json::from_value(batch).unwrap();
     lines_of(async { process(&event, &context(), clock::now(), &BrokenQueue, &handler).await })
@@ -167,7 +173,7 @@ async fn lines_of_an_unreadable_order() -> Vec<Value> {
     let handler = async |message: Message<'_>| expire_orders::handle(&store, at(0), message).await;
     let timer = lines_of_message(&json!({ "orderId": id }), handler).await;
     // Without the order, the message itself has no correlation id.
-    let [item, _] = &timer[..] else { panic!("two lines: {timer:?}") };
+    let [item, ..] = &timer[..] else { panic!("no line") };
     assert_eq!(item["fields"]["message"], "Item cannot be read");
     let event = Event::for_order("GET", &id).header("x-correlation-id", ORDER);
     let request = lines_of(Api { store }.show(&event)).await;

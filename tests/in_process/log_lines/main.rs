@@ -66,6 +66,10 @@ impl Queue for FullQueue {
     async fn send(&self, _: &str, _: Duration) -> Result<(), BoxError> {
         Err("the queue is full".into())
     }
+
+    async fn dead_letter(&self, _: &str) -> Result<(), BoxError> {
+        Ok(())
+    }
 }
 
 /// Handles a batch of one message of the payment service, with these orders stored.
@@ -81,6 +85,7 @@ fn batch_of(body: &Value) -> Value {
     let mut batch: Value =
         serde_json::from_str(include_str!("../../support/fixtures/sqs_batch.json")).unwrap();
     batch["Records"][0]["body"] = json!(body.to_string());
+    batch["Records"][0]["attributes"]["SentTimestamp"] = json!(clock::now().epoch_ms().to_string());
     batch["Records"].as_array_mut().unwrap().truncate(1);
     batch
 }
@@ -154,13 +159,14 @@ async fn message_lines_have_the_ids_of_message_and_subject() {
     let body = events::payment("p1", &order, clock::now());
     let store = MemoryStore::default();
     let lines = lines_of(handle_payment(&store, &body)).await;
-    assert_eq!(lines[0]["fields"]["message"], "Event for an unknown order; it will be retried");
+    assert_eq!(lines[0]["fields"]["message"], "Message failed; it will be retried");
     assert_eq!(lines[0]["span"]["order_id"], json!(order));
     assert_eq!(lines[0]["span"]["payment_id"], "p1");
     assert!(lines[0]["span"]["message_id"].is_string());
 
     let lines = lines_of(handle_payment(&store, &json!({}))).await;
-    assert_eq!(lines[0]["fields"]["message"], "Rejected message");
+    let message = "Rejected message; moving it to the dead-letter queue";
+    assert_eq!(lines[0]["fields"]["message"], message);
     assert!(lines[0]["span"]["message_id"].is_string());
 }
 
@@ -170,13 +176,13 @@ async fn lines_of_starts_and_refunds_have_the_ids_of_their_subject() {
     let id = order.id.to_string();
     let start = events::payment_started(&id, at(10));
     let [line] = &lines_of(handle_payment(&store, &start)).await[..] else { panic!("one line") };
-    assert_eq!(line["fields"]["message"], "Event for an unknown order; it will be retried");
+    assert_eq!(line["fields"]["message"], "Message failed; it will be retried");
     assert_eq!((&line["span"]["order_id"], line["span"].get("payment_id")), (&json!(id), None));
 
     place(&store, &order).await;
     let refund = events::payment_refunded("p1", &id, at(10));
     let [line] = &lines_of(handle_payment(&store, &refund)).await[..] else { panic!("one line") };
-    assert_eq!(line["fields"]["message"], "Refund of an unknown payment; it will be retried");
+    assert_eq!(line["fields"]["message"], "Message failed; it will be retried");
     assert_eq!(
         (&line["span"]["order_id"], &line["span"]["payment_id"]),
         (&json!(id), &json!("p1"))
@@ -194,7 +200,7 @@ async fn line_of_a_timer_that_cannot_be_sent_has_the_ids_of_its_order() {
     let timer = json!({"orderId": order.id.to_string()});
     let fire = handle(&timer, async |message| expire_orders::handle(&store, at(0), message).await);
     let [line] = &lines_of(fire).await[..] else { panic!("one line") };
-    let message = "Sending the message again failed; it will be retried";
+    let message = "Message failed; it will be retried";
     assert_eq!((&line["level"], &line["fields"]["message"]), (&json!("WARN"), &json!(message)));
     assert_eq!(line["fields"]["error"], "the queue is full");
     assert_eq!(line["span"]["order_id"], order.id.to_string());

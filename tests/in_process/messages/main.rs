@@ -27,6 +27,8 @@ struct RecordedQueue {
     timeouts: Mutex<Vec<(String, Duration)>>,
     /// Sent messages with their delays.
     sent: Mutex<Vec<(String, Duration)>>,
+    /// Messages sent to the dead-letter queue.
+    dead_letters: Mutex<Vec<String>>,
     /// Whether the queue refuses to send messages.
     is_full: bool,
 }
@@ -48,9 +50,18 @@ impl Queue for RecordedQueue {
         self.sent.lock().unwrap().push((body.to_owned(), delay));
         Ok(())
     }
+
+    async fn dead_letter(&self, body: &str) -> Result<(), BoxError> {
+        if self.is_full {
+            return Err("the queue is full".into());
+        }
+        self.dead_letters.lock().unwrap().push(body.to_owned());
+        Ok(())
+    }
 }
 
-/// A batch of messages `m0`, `m1`, ... with receipt handles `r0`, `r1`, ...
+/// A batch of messages `m0`, `m1`, ... with receipt handles `r0`, `r1`, ..., sent now and received for the
+/// first time.
 fn batch(bodies: &[&str]) -> SqsEvent {
     let mut event: Value =
         serde_json::from_str(include_str!("../../support/fixtures/sqs_batch.json")).unwrap();
@@ -59,6 +70,7 @@ fn batch(bodies: &[&str]) -> SqsEvent {
         let mut record = record.clone();
         record["messageId"] = json!(format!("m{number}"));
         record["receiptHandle"] = json!(format!("r{number}"));
+        record["attributes"]["SentTimestamp"] = json!(clock::now().epoch_ms().to_string());
         record["body"] = json!(body);
         record
     });
@@ -66,18 +78,33 @@ fn batch(bodies: &[&str]) -> SqsEvent {
     serde_json::from_value(event).unwrap()
 }
 
-/// Ids of the messages that stay in the queue, and the visibility timeouts by receipt handle.
-type Results = (Vec<String>, Vec<(String, Duration)>);
+/// Messages that stay in the queue, and dead-lettered messages, by id.
+type Results = (Vec<String>, Vec<String>);
 
-/// Delivers a batch to a function that sends no messages.
+/// Delivers a batch to a function that replaces no messages. Each message that stays waits 5 s, as after
+/// every first receive.
 async fn deliver(
     bodies: &[&str],
     handler: impl AsyncFn(Message<'_>) -> Result<Outcome, Failure>,
 ) -> Results {
     let queue = RecordedQueue::default();
-    let failed = deliver_from(&queue, bodies, handler).await;
-    assert_eq!(queue.sent.into_inner().unwrap(), []);
-    (failed, queue.timeouts.into_inner().unwrap())
+    let stay = deliver_from(&queue, bodies, handler).await;
+    assert_eq!(queue.sent.lock().unwrap()[..], []);
+    let wait = |id: &String| (id.replace('m', "r"), Duration::from_secs(5));
+    assert_eq!(*queue.timeouts.lock().unwrap(), stay.iter().map(wait).collect::<Vec<_>>());
+    (stay, queue.dead_letter_ids(bodies))
+}
+
+impl RecordedQueue {
+    /// Ids of the dead-lettered messages of a batch.
+    fn dead_letter_ids(&self, bodies: &[&str]) -> Vec<String> {
+        let dead = self.dead_letters.lock().unwrap();
+        let is_dead = |body: &&str| dead.iter().any(|dead| dead == body);
+        let numbers = (0..bodies.len()).filter(|number| is_dead(&bodies[*number]));
+        let ids: Vec<_> = numbers.map(|number| format!("m{number}")).collect();
+        assert_eq!(ids.len(), dead.len());
+        ids
+    }
 }
 
 /// Delivers a batch from a queue. Returns the ids of the messages that stay in the queue.
@@ -102,9 +129,19 @@ fn with_detail(event: &Value, field: &str, value: &Value) -> Value {
     event
 }
 
-/// The visibility timeout of a rejected message: a retry would not help, so it does not wait.
-fn rejected(receipt_handle: &str) -> (String, Duration) {
-    (receipt_handle.to_owned(), Duration::ZERO)
+/// The results of a batch whose first message stays.
+fn waits() -> Results {
+    (vec!["m0".to_owned()], Vec::new())
+}
+
+/// The results of a batch whose message is dead-lettered.
+fn is_rejected() -> Results {
+    (Vec::new(), vec!["m0".to_owned()])
+}
+
+/// The results of a batch of which every message is dead-lettered.
+fn all_rejected(count: usize) -> Results {
+    (Vec::new(), (0..count).map(|number| format!("m{number}")).collect())
 }
 
 /// The metrics since the last call, as `name value`, sorted.

@@ -6,13 +6,20 @@ use metrics_util::debugging::DebuggingRecorder;
 use orders_domain::{OrderStore, Status, TicketId};
 use orders_lambda::{
     clock,
-    queue::{Message, process},
+    queue::{Failure, Message, Outcome, process},
 };
 use orders_testing::{MemoryStore, at, order, place};
 use orders_tests::{events::PAYMENT_LIMITS, gateway::context};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
-use crate::{RecordedQueue, Results, batch, deliver, new_metrics, rejected, with_detail};
+use crate::{
+    RecordedQueue, Results, batch, deliver, deliver_from, is_rejected, new_metrics, waits,
+    with_detail,
+};
+
+/// Age of an event whose missing events had time to arrive.
+const LATER: Duration = Duration::from_secs(10);
 
 fn ticket_event(kind: &str, version: u64) -> String {
     let mut event: Value =
@@ -49,9 +56,9 @@ async fn invalid_message_does_not_block_its_batch() {
     let store = MemoryStore::default();
     let created = ticket_event("TicketCreated", 0);
     let updated = ticket_event("TicketUpdated", 1);
-    let (failed, delays) = handle_tickets(&store, &[&created, "not json", "", &updated]).await;
-    assert_eq!(failed, ["m1", "m2"]);
-    assert_eq!(delays, [rejected("r1"), rejected("r2")]);
+    let (stay, dead) = handle_tickets(&store, &[&created, "not json", "", &updated]).await;
+    assert_eq!(stay, [""; 0]);
+    assert_eq!(dead, ["m1", "m2"]);
     assert_eq!(stored_version(&store).await, Some(1));
 }
 
@@ -60,9 +67,9 @@ async fn ticket_event_after_a_gap_is_retried_later() {
     let store = MemoryStore::default();
     let created = ticket_event("TicketCreated", 0);
     let later = ticket_event("TicketUpdated", 2);
-    let (failed, delays) = handle_tickets(&store, &[&created, &later, &created]).await;
-    assert_eq!(failed, ["m1"]);
-    assert_eq!(delays, [("r1".to_owned(), Duration::from_secs(2))]);
+    let (stay, dead) = handle_tickets(&store, &[&created, &later, &created]).await;
+    assert_eq!(stay, ["m1"]);
+    assert_eq!(dead, [""; 0]);
     assert_eq!(stored_version(&store).await, Some(0));
 }
 
@@ -108,13 +115,108 @@ async fn version_gap_metric_counts_only_applied_gaps() {
         ("TicketUpdated", 4, 3, &[]),
     ] {
         let body = ticket_event(kind, version);
-        ticket_events::handle(&store, Message { body: &body, receive_count }).await.unwrap();
+        let message = Message { receive_count, age: LATER, ..Message::new(&body) };
+        ticket_events::handle(&store, message).await.unwrap();
         assert_eq!(
             new_metrics(&recorder),
             expected,
             "{kind} {version}, received {receive_count} times"
         );
     }
+}
+
+/// Waits of a message by the number of its receives. An early message has not failed.
+#[tokio::test]
+async fn wait_of_a_message_doubles_up_to_320_seconds() {
+    let recorder = DebuggingRecorder::new();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let waits =
+        [(1, 5), (2, 10), (3, 20), (4, 40), (5, 80), (6, 160), (7, 320), (8, 320), (999, 320)];
+    for (receive_count, seconds) in waits {
+        let mut event = batch(&["early", "failing"]);
+        for message in &mut event.records {
+            let count = ("ApproximateReceiveCount".to_owned(), receive_count.to_string());
+            message.attributes.extend([count]);
+        }
+        let handler = async |message: Message<'_>| match message.body {
+            "early" => Ok(Outcome::Retry("its cause is missing")),
+            _ => Err(Failure::Transient("throttled".into())),
+        };
+        let queue = RecordedQueue::default();
+        let response = process(&event, &context(), clock::now(), &queue, &handler).await.unwrap();
+        assert_eq!(response.batch_item_failures.len(), 2);
+        let wait = |handle: &str| (handle.to_owned(), Duration::from_secs(seconds));
+        assert_eq!(queue.timeouts.into_inner().unwrap(), [wait("r0"), wait("r1")]);
+        assert_eq!(new_metrics(&recorder), ["MessagesFailed 1", "MessagesReceived 2"]);
+    }
+}
+
+/// Only what fails is dead-lettered, however old it is.
+#[tokio::test]
+async fn message_that_fails_for_half_a_day_is_dead_lettered() {
+    const HALF_A_DAY_MS: u64 = 43_200_000;
+    let now = clock::now();
+    for (age_ms, is_dead) in [(HALF_A_DAY_MS, false), (HALF_A_DAY_MS + 1, true)] {
+        let mut event = batch(&["early", "failing", "done"]);
+        for message in &mut event.records {
+            let sent = (now.epoch_ms() - age_ms).to_string();
+            message.attributes.extend([("SentTimestamp".to_owned(), sent)]);
+        }
+        let handler = async |message: Message<'_>| match message.body {
+            "early" => Ok(Outcome::Retry("its cause is missing")),
+            "failing" => Err(Failure::Transient("throttled".into())),
+            _ => Ok(Outcome::Done),
+        };
+        let queue = RecordedQueue::default();
+        let response = process(&event, &context(), now, &queue, &handler).await.unwrap();
+        let (stay, dead) = if is_dead { (0, &["early", "failing"][..]) } else { (2, &[][..]) };
+        assert_eq!(response.batch_item_failures.len(), stay);
+        assert_eq!(*queue.dead_letters.lock().unwrap(), dead);
+        assert_eq!(queue.timeouts.lock().unwrap().len(), stay);
+    }
+}
+
+/// The message stays until the dead-letter queue has it.
+#[tokio::test]
+async fn message_that_cannot_be_dead_lettered_waits() {
+    let queue = RecordedQueue { is_full: true, ..RecordedQueue::default() };
+    let handler = async |_: Message<'_>| Err(Failure::Poison("invalid".into()));
+    assert_eq!(deliver_from(&queue, &["not json"], handler).await, ["m0"]);
+    assert_eq!(*queue.timeouts.lock().unwrap(), [("r0".to_owned(), Duration::from_secs(5))]);
+}
+
+#[tokio::test]
+async fn panic_of_a_message_dead_letters_this_message_alone() {
+    let queue = RecordedQueue::default();
+    let handler = async |message: Message<'_>| match message.body {
+        "text" => panic!("no such {}", "version"),
+        "str" => panic!("no such ticket"),
+        _ => Ok(Outcome::Done),
+    };
+    assert_eq!(deliver_from(&queue, &["valid", "text", "str", "valid"], handler).await, [""; 0]);
+    assert_eq!(*queue.dead_letters.lock().unwrap(), ["text", "str"]);
+}
+
+/// A message that hangs delays no other message, and leaves time to set the waits.
+#[tokio::test(start_paused = true)]
+async fn messages_of_a_batch_are_handled_at_once() {
+    let started = Instant::now();
+    let queue = RecordedQueue::default();
+    let handler = async |message: Message<'_>| {
+        if message.body == "hangs" {
+            std::future::pending::<()>().await;
+        }
+        sleep(Duration::from_secs(2)).await;
+        Ok(Outcome::Done)
+    };
+    let bodies = ["hangs", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    let mut context = context();
+    let now = clock::now();
+    context.deadline = now.plus(Duration::from_secs(10)).epoch_ms();
+    let response = process(&batch(&bodies), &context, now, &queue, &handler).await.unwrap();
+    assert_eq!(response.batch_item_failures.len(), 1);
+    assert_eq!(*queue.timeouts.lock().unwrap(), [("r0".to_owned(), Duration::from_secs(5))]);
+    assert_eq!(started.elapsed(), Duration::from_millis(8_500));
 }
 
 /// Without a value of 0, an alarm could not compare the failures with the messages.
@@ -139,8 +241,8 @@ async fn contradictory_ticket_event_is_rejected_and_counted() {
     let contradiction = created.replace("25.5", "26");
     assert_ne!(contradiction, created);
     let bodies = [&created, &contradiction, &created.replace("25.5", "25.500000000000004")];
-    let (failed, delays) = handle_tickets(&store, &bodies.map(String::as_str)).await;
-    assert_eq!((failed, delays), (vec!["m1".to_owned()], vec![rejected("r1")]));
+    let results = handle_tickets(&store, &bodies.map(String::as_str)).await;
+    assert_eq!(results, (Vec::new(), vec!["m1".to_owned()]));
     assert_eq!(
         new_metrics(&recorder),
         ["MessagesFailed 1", "MessagesReceived 3", "TicketContradictions 1"]
@@ -166,11 +268,10 @@ async fn withdrawal_ends_the_sale_until_a_newer_event() {
 #[tokio::test]
 async fn withdrawal_waits_for_the_missing_events() {
     let store = MemoryStore::default();
-    let waits: Results = (vec!["m0".to_owned()], vec![("r0".to_owned(), Duration::from_secs(2))]);
-    assert_eq!(handle_tickets(&store, &[&withdrawal(1)]).await, waits);
+    assert_eq!(handle_tickets(&store, &[&withdrawal(1)]).await, waits());
     assert_eq!(stored_version(&store).await, None);
     let created = ticket_event("TicketCreated", 0);
-    assert_eq!(handle_tickets(&store, &[&withdrawal(3), &created]).await, waits);
+    assert_eq!(handle_tickets(&store, &[&withdrawal(3), &created]).await, waits());
     assert!(is_on_sale(&store).await);
     let late = [withdrawal(1), ticket_event("TicketUpdated", 2), withdrawal(3)];
     let late = late.each_ref().map(String::as_str);
@@ -188,7 +289,8 @@ async fn withdrawal_over_a_gap_is_applied_on_the_third_receive_and_counted() {
         let store = MemoryStore::default();
         let body = withdrawal(3);
         for body in earlier.into_iter().chain([&body]) {
-            ticket_events::handle(&store, Message { body, receive_count: 3 }).await.unwrap();
+            let message = Message { receive_count: 3, age: LATER, ..Message::new(body) };
+            ticket_events::handle(&store, message).await.unwrap();
         }
         assert_eq!((is_on_sale(&store).await, stored_version(&store).await), (false, Some(3)));
         assert_eq!(new_metrics(&recorder), ["TicketVersionGaps 1"]);
@@ -203,8 +305,8 @@ async fn withdrawal_that_contradicts_its_version_is_rejected_and_counted() {
     let updated = ticket_event("TicketUpdated", 1);
     for (first, second) in [(&withdrawal(1), &updated), (&updated, &withdrawal(1))] {
         let store = MemoryStore::default();
-        let (failed, delays) = handle_tickets(&store, &[&created, first, second, first]).await;
-        assert_eq!((failed, delays), (vec!["m2".to_owned()], vec![rejected("r2")]));
+        let results = handle_tickets(&store, &[&created, first, second, first]).await;
+        assert_eq!(results, (Vec::new(), vec!["m2".to_owned()]));
         assert_eq!(is_on_sale(&store).await, first == &updated);
         let expected = ["MessagesFailed 1", "MessagesReceived 4", "TicketContradictions 1"];
         assert_eq!(new_metrics(&recorder), expected);
@@ -231,11 +333,8 @@ async fn invalid_withdrawal_is_rejected() {
     invalid.push(valid.to_string().replace("TicketWithdrawn", "TicketRemoved"));
     let created = ticket_event("TicketCreated", 0);
     let bodies: Vec<_> = std::iter::once(&created).chain(&invalid).map(String::as_str).collect();
-    let (failed, delays) = handle_tickets(&store, &bodies).await;
-    let numbers = 1..=invalid.len();
-    assert_eq!(failed, numbers.clone().map(|number| format!("m{number}")).collect::<Vec<_>>());
-    let all_rejected: Vec<_> = numbers.map(|number| rejected(&format!("r{number}"))).collect();
-    assert_eq!(delays, all_rejected);
+    let dead = (1..=invalid.len()).map(|number| format!("m{number}")).collect();
+    assert_eq!(handle_tickets(&store, &bodies).await, (Vec::new(), dead));
     assert!(is_on_sale(&store).await);
 }
 
@@ -254,8 +353,7 @@ async fn price_of_a_float_is_rounded_to_cents() {
 async fn event_of_another_service_is_rejected() {
     let store = MemoryStore::default();
     let body = ticket_event("TicketCreated", 0).replace("\"tickets\"", "\"payments\"");
-    let (failed, delays) = handle_tickets(&store, &[&body]).await;
-    assert_eq!((failed, delays), (vec!["m0".to_owned()], vec![rejected("r0")]));
+    assert_eq!(handle_tickets(&store, &[&body]).await, is_rejected());
     assert_eq!(stored_version(&store).await, None);
 }
 

@@ -1,18 +1,15 @@
 //! Refunds that have been made.
 
-use std::time::Duration;
-
 use orders_domain::{Command, Lock, Order, OrderId, OrderStore, RefundState, Status};
 use orders_testing::{MemoryStore, at, commit, order, order_id, place, ticket};
 use orders_tests::events;
 use serde_json::{Value, json};
 
 use crate::{
-    Results,
+    all_rejected, is_rejected,
     payments::{book, pay, placed, stored},
-    rejected,
     starts::start,
-    with_detail,
+    waits, with_detail,
 };
 
 fn payment(id: &str, order: OrderId) -> Value {
@@ -25,14 +22,6 @@ fn refund(id: &str, order: OrderId) -> Value {
 
 fn refund_of_amount(id: &str, order: OrderId, amount: &Value) -> Value {
     with_detail(&refund(id, order), "amount", amount)
-}
-
-fn waits() -> Results {
-    (vec!["m0".to_owned()], vec![("r0".to_owned(), Duration::from_secs(5))])
-}
-
-fn is_rejected() -> Results {
-    (vec!["m0".to_owned()], vec![rejected("r0")])
 }
 
 /// The placed order, paid by `p1`.
@@ -240,9 +229,6 @@ async fn invalid_refund_is_rejected() {
         with("detail-type", json!("PaymentRefundFailed")),
     ];
     let events: Vec<_> = details.chain(others).collect();
-    let (failed, delays) = pay(&store, &events, 6).await;
-    assert_eq!(failed.len(), events.len());
-    let all: Vec<_> = (0..events.len()).map(|number| rejected(&format!("r{number}"))).collect();
-    assert_eq!(delays, all);
+    assert_eq!(pay(&store, &events, 6).await, all_rejected(events.len()));
     assert_eq!(stored(&store, &order).await.status.name(), "paid");
 }

@@ -21,12 +21,13 @@ use aws_smithy_runtime_api::{
     },
     http::StatusCode,
 };
+use create_order::{CreateError, CreateOrder, Created, create_order};
 use orders_domain::{
-    Availability, Command, CommitOutcome, Lock, Order, OrderStore, PlaceOutcome, Slots, StoreError,
-    TicketOutcome, TicketRule, Transition,
+    Availability, Command, CommitOutcome, Lock, Order, OrderStore, PlaceOutcome, SlotCount, Slots,
+    StoreError, Ticket, TicketOutcome, TicketRule, Transition,
 };
 use orders_dynamo::{DynamoStore, TableNames};
-use orders_testing::{pay, transition};
+use orders_testing::{at, new_order, order_id, pay, transition};
 use orders_tests::stores;
 use serde_json::{Value, json};
 
@@ -38,6 +39,8 @@ use crate::suite::{
 /// Fate of a request.
 #[derive(Clone, Debug)]
 enum Fault {
+    /// Forwarded, with its reply.
+    None,
     /// Not forwarded; this is the reply.
     Reply(u16, String),
     /// Forwarded; the reply is lost.
@@ -92,7 +95,7 @@ impl HttpConnector for FaultyConnector {
         let inner = self.inner.clone();
         HttpConnectorFuture::new(async move {
             match fault {
-                None => inner.call(request).await,
+                None | Some(Fault::None) => inner.call(request).await,
                 Some(Fault::Reply(status, body)) => {
                     Ok(HttpResponse::new(StatusCode::try_from(status).unwrap(), body.into()))
                 }
@@ -140,29 +143,68 @@ fn cancelled(reasons: &[&str]) -> Fault {
 }
 
 #[tokio::test]
-async fn conflict_is_retried_with_the_same_writes() {
+async fn conflict_of_a_placement_is_not_retried() {
     let (store, faults) = store().await;
     let order = order_for(&new_ticket(&store).await);
-    faults.plan([
-        cancelled(&["None", "TransactionConflict"]),
-        cancelled(&["TransactionConflict", "None"]),
-        cancelled(&["None", "ThrottlingError"]),
-        cancelled(&["None", "ProvisionedThroughputExceeded"]),
-    ]);
+    for reasons in [
+        ["None", "TransactionConflict"],
+        ["TransactionConflict", "None"],
+        ["None", "ThrottlingError"],
+        ["None", "ProvisionedThroughputExceeded"],
+    ] {
+        faults.plan([cancelled(&reasons)]);
+        assert_eq!(store.place(&placement(&order)).await.unwrap(), PlaceOutcome::Conflict);
+        assert_eq!(faults.requests().len(), 1);
+    }
     assert_eq!(store.place(&placement(&order)).await.unwrap(), PlaceOutcome::Placed);
-    let requests = faults.requests();
-    assert_eq!(requests.len(), 5);
-    for repeat in &requests[1..] {
-        assert_eq!(repeat["TransactItems"], requests[0]["TransactItems"]);
+}
+
+fn request_for(ticket: &Ticket) -> CreateOrder {
+    CreateOrder {
+        ticket_id: ticket.id.clone(),
+        ticket_version: None,
+        holds_per_buyer: SlotCount::DEFAULT,
+        has_key: false,
+        order: new_order(order_id(1), at(0)),
     }
 }
 
+/// A transaction that met another one is not sent again before the ticket and the slots are read again.
 #[tokio::test]
-async fn lasting_conflict_is_unavailable_not_reserved() {
+async fn conflicting_order_reads_ticket_and_slots_again() {
     let (store, faults) = store().await;
-    let order = order_for(&new_ticket(&store).await);
+    let ticket = new_ticket(&store).await;
+    let conflict = cancelled(&["None", "TransactionConflict"]);
+    faults.plan([Fault::None, Fault::None, conflict.clone(), Fault::None, Fault::None, conflict]);
+    let created = create_order(&store, &request_for(&ticket)).await;
+    assert!(matches!(created, Ok(Created::New(_))), "{created:?}");
+    let requests = faults.requests();
+    let is_transaction = |request: &Value| request.get("TransactItems").is_some();
+    let transactions: Vec<bool> = requests.iter().map(is_transaction).collect();
+    assert_eq!(transactions, [false, false, true].repeat(3));
+    let mut tokens: Vec<_> =
+        requests.iter().filter_map(|it| it["ClientRequestToken"].as_str()).collect();
+    tokens.sort_unstable();
+    tokens.dedup();
+    assert_eq!(tokens.len(), 3);
+}
+
+#[tokio::test]
+async fn lasting_conflict_of_orders_is_unavailable_not_reserved() {
+    let (store, faults) = store().await;
+    let ticket = new_ticket(&store).await;
+    let conflict = cancelled(&["None", "TransactionConflict"]);
+    faults.plan([Fault::None, Fault::None, conflict].into_iter().cycle().take(3_000));
+    let refused = create_order(&store, &request_for(&ticket)).await;
+    assert!(matches!(refused, Err(CreateError::Contended)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn lasting_conflict_of_a_transition_is_unavailable() {
+    let (store, faults) = store().await;
+    let order = placed_order(&store).await;
     faults.plan((0..1_000).map(|_| cancelled(&["None", "TransactionConflict"])));
-    let outcome = store.place(&placement(&order)).await;
+    let outcome = store.commit(&transition(&order, &Command::Cancel)).await;
     assert!(matches!(&outcome, Err(error @ StoreError::Unavailable(_)) if error.retryable()));
     let tries = faults.requests().len();
     assert!((2..1_000).contains(&tries), "{tries}");

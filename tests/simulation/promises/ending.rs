@@ -29,6 +29,16 @@ impl Promises {
             }
     }
 
+    /// Whether a message is dead-lettered at once: no retry could apply it.
+    pub(crate) fn is_rejected(&self, queue: QueueName, body: &str) -> bool {
+        self.is_poison(queue, body)
+            || match queue {
+                QueueName::Tickets => self.is_contradiction(body),
+                QueueName::Payments => self.is_refused_payment(body),
+                QueueName::Expiries => false,
+            }
+    }
+
     /// Whether an order awaits payment.
     pub(crate) fn any_awaiting_payment(&self) -> bool {
         self.orders.values().any(|order| order.status == Status::AwaitingPayment)

@@ -180,6 +180,27 @@ impl Promises {
             || self.is_undeliverable_payment(body)
     }
 
+    /// Whether the message is a payment or refund that is booked for another order, a part of a payment, or
+    /// a payment for an order with as many refunds as it can store.
+    pub(crate) fn is_refused_payment(&self, body: &str) -> bool {
+        let is_booked_elsewhere = |payment: &str, order: &str| {
+            let id: Option<PaymentId> = payment.parse().ok();
+            let booked = id.and_then(|id| self.booked.get(&id));
+            booked.is_some_and(|booked| booked.payment.order_id.to_string() != order)
+        };
+        let is_full = |order: &str| {
+            let order = order.parse().ok().and_then(|id: OrderId| self.orders.get(&id));
+            order.is_some_and(|order| order.refunds_due.len() == Order::MAX_REFUNDS)
+        };
+        let mut payments = self.payments.values().filter(|(_, message)| message == body);
+        let mut refunds = self.refunds.iter().filter(|(_, message)| message == body);
+        payments.any(|(payment, _)| {
+            is_booked_elsewhere(&payment.id, &payment.order) || is_full(&payment.order)
+        }) || refunds.any(|(refund, _)| {
+            is_booked_elsewhere(&refund.payment, &refund.order) || !self.is_whole_charge(refund)
+        })
+    }
+
     fn is_undeliverable_payment(&self, body: &str) -> bool {
         self.payments.values().filter(|(_, message)| message == body).any(|(payment, _)| {
             let order: Option<OrderId> = payment.order.parse().ok();
