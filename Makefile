@@ -74,6 +74,7 @@ docs: pages ## Build the rustdoc, and compare the pages and the schemas of the e
 pages: ## Check that the tests, files and promises named in the pages exist
 	$(PYTHON) tests/in_process/documents/pages.py
 	$(PYTHON) tests/in_process/documents/promises.py
+	$(PYTHON) tests/in_process/documents/costs.py
 
 language: ## Measure the language of the pages and of rustdoc, and the size of the code
 	$(PYTHON) tests/support/language.py

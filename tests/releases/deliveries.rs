@@ -6,7 +6,7 @@ use aws_lambda_events::{
     apigw::ApiGatewayV2httpResponse,
     sqs::{SqsEvent, SqsMessage},
 };
-use orders_lambda::retry::MAX_ATTEMPTS;
+use orders_tests::can_exhaust_attempts;
 use tokio::time::timeout;
 
 use crate::{
@@ -57,7 +57,7 @@ impl Service {
         let before = self.world.state().writes;
         let outcome = INVOCATION.scope(Arc::clone(&invocation), code(release)).await;
         let writes = self.world.state().writes - before;
-        Invoked { outcome, invocation, is_contended: writes >= u64::from(MAX_ATTEMPTS) }
+        Invoked { outcome, invocation, is_contended: can_exhaust_attempts(writes) }
     }
 
     pub(crate) async fn respond(

@@ -17,7 +17,7 @@ use orders_domain::{
     Page, PaymentId, PlaceOutcome, Placement, Sale, ScanPosition, Slots, StoreError, TicketId,
     TicketOutcome, TicketReplica, TicketRule, Timestamp, Transition, UserId,
 };
-use orders_lambda::retry::MAX_ATTEMPTS;
+use orders_tests::can_exhaust_attempts;
 use tokio::time::Instant;
 
 use crate::{
@@ -134,7 +134,7 @@ impl Invocation {
     /// attempts.
     pub(crate) fn may_be_unavailable(&self) -> bool {
         let others = self.world.state().promises.writes - self.writes_before;
-        self.slow || self.call_failed.load(Relaxed) || others >= u64::from(MAX_ATTEMPTS)
+        self.slow || self.call_failed.load(Relaxed) || can_exhaust_attempts(others)
     }
 
     /// Waits for a call to reach its destination, or for its reply: other tasks run, and the

@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn next_version_applies_older_is_stale_later_is_a_gap() {
         for kind in [UpdateKind::Created, UpdateKind::Updated, UpdateKind::Withdrawn] {
-            let nearly = AGE_BEFORE_GAP - Duration::from_millis(1);
+            let nearly = Duration::from_millis(9_999);
             for (receive_count, age) in
                 [(0, AGE_BEFORE_GAP), (1, Duration::MAX), (2, Duration::MAX), (3, nearly)]
             {

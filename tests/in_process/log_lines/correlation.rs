@@ -141,7 +141,7 @@ fn sink_refusing_expiries() -> AwsRelaySink {
     })
 }
 
-fn record(before: Option<&Order>, after: &Order) -> Record<'static> {
+pub(crate) fn record(before: Option<&Order>, after: &Order) -> Record<'static> {
     let change = Change { before: before.cloned(), after: after.clone(), at: at(0) };
     let content = Ok(Content::Change(Box::new(change)));
     Record { raw: "", sequence_number: "1".to_owned(), content }

@@ -1,6 +1,7 @@
 //! Log lines: each has the ids of its subject, so that a search by order id finds it, and none has a buyer's
 //! id, a token or another text of the client.
 
+mod bytes;
 mod correlation;
 
 use std::{
