@@ -12,12 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
-use crate::{
-    gateway::Response,
-    report::Report,
-    settings::Settings,
-    world::World,
-};
+use crate::{gateway::Response, report::Report, settings::Settings, world::World};
 
 /// Size of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,6 @@ use tokio::time::{Instant, sleep};
 use crate::{
     lambda::{Function, Invocation, invoke},
     latency::{GATEWAY, cpu_us},
-    limits,
     meter::{Rate, Usage},
     settings::Settings,
     store::LimitedStore,
@@ -28,7 +27,7 @@ pub(crate) struct Gateway {
 impl Gateway {
     pub(crate) fn new(settings: &Settings) -> Self {
         Self {
-            account: Rate::with_burst(limits::GATEWAY_RATE, limits::GATEWAY_BURST),
+            account: Rate::with_burst(settings.gateway_rate, settings.gateway_rate / 2.0),
             orders: Rate::new(settings.orders_per_second.into()),
             others: Rate::new(settings.requests_per_second.into()),
             requests: 0,
@@ -182,7 +181,8 @@ impl Response {
         let header = |name| response.headers.get(name).and_then(|value| value.to_str().ok());
         let seconds = header("retry-after").and_then(|value| value.parse().ok());
         let retry_after = seconds.map(Duration::from_secs);
-        let order = header("location").and_then(|location| location.rsplit('/').next()?.parse().ok());
+        let order =
+            header("location").and_then(|location| location.rsplit('/').next()?.parse().ok());
         let status = match response.status_code {
             200 => "200",
             201 => "201",

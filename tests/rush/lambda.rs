@@ -1,10 +1,6 @@
 //! Lambda: the account's concurrency and rate, the ramp of each function, cold starts and timeouts.
 
-use std::{
-    cell::Cell,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use lambda_http::Context;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -105,6 +101,11 @@ impl Lambda {
         self.functions[function as usize].idle += 1;
     }
 
+    /// Adds environments that have started before.
+    pub(crate) fn warm(&mut self, function: Function, environments: usize) {
+        self.functions[function as usize].idle += environments;
+    }
+
     pub(crate) fn usage(&self) -> Vec<Usage> {
         vec![
             self.account.usage("Lambda, concurrent executions of the account"),
@@ -136,11 +137,8 @@ pub(crate) async fn invoke<T>(
         sleep(world.sample(COLD_START)).await;
     }
     let started = Instant::now();
-    let invocation = Invocation {
-        world: Arc::clone(world),
-        started,
-        processor_free: Cell::new(started),
-    };
+    let invocation =
+        Invocation { world: Arc::clone(world), started, processor_free: Cell::new(started) };
     let outcome = timeout_at(started + world.settings.timeout, code(&invocation)).await.ok();
     let mut lambda = world.lambda();
     lambda.timeouts += u64::from(outcome.is_none());

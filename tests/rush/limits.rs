@@ -43,10 +43,9 @@ pub(crate) const IN_FLIGHT: usize = 120_000;
 /// with Amazon DynamoDB", polling and batching streams).
 pub(crate) const SHARD_POLL: Duration = Duration::from_millis(250);
 
-/// Requests a second of all APIs of an account (API Gateway developer guide, "Quotas for HTTP APIs").
+/// Requests a second of all APIs of an account (API Gateway developer guide, "Quotas for HTTP APIs"). The
+/// burst is 5,000.
 pub(crate) const GATEWAY_RATE: f64 = 10_000.0;
-/// Burst of all APIs of an account (same page).
-pub(crate) const GATEWAY_BURST: f64 = 5_000.0;
 /// Events a second (EventBridge user guide, "Amazon EventBridge quotas", `PutEvents` in us-east-1; 400 in
 /// the smallest Regions). Each entry counts here, the stricter reading.
 pub(crate) const PUT_EVENTS: f64 = 10_000.0;

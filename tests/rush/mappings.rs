@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Time to pay from the start of a payment on, as in the template.
-const TIME_TO_PAY: Duration = Duration::from_mins(5);
+pub(crate) const TIME_TO_PAY: Duration = Duration::from_mins(5);
 
 /// Starts the mapping of each queue for the whole run.
 pub(crate) fn start_mappings(world: &Arc<World>) {
@@ -142,7 +142,8 @@ async fn handle(
             }
         }
     });
-    let failures = response.await?.and_then(Result::ok).map(|response| response.batch_item_failures);
+    let failures =
+        response.await?.and_then(Result::ok).map(|response| response.batch_item_failures);
     let id = |failure: aws_lambda_events::sqs::BatchItemFailure| failure.item_identifier;
     Ok(failures.map(|failures| failures.into_iter().map(id).collect()))
 }
@@ -195,6 +196,13 @@ impl Queue for QueueAccess<'_> {
         let Self(world, name) = self;
         sleep(world.sample(SQS)).await;
         world.send(*name, body.to_owned(), delay.min(MAX_DELAY).as_secs() * 1_000);
+        Ok(())
+    }
+
+    async fn dead_letter(&self, _: &str) -> Result<(), BoxError> {
+        let Self(world, name) = self;
+        sleep(world.sample(SQS)).await;
+        world.queue(*name).count_dead();
         Ok(())
     }
 }

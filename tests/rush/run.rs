@@ -69,7 +69,8 @@ impl World {
     /// The time of an envelope, in whole seconds.
     fn envelope_time(&self) -> String {
         let seconds = timestamp(self.now_ms()).epoch_ms() / 1_000;
-        let time = i64::try_from(seconds).ok().and_then(|at| chrono::DateTime::from_timestamp(at, 0));
+        let time =
+            i64::try_from(seconds).ok().and_then(|at| chrono::DateTime::from_timestamp(at, 0));
         time.expect("a time before the year 9999").to_rfc3339()
     }
 

@@ -19,6 +19,7 @@ use crate::{
     latency::{self, BUS, Latency, SCHEDULE, SQS},
     limits,
     meter::{Rate, Usage},
+    settings::Settings,
     sqs::QueueName,
     stream::Written,
     world::{World, measured, since_start_ms},
@@ -29,13 +30,11 @@ pub(crate) struct Bus {
     put: Rate,
 }
 
-impl Default for Bus {
-    fn default() -> Self {
-        Self { put: Rate::new(limits::PUT_EVENTS) }
-    }
-}
-
 impl Bus {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self { put: Rate::new(settings.put_events) }
+    }
+
     pub(crate) fn usage(&self) -> Usage {
         self.put.usage("EventBridge, PutEvents entries")
     }
@@ -152,8 +151,7 @@ impl Sink<'_> {
 
     /// Time since the commit of a hold.
     fn count_timer(&self, expiry: Expiry) {
-        let is_hold =
-            |written: &&Written| (written.after.id, written.after.expires_at) == expiry;
+        let is_hold = |written: &&Written| (written.after.id, written.after.expires_at) == expiry;
         if let Some(written) = self.batch.iter().find(is_hold) {
             let took = measured(self.world.now_ms() - written.at_ms);
             self.world.seen().timers.push(took);

@@ -109,7 +109,8 @@ impl Queue {
             }
             self.later.pop();
             // Deleted, or received again meanwhile.
-            let Some(message) = self.messages.get_mut(&id).filter(|it| it.receipt == receipt) else {
+            let Some(message) = self.messages.get_mut(&id).filter(|it| it.receipt == receipt)
+            else {
                 continue;
             };
             message.receipt = 0;
@@ -138,7 +139,8 @@ impl Queue {
             self.most_receives = self.most_receives.max(message.receives);
             self.in_flight += 1;
             self.later.push(Reverse((now_ms + self.visibility_ms, id, self.last)));
-            let (body, sent_ms, receives) = (message.body.clone(), message.sent_ms, message.receives);
+            let (body, sent_ms, receives) =
+                (message.body.clone(), message.sent_ms, message.receives);
             batch.push(Received { id, receipt: self.last, body, sent_ms, receives });
         }
         self.most_in_flight = self.most_in_flight.max(self.in_flight);
@@ -164,7 +166,7 @@ impl Queue {
         }
     }
 
-    /// Removes a message that the function has sent to the dead-letter queue.
+    /// Counts a message that the function has sent to the dead-letter queue.
     pub(crate) fn count_dead(&mut self) {
         self.requests += 1;
         self.dead += 1;

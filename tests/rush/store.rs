@@ -113,12 +113,13 @@ impl LimitedStore {
     async fn attempt<T: Send>(
         &self,
         writes: &[Write],
-        effect: &(impl Fn(&World) -> Result<T, StoreError> + Send + Sync),
+        effect: &(impl Fn(&World) -> Result<T, StoreError> + Sync),
     ) -> Result<Option<T>, StoreError> {
         let world = &self.0;
         self.until_reached().await?;
         let latency = world.sample(TRANSACTION);
-        let (in_use, way) = (latency.mul_f64(ITEMS_IN_USE), latency.mul_f64((1.0 - ITEMS_IN_USE) / 2.0));
+        let (in_use, way) =
+            (latency.mul_f64(ITEMS_IN_USE), latency.mul_f64((1.0 - ITEMS_IN_USE) / 2.0));
         sleep(way).await;
         let Some(items_in_use) = ItemsInUse::new(world, writes) else {
             sleep(way).await;
@@ -266,15 +267,16 @@ impl OrderStore for LimitedStore {
 
     async fn place(&self, placement: &Placement) -> Result<PlaceOutcome, StoreError> {
         let writes = placement_writes(placement);
-        self.transact(&writes, |world| {
+        // Not repeated after a conflict.
+        let effect = |world: &World| {
             let evicted = placement.takeover.as_ref().and_then(|takeover| world.evicted(takeover));
             let outcome = ready(world.store.place(placement))?;
             if outcome == PlaceOutcome::Placed {
                 world.push_changes(evicted, None, &placement.order);
             }
             Ok(outcome)
-        })
-        .await
+        };
+        Ok(self.attempt(&writes, &effect).await?.unwrap_or(PlaceOutcome::Conflict))
     }
 
     async fn commit(&self, transition: &Transition) -> Result<CommitOutcome, StoreError> {

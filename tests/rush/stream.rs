@@ -8,11 +8,7 @@ use std::{
 
 use orders_domain::Order;
 use orders_lambda::stream::{Change, Content, Record};
-use tokio::{
-    sync::Notify,
-    task::spawn_local,
-    time::sleep,
-};
+use tokio::{sync::Notify, task::spawn_local, time::sleep};
 
 use crate::{
     lambda::{Function, Throttled, invoke},
@@ -56,7 +52,8 @@ impl Stream {
 
     /// Adds a change to the lane of its order.
     pub(crate) fn push(&self, before: Option<Order>, after: Order, at_ms: u64) {
-        let key = after.id.to_bytes()[8..].iter().fold(0, |sum, byte| sum * 31 + usize::from(*byte));
+        let key =
+            after.id.to_bytes()[8..].iter().fold(0, |sum, byte| sum * 31 + usize::from(*byte));
         let lane = &self.lanes[key % self.lanes.len()];
         lane.records().push_back(Written { before, after, at_ms });
         lane.arrived.notify_one();

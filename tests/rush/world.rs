@@ -86,7 +86,7 @@ impl World {
             gateway: Mutex::new(Gateway::new(&settings)),
             queues: std::array::from_fn(|_| Mutex::new(Queue::new(&settings))),
             scheduler: Mutex::new(Scheduler::default()),
-            bus: Mutex::new(Bus::default()),
+            bus: Mutex::new(Bus::new(&settings)),
             seen: Mutex::new(Seen::default()),
             settings,
         }

@@ -36,7 +36,8 @@ fn run_with_seller(settings: Settings, seed: u64, scale: Scale) -> Vec<Report> {
         buyers(&world, seconds).await;
     });
     let beside = simulate(SELLER.title, settings, seed, async |world| {
-        let seller = spawn_local(list_tickets(Arc::clone(&world), scale.of(LISTED, LISTED / 8), seconds));
+        let seller =
+            spawn_local(list_tickets(Arc::clone(&world), scale.of(LISTED, LISTED / 8), seconds));
         buyers(&world, seconds).await;
         finish(vec![seller]).await;
         world.drain(Duration::from_mins(2)).await;
@@ -106,7 +107,12 @@ fn is_as_fast(alone: &Report, beside: &Report, scale: Scale) {
     assert!(p99 <= longest, "p99 {:?} beside {:?} alone", beside.successes, alone.successes);
     // Nobody is refused because of the other.
     for report in [alone, beside] {
-        assert_eq!(report.responded(&["201"]), report.statuses.values().sum::<u64>(), "{}", report.title);
+        assert_eq!(
+            report.responded(&["201"]),
+            report.statuses.values().sum::<u64>(),
+            "{}",
+            report.title
+        );
         assert_eq!((report.dead, report.refunds_due), (0, 0), "{}", report.title);
     }
 }

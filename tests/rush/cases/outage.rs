@@ -13,8 +13,7 @@ use crate::{
     world::World,
 };
 
-pub(super) const CASE: Case =
-    Case { number: 5, title: "DynamoDB hangs for two hours", run, check };
+pub(super) const CASE: Case = Case { number: 5, title: "DynamoDB hangs for two hours", run, check };
 
 /// Time at which DynamoDB stops to respond.
 const STOPS_S: u64 = 60;

@@ -12,8 +12,12 @@ use crate::{
     world::World,
 };
 
-pub(super) const CASE: Case =
-    Case { number: 4, title: "holds of 10 minutes, 500 orders/s, each paid or cancelled", run, check };
+pub(super) const CASE: Case = Case {
+    number: 4,
+    title: "holds of 10 minutes, 500 orders/s, each paid or cancelled",
+    run,
+    check,
+};
 
 const ORDERS_PER_SECOND: f64 = 500.0;
 const HOLD: Duration = Duration::from_mins(10);
@@ -39,8 +43,11 @@ async fn buy(world: Arc<World>, number: usize, scale: Scale) {
     let (buyer, ticket) = (format!("b{number}"), format!("t{number}"));
     world.put_ticket(&ticket);
     let Some(order) = insist(&world, &buyer, &ticket, 5).await.order else { return };
-    sleep(Duration::from_secs(5) + world.up_to(scale.of(Duration::from_mins(2), Duration::from_secs(5))))
-        .await;
+    sleep(
+        Duration::from_secs(5)
+            + world.up_to(scale.of(Duration::from_mins(2), Duration::from_secs(5))),
+    )
+    .await;
     if world.random() < PAID {
         world.pay(order);
         return;
