@@ -71,12 +71,11 @@ mod price {
     pub(super) const EVENT: f64 = 1.0e-6;
     pub(super) const SCHEDULE: f64 = 1.0e-6;
     pub(super) const SQS_REQUEST: f64 = 0.4e-6;
-    /// 1.5 KB of an invocation, at $0.50 per GB.
-    pub(super) const LOG_OF_INVOCATION: f64 = 0.75e-6;
-    /// 0.3 KB, and a trace of 1 of 20 requests.
-    pub(super) const LOG_OF_REQUEST: f64 = 0.15e-6 + 0.25e-6;
-    /// 0.5 KB.
-    pub(super) const LOG_OF_EVENT: f64 = 0.25e-6;
+    /// A line of 277 bytes, at $0.50 per GB.
+    pub(super) const LOG_OF_INVOCATION: f64 = 0.14e-6;
+    /// The line of the access log.
+    pub(super) const LOG_OF_REQUEST: f64 = 0.13e-6;
+    pub(super) const LOG_OF_EVENT: f64 = 0.17e-6;
 }
 
 fn cost(world: &World) -> f64 {
