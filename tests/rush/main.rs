@@ -63,7 +63,7 @@ fn full() {
             let started = Instant::now();
             let must_hold = settings.name == "after";
             let reports = (case.run)(settings, seed, Scale::Full);
-            println!("\nCase {}, {:.1?} of processor time", case.number, started.elapsed());
+            println!("\nCase {}, simulated in {:.1?}", case.number, started.elapsed());
             reports.iter().for_each(|report| print!("{report}"));
             let check = std::panic::catch_unwind(|| (case.check)(&reports, Scale::Full));
             println!("  {:<26}{}", "must show", if check.is_ok() { "yes" } else { "NO" });
@@ -120,4 +120,14 @@ fn buyers_do_not_notice_a_seller() {
 #[test]
 fn buyers_do_not_notice_a_bot() {
     short(8);
+}
+
+#[test]
+fn same_seed_has_the_same_report() {
+    let reports = || {
+        let case = CASES.iter().find(|case| case.number == 6).expect("a case");
+        let reports = (case.run)(Settings::after(), SEED, Scale::Short);
+        reports.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(reports(), reports());
 }

@@ -25,7 +25,7 @@ const HOLD: Duration = Duration::from_mins(10);
 const PAID: f64 = 0.7;
 
 fn run(settings: Settings, seed: u64, scale: Scale) -> Vec<Report> {
-    let seconds = scale.of(900.0, 15.0);
+    let seconds = scale.of(900.0, 8.0);
     let settings = Settings { hold: HOLD, ..settings.without_throttles() };
     vec![simulate(CASE.title, settings, seed, async |world| {
         let (mut at_s, mut tasks) = (0.0, Vec::new());
