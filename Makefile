@@ -6,7 +6,7 @@ CARGO_FLAGS := --locked --workspace --all-targets --target $(HOST)
 STACK := $(PYTHON) local/cli.py
 TOOLS := $(PYTHON) local/tools.py
 # Suites without a stack and without network; `lib` is the unit tests.
-IN_PROCESS := lib api messages log_lines schemas aws_calls store_conformance model simulation releases fuzz
+IN_PROCESS := lib api messages log_lines schemas aws_calls store_conformance model simulation releases rush fuzz
 
 export ORDERS_PORT = $(or $(PORT),4566)
 export ORDERS_ISSUER_PORT = $(or $(ISSUER_PORT),4567)
@@ -139,6 +139,10 @@ soak: ## Run more seeds of the simulation, 2,000 a second: make soak SEEDS=10000
 release-soak: ## Run more seeds of two neighbouring releases: make release-soak SEEDS=100000; SEEDS=1 FIRST=7 prints the log of seed 7
 	ORDERS_RELEASES_SEEDS=$(or $(SEEDS),10000) ORDERS_RELEASES_FIRST_SEED=$(or $(FIRST),0) \
 		cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) --profile soak --test releases -- --nocapture --skip same_seed
+
+rush: ## Simulate the service under the limits of AWS, 3 minutes: make rush CASE=3 SEED=7 SETTINGS=after
+	ORDERS_RUSH_CASE=$(CASE) ORDERS_RUSH_SEED=$(SEED) ORDERS_RUSH_SETTINGS=$(SETTINGS) \
+		cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) --profile soak --test rush -- --nocapture --ignored full
 
 planted-bugs: ## Plant each bug in a copy of the checkout; a test must catch it (BUGS="name ...")
 	PYTHONPATH=tests/support $(PYTHON) tests/simulation/planted_bugs/run.py $(BUGS)

@@ -26,7 +26,10 @@ use orders_lambda::{
 use orders_testing::{HOLD, LATE_LIMIT, MemoryStore, at, new_order, ticket};
 use orders_tests::history::{Payment, PaymentStart, Refund};
 use payment_events::Limits;
-use tokio::{runtime::Builder, time::Instant};
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::Instant,
+};
 
 use crate::{
     payments::{payment_event, refund_event, start_event},
@@ -102,13 +105,11 @@ struct Outcome {
 // time.
 #[test]
 fn results_do_not_depend_on_timers_or_waiting() {
-    // The deadline of reconcile needs a clock.
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = runtime.expect("a runtime");
+    let runtime = runtime();
     let _inside = runtime.enter();
     for seed in 0..SEEDS {
         let script = script(seed);
-        let expected = play(&script, Timers::Fast, Messages::AtOnce);
+        let expected = play(&runtime, &script, Timers::Fast, Messages::AtOnce);
         for (timers, messages) in [
             (Timers::Slow(Duration::from_secs(45)), Messages::AtOnce),
             (Timers::Stopped, Messages::AtOnce),
@@ -118,7 +119,7 @@ fn results_do_not_depend_on_timers_or_waiting() {
             (Timers::Lost, Messages::AtOnce),
             (Timers::Lost, Messages::Waiting),
         ] {
-            let outcome = play(&script, timers, messages);
+            let outcome = play(&runtime, &script, timers, messages);
             assert_eq!(outcome, expected, "seed {seed}, {timers:?}, {messages:?}: {script:#?}");
         }
     }
@@ -140,8 +141,9 @@ fn scripts_reach_every_result() {
         "Retry(",
     ]
     .into();
+    let runtime = runtime();
     for seed in 0..SEEDS {
-        let outcome = play(&script(seed), Timers::Fast, Messages::AtOnce);
+        let outcome = play(&runtime, &script(seed), Timers::Fast, Messages::AtOnce);
         let text = format!("{outcome:?}");
         missing.retain(|word| !text.contains(word));
         for result in outcome.payments.into_values() {
@@ -208,10 +210,10 @@ fn step(rng: &mut Rng, number: u64, now_ms: u64) -> Step {
 }
 
 /// Plays a script to its end, and until an hour later.
-fn play(script: &Script, timers: Timers, messages: Messages) -> Outcome {
+fn play(runtime: &Runtime, script: &Script, timers: Timers, messages: Messages) -> Outcome {
     let (store, pending) = (MemoryStore::default(), BTreeSet::new());
     let next_run = at(0).plus(RECONCILE_EVERY);
-    let mut play = Play { store, timers, orders: Vec::new(), pending, next_run };
+    let mut play = Play { runtime, store, timers, orders: Vec::new(), pending, next_run };
     for id in TICKETS {
         play.publish(&Sale::Open(ticket(id, 0)));
     }
@@ -230,7 +232,14 @@ fn play(script: &Script, timers: Timers, messages: Messages) -> Outcome {
     play.outcome(answers, timestamp(end_ms))
 }
 
-struct Play {
+/// The deadline of reconcile and the wait before a takeover need a clock.
+fn runtime() -> Runtime {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime")
+}
+
+struct Play<'a> {
+    runtime: &'a Runtime,
     store: MemoryStore,
     timers: Timers,
     /// Orders with their buyers, by time of placing.
@@ -241,7 +250,7 @@ struct Play {
     next_run: Timestamp,
 }
 
-impl Play {
+impl Play<'_> {
     /// Runs reconcile up to this time.
     fn reconcile(&mut self, until_ms: u64) {
         while self.next_run <= timestamp(until_ms) {
@@ -403,7 +412,7 @@ impl Play {
             holds_per_buyer: SlotCount::try_from(1).unwrap(),
             order: NewOrder { user_id, hold: HOLD, ..new_order(id, now) },
         };
-        match ready(create_order(&self.store, &request)) {
+        match self.runtime.block_on(create_order(&self.store, &request)) {
             Ok(Created::New(order)) => {
                 self.orders.push((buyer, order.id));
                 self.pending.insert((order.expires_at, order.id));

@@ -5,9 +5,9 @@ use std::{cmp::Ordering, time::Duration};
 use http::{Response, StatusCode};
 use orders_contracts::{CreateOrderBody, FieldError, OrderBody, parse_create_order};
 use orders_domain::{
-    Availability, CommitOutcome, FoundTicket, IdempotencyKey, NewOrder, NoSlot, Order, OrderId,
-    OrderStore, PlaceOutcome, Placement, Sale, Slot, SlotCount, StoreError, Takeover, Ticket,
-    TicketId, TicketReplica, TicketVersion, Timestamp,
+    Availability, CommitOutcome, FoundTicket, IdempotencyKey, Lock, NewOrder, NoSlot, Order,
+    OrderId, OrderStore, PlaceOutcome, Placement, Sale, Slot, SlotCount, StoreError, Takeover,
+    Ticket, TicketId, TicketReplica, TicketVersion, Timestamp,
 };
 use orders_lambda::{
     BoxError,
@@ -16,6 +16,7 @@ use orders_lambda::{
     problem::Problem,
     retry::{MAX_ATTEMPTS, backoff},
 };
+use tokio::time::sleep;
 
 /// Limits of a buyer's orders.
 #[derive(Clone, Copy, Debug)]
@@ -176,7 +177,7 @@ pub async fn create_order(
     request: &CreateOrder,
 ) -> Result<Created, CreateError> {
     for number in 0..MAX_ATTEMPTS {
-        if let Some(created) = attempt(store, request).await? {
+        if let Some(created) = attempt(store, request, number).await? {
             return Ok(created);
         }
         backoff(number).await;
@@ -190,6 +191,7 @@ pub async fn create_order(
 async fn attempt(
     store: &impl OrderStore,
     request: &CreateOrder,
+    number: u32,
 ) -> Result<Option<Created>, CreateError> {
     let NewOrder { id, now, .. } = request.order;
     let Some(found) = find_ticket(store, &request.ticket_id, id, now).await? else {
@@ -209,6 +211,13 @@ async fn attempt(
         Err(CreateError::Contended) => return Ok(None),
         Err(refusal) => return refuse(store, request, Some(&replica), refusal).await,
     };
+    if number == 0
+        && takeover.is_some()
+        && let Some(wait) = crowd_wait(replica.lock, now)
+    {
+        sleep(wait).await;
+        return Ok(None);
+    }
     let slot = match free_slot(store, request).await? {
         Ok(slot) => slot,
         Err(NoSlot { until }) => {
@@ -222,6 +231,21 @@ async fn attempt(
         PlaceOutcome::AlreadyPlaced(earlier) => earlier_order(earlier, request).map(Some),
         PlaceOutcome::Conflict => Ok(None),
     }
+}
+
+/// Time after the end of a hold in which the buyers whom it refused return together.
+const CROWD: Duration = Duration::from_millis(500);
+
+/// Random wait before a takeover, at most until [`CROWD`] after the end of the hold.
+///
+/// `Retry-After` sends every refused buyer back at the end of the hold. Without the wait, each of them finds
+/// the lapsed lock and sends a transaction to the same ticket, which carries 500 a second (DynamoDB developer
+/// guide, "Best practices for designing and using partition keys effectively"). With it, most of them read
+/// that the ticket has been taken.
+fn crowd_wait(lapsed: Lock, now: Timestamp) -> Option<Duration> {
+    let Lock::Held { until, .. } = lapsed else { return None };
+    let left = now.until(until.plus(CROWD));
+    (!left.is_zero()).then(|| left.mul_f64(fastrand::f64()))
 }
 
 /// The ticket on sale, at the version that the buyer has seen.

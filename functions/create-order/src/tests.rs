@@ -1,8 +1,12 @@
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use futures_util::future::join_all;
 use orders_domain::{
     BookedPayment, Command, CommitOutcome, ListQuery, Lock, Page, PaymentId, Price, Slots, Status,
     TicketOutcome, TicketRule, Transition, UserId,
 };
 use orders_testing::{MemoryStore, at, commit, new_order, order_id as id, pay, ticket};
+use tokio::time::Instant;
 
 use super::*;
 
@@ -58,7 +62,7 @@ async fn existing(store: &impl OrderStore, request: &CreateOrder) -> Order {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn free_ticket_is_locked_for_the_hold_at_its_current_price() {
     let store = store_with_a_ticket("t1").await;
     let order = place(&store, &once("alice", id(1), "t1", 100)).await;
@@ -69,7 +73,7 @@ async fn free_ticket_is_locked_for_the_hold_at_its_current_price() {
     assert_eq!(store.find(id(1)).await.unwrap(), Some(order));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn held_ticket_is_refused_until_the_hold_lapses() {
     let store = store_with_a_ticket("t1").await;
     place(&store, &once("alice", id(1), "t1", 100)).await;
@@ -78,7 +82,7 @@ async fn held_ticket_is_refused_until_the_hold_lapses() {
     assert_eq!(store.find(id(2)).await.unwrap(), None);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn lapsed_hold_is_taken_over_and_its_order_expires() {
     let store = store_with_a_ticket("t1").await;
     place(&store, &once("alice", id(1), "t1", 100)).await;
@@ -88,7 +92,7 @@ async fn lapsed_hold_is_taken_over_and_its_order_expires() {
     assert_eq!((lapsed.status, lapsed.version.number()), (Status::Expired, 1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn unknown_ticket_is_refused() {
     let store = MemoryStore::default();
     for request in [once("alice", id(1), "t1", 100), by_key("alice", "k", "t1", 100)] {
@@ -97,7 +101,7 @@ async fn unknown_ticket_is_refused() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn repeated_key_returns_its_order_in_every_status() {
     let store = store_with_a_ticket("t1").await;
     let request = |seconds| by_key("alice", "k", "t1", seconds);
@@ -119,7 +123,7 @@ async fn repeated_key_returns_its_order_in_every_status() {
     assert_eq!(lock(&store, "t1").await, Lock::Free);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn key_of_another_ticket_is_refused() {
     let store = store_with_a_ticket("t1").await;
     place(&store, &by_key("alice", "k", "t1", 100)).await;
@@ -133,7 +137,7 @@ async fn key_of_another_ticket_is_refused() {
     assert_eq!(lock(&store, "free").await, Lock::Free);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn key_of_two_buyers_makes_two_orders() {
     let store = store_with_a_ticket("t1").await;
     put_ticket(&store, "t2", 0).await;
@@ -142,7 +146,7 @@ async fn key_of_two_buyers_makes_two_orders() {
     assert_ne!(first.id, second.id);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn buyer_who_has_the_ticket_gets_the_order_again() {
     let store = store_with_a_ticket("t1").await;
     let order = place(&store, &once("alice", id(1), "t1", 100)).await;
@@ -158,7 +162,7 @@ async fn buyer_who_has_the_ticket_gets_the_order_again() {
     place(&store, &by_key("alice", "k", "t2", 501)).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn order_of_a_lock_without_a_buyer_is_read() {
     let store = store_with_a_ticket("t1").await;
     let order = place(&store, &once("alice", id(1), "t1", 100)).await;
@@ -172,7 +176,40 @@ async fn order_of_a_lock_without_a_buyer_is_read() {
     assert!(matches!(refused, CreateError::Reserved { .. }));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn takeover_waits_until_half_a_second_after_the_end_of_the_hold() {
+    for (seconds, longest) in [(130, CROWD), (131, Duration::ZERO), (500, Duration::ZERO)] {
+        let store = store_with_a_ticket("t1").await;
+        place(&store, &once("alice", id(1), "t1", 100)).await;
+        let started = Instant::now();
+        place(&store, &once("bob", id(2), "t1", seconds)).await;
+        // The second attempt follows the pause after an attempt.
+        let pause = Duration::from_millis(if longest.is_zero() { 0 } else { 25 });
+        assert!(started.elapsed() <= longest + pause, "{seconds}: {:?}", started.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_buyers_who_return_together_send_few_transactions() {
+    let store = store_with_a_ticket("t1").await;
+    place(&store, &once("alice", id(1), "t1", 100)).await;
+    fastrand::seed(1);
+    let latency = Duration::from_millis(10);
+    let store = ConcurrentUpdateStore { latency, ..ConcurrentUpdateStore::new(&store) };
+    let requests: Vec<_> = (0..1_000_u16)
+        .map(|number| {
+            let mut bytes = [2; 16];
+            bytes[..2].copy_from_slice(&number.to_be_bytes());
+            once(&format!("buyer-{number}"), OrderId::from_bytes(bytes), "t1", 130)
+        })
+        .collect();
+    let created = join_all(requests.iter().map(|request| create_order(&store, request))).await;
+    assert_eq!(created.iter().filter(|created| created.is_ok()).count(), 1);
+    let placements = store.placements.load(SeqCst);
+    assert!(placements <= 50, "{placements} transactions");
+}
+
+#[tokio::test(start_paused = true)]
 async fn own_lapsed_hold_is_taken_over_like_any_other() {
     let store = store_with_a_ticket("t1").await;
     place(&store, &once("alice", id(1), "t1", 100)).await;
@@ -181,7 +218,7 @@ async fn own_lapsed_hold_is_taken_over_like_any_other() {
     assert_eq!(store.find(id(1)).await.unwrap().unwrap().status, Status::Expired);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn own_write_with_a_lost_reply_is_a_new_order() {
     let store = store_with_a_ticket("t1").await;
     for request in [once("alice", id(1), "t1", 100), by_key("alice", "k", "t1", 200)] {
@@ -202,7 +239,7 @@ async fn store_with_a_lapsed_lock(order: Option<Status>) -> MemoryStore {
     store
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn lapsed_lock_of_an_order_that_is_missing_or_over_is_taken_over() {
     for status in [None, Some(Status::Cancelled), Some(Status::Expired)] {
         let store = store_with_a_lapsed_lock(status.clone()).await;
@@ -215,7 +252,7 @@ async fn lapsed_lock_of_an_order_that_is_missing_or_over_is_taken_over() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn lapsed_lock_of_an_order_for_another_ticket_is_taken_over() {
     let store = store_with_a_lapsed_lock(None).await;
     put_ticket(&store, "t2", 0).await;
@@ -225,7 +262,7 @@ async fn lapsed_lock_of_an_order_for_another_ticket_is_taken_over() {
     assert_eq!(lock(&store, "t2").await, Lock::Held { by: id(1), until: at(150) });
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn lapsed_lock_of_a_paid_order_is_made_permanent() {
     let paid = Status::Paid { payment_id: "p1".parse().unwrap() };
     let store = store_with_a_lapsed_lock(Some(paid)).await;
@@ -234,7 +271,7 @@ async fn lapsed_lock_of_a_paid_order_is_made_permanent() {
     assert_eq!(lock(&store, "t1").await, Lock::Sold { to: id(1) });
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn lapsed_lock_of_an_order_that_is_not_due_is_reserved_until_its_end() {
     let store = store_with_a_lapsed_lock(None).await;
     store.put_order(Order::new(new_order(id(1), at(120)), ticket("t1", 0)));
@@ -243,7 +280,7 @@ async fn lapsed_lock_of_an_order_that_is_not_due_is_reserved_until_its_end() {
     place(&store, &once("bob", id(2), "t1", 150)).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn repeated_key_whose_order_is_gone_takes_its_lapsed_lock_over() {
     let store = store_with_a_ticket("t1").await;
     let order = place(&store, &by_key("alice", "k", "t1", 100)).await;
@@ -253,7 +290,7 @@ async fn repeated_key_whose_order_is_gone_takes_its_lapsed_lock_over() {
     place(&store, &by_key("alice", "k", "t1", 130)).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn free_ticket_is_owned_at_once() {
     let store = MemoryStore::default();
     let free = Ticket { price: Price::from_minor(0).unwrap(), ..ticket("gift", 0) };
@@ -269,7 +306,7 @@ async fn free_ticket_is_owned_at_once() {
     place(&store, &once("bob", id(2), "gift", 501)).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn withdrawn_ticket_is_refused_but_its_holder_keeps_it() {
     let store = store_with_a_ticket("t1").await;
     let order = place(&store, &by_key("alice", "k", "t1", 100)).await;
@@ -286,7 +323,7 @@ async fn withdrawn_ticket_is_refused_but_its_holder_keeps_it() {
     place(&store, &once("bob", id(2), "t1", 130)).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn ticket_is_placed_only_at_the_version_that_the_buyer_has_seen() {
     let store = store_with_a_ticket("t1").await;
     put_ticket(&store, "t1", 3).await;
@@ -318,7 +355,7 @@ async fn hold_one(store: &MemoryStore, number: u8, seconds: u64) -> Result<Creat
     create_order(store, &once("alice", id(number), &ticket, seconds)).await
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn buyer_holds_at_most_ten_unpaid_tickets() {
     let store = MemoryStore::default();
     for number in 0..10 {
@@ -333,7 +370,7 @@ async fn buyer_holds_at_most_ten_unpaid_tickets() {
     assert!(hold_one(&store, 12, 130).await.is_err());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn paid_or_cancelled_order_frees_its_slot() {
     for command in ["cancel", "pay"] {
         let store = MemoryStore::default();
@@ -348,7 +385,7 @@ async fn paid_or_cancelled_order_frees_its_slot() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn slot_of_a_lapsed_order_belongs_to_the_next_order() {
     let store = MemoryStore::default();
     let one = SlotCount::try_from(1).unwrap();
@@ -367,7 +404,7 @@ async fn slot_of_a_lapsed_order_belongs_to_the_next_order() {
     assert!(matches!(refused, CreateError::TooManyHolds { until } if until == at(160)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn buyer_without_a_limit_has_no_slots() {
     let store = MemoryStore::default();
     let unlimited = SlotCount::try_from(0).unwrap();
@@ -385,12 +422,22 @@ async fn buyer_without_a_limit_has_no_slots() {
 /// cancels an order before its read.
 struct ConcurrentUpdateStore<'a> {
     store: &'a MemoryStore,
-    changes: std::sync::atomic::AtomicU64,
+    changes: AtomicU64,
     cancelled: Option<OrderId>,
+    placements: AtomicU64,
+    latency: Duration,
+}
+
+impl<'a> ConcurrentUpdateStore<'a> {
+    fn new(store: &'a MemoryStore) -> Self {
+        let (changes, placements) = (0.into(), 0.into());
+        Self { store, changes, cancelled: None, placements, latency: Duration::ZERO }
+    }
 }
 
 impl OrderStore for ConcurrentUpdateStore<'_> {
     async fn find_ticket(&self, id: &TicketId) -> Result<Option<TicketReplica>, StoreError> {
+        sleep(self.latency).await;
         self.store.find_ticket(id).await
     }
 
@@ -409,7 +456,8 @@ impl OrderStore for ConcurrentUpdateStore<'_> {
     }
 
     async fn place(&self, placement: &Placement) -> Result<PlaceOutcome, StoreError> {
-        use std::sync::atomic::Ordering::SeqCst;
+        self.placements.fetch_add(1, SeqCst);
+        sleep(self.latency).await;
         if self.changes.load(SeqCst) > 0 {
             self.changes.fetch_sub(1, SeqCst);
             let version = placement.order.ticket.version.number() + 1;
@@ -443,30 +491,31 @@ impl OrderStore for ConcurrentUpdateStore<'_> {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn changed_ticket_is_read_again_and_sold_at_its_new_version() {
     let store = store_with_a_ticket("t1").await;
-    let changing = ConcurrentUpdateStore { store: &store, changes: 2.into(), cancelled: None };
+    let changing =
+        ConcurrentUpdateStore { changes: 2.into(), ..ConcurrentUpdateStore::new(&store) };
     let order = place(&changing, &once("alice", id(1), "t1", 100)).await;
     assert_eq!((order.ticket.version.number(), order.ticket.price.minor()), (2, 2_002));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn ticket_that_keeps_changing_is_contended() {
     let store = store_with_a_ticket("t1").await;
     let changes = u64::MAX.into();
-    let changing = ConcurrentUpdateStore { store: &store, changes, cancelled: None };
+    let changing = ConcurrentUpdateStore { changes, ..ConcurrentUpdateStore::new(&store) };
     let error = create_order(&changing, &once("alice", id(1), "t1", 100)).await.unwrap_err();
     assert!(matches!(error, CreateError::Contended));
     assert_eq!(lock(&store, "t1").await, Lock::Free);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn own_order_that_ends_after_the_read_of_its_lock_does_not_refuse_its_buyer() {
     let store = store_with_a_ticket("t1").await;
     let first = place(&store, &once("alice", id(1), "t1", 100)).await;
     let cancelled = Some(first.id);
-    let changing = ConcurrentUpdateStore { store: &store, changes: 0.into(), cancelled };
+    let changing = ConcurrentUpdateStore { cancelled, ..ConcurrentUpdateStore::new(&store) };
     let second = place(&changing, &once("alice", id(2), "t1", 101)).await;
     assert_eq!(lock(&store, "t1").await.holder(), Some(second.id));
     // Rows that disagree refuse the buyer like any other.

@@ -51,6 +51,14 @@ NUMBERS = [
     ("docs/architecture.md", r"OR schema <= (\d+)", r"const SCHEMA: u64 = (\d+)"),
     ("docs/architecture.md", r"bodies of at most (\d+) bytes", BODY_BYTES),
     ("docs/architecture.md", r"reads again, at most (\d+) times", r"MAX_ATTEMPTS: u32 = (\d+)"),
+    (
+        "docs/architecture.md",
+        r"In the first (\d+) ms after the end",
+        r"CROWD: Duration = Duration::from_millis\((\d+)\)",
+    ),
+    ("docs/capacity.md", r"`OrdersPerSecond` \| 200 \| (\d+)", r"OrdersPerSecond:.*?Default: (\d+)"),
+    ("docs/capacity.md", r"`QueueConcurrency` \| 10 \| (\d+)", r"QueueConcurrency:.*?Default: (\d+)"),
+    ("docs/capacity.md", r"`ParallelizationFactor` \| 1 \| (\d+)", r"ParallelizationFactor: (\d+)"),
     ("docs/architecture.md", r"random time of up to (\d+) ms", r"FIRST_BACKOFF: .*?from_millis\((\d+)\)"),
     ("docs/architecture.md", r"each attempt, at most (\d+) ms", r"LONGEST_BACKOFF: .*?from_millis\((\d+)\)"),
     (
