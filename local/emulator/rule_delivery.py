@@ -29,7 +29,7 @@ def apply():
         if dead_letter_queue and not _fault(dead_letter_queue, rule["Arn"], event["Account"]):
             view = view or eventbridge._pattern_event_view(event)
             body, arns = json.dumps(view.event_with_detail()), {"RULE_ARN": rule["Arn"], "TARGET_ARN": target["Arn"]}
-            dead_letters.send(sqs._queue_by_arn(dead_letter_queue), body, fault, **arns)
+            dead_letters.send(dead_letter_queue, body, fault, **arns)
 
     eventbridge._invoke_target = invoke_or_dead_letter
 

@@ -68,8 +68,8 @@ def _check_target():
             return invoke(target, event, source, *args)
         dead_letter_queue = target.get("DeadLetterConfig", {}).get("Arn", "")
         if dead_letter_queue and not _fault(dead_letter_queue, target["RoleArn"]):
-            queue = sqs._queue_by_arn(dead_letter_queue)
-            dead_letters.send(queue, _request(target), fault, SCHEDULE_ARN=source["Arn"], TARGET_ARN=target["Arn"])
+            arns = {"SCHEDULE_ARN": source["Arn"], "TARGET_ARN": target["Arn"]}
+            dead_letters.send(dead_letter_queue, _request(target), fault, **arns)
 
     eventbridge._invoke_target = invoke_if_allowed
 

@@ -144,7 +144,8 @@ def delivered(emulator, permissions):
     """Fires a schedule whose role has these permissions. Returns the number of messages in the target queue, and the
     dead letters with their cause."""
     sqs, scheduler = emulator.client("sqs"), emulator.client("scheduler")
-    due, dead = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("due", "dead"))
+    policy = {"Policy": DENY_PLAIN_HTTP}
+    due, dead = (sqs.create_queue(QueueName=name, Attributes=policy)["QueueUrl"] for name in ("due", "dead"))
     scheduler.create_schedule_group(Name="test")
     create_role(emulator, "sender", permissions)
     create_due_schedule(scheduler, "schedule")
