@@ -128,7 +128,7 @@ async fn check_nothing_is_left(world: &Arc<World>) {
 
 async fn drain(world: &World) {
     world.redrive();
-    let skips = world.seed % HALF_DAYS != 0;
+    let skips = !world.seed.is_multiple_of(HALF_DAYS);
     while !world.state().is_finished() {
         if skips {
             world.skip_half_a_day();

@@ -95,7 +95,7 @@ async fn run_buyers(
     buyers: Vec<Buyer>,
     plan: Plan,
 ) {
-    let buyers: Vec<_> = buyers.into_iter().zip(tickets.to_vec().into_iter().cycle()).collect();
+    let buyers: Vec<_> = buyers.into_iter().zip(tickets.iter().cloned().cycle()).collect();
     let queue = Arc::new(Mutex::new(buyers));
     let mut connections = JoinSet::new();
     for number in 0..CONNECTIONS {
