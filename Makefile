@@ -19,10 +19,17 @@ endif
 export DENO_DIR = $(CURDIR)/.tools/deno-cache
 export DENO_NO_UPDATE_CHECK = 1
 
-.PHONY: help $(shell sed -n 's/^\([a-z-]*\):.*## .*/\1/p' Makefile)
+TARGETS := $(shell sed -n 's/^\([a-z-]*\):.*## .*/\1/p' Makefile)
+.PHONY: help settings $(TARGETS)
 
 help:
 	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+# Every target checks the variables first: a wrong value must not end a build of minutes.
+$(TARGETS): settings
+
+settings:
+	@$(PYTHON) local/settings.py $(strip $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name))))
 
 ##@ Every day
 
