@@ -1,0 +1,29 @@
+// The API page: docs/openapi.yaml in Swagger UI. Beside the demo shop, its requests go to the local stack, as Alice.
+
+async function localStack() {
+  const response = await fetch("/config").catch(() => null);
+  return response?.ok ? response.json() : null;
+}
+
+const stack = await localStack();
+const ui = globalThis.SwaggerUIBundle({
+  url: "openapi.yaml",
+  dom_id: "#api",
+  deepLinking: true,
+  defaultModelsExpandDepth: 0,
+  docExpansion: "list",
+  tryItOutEnabled: Boolean(stack),
+  // The document names the default port; the local stack may have another.
+  requestInterceptor(request) {
+    if (stack && !request.loadSpec) {
+      const { pathname, search } = new URL(request.url);
+      request.url = stack.apiUrl + pathname + search;
+    }
+    return request;
+  },
+  onComplete() {
+    if (stack) {
+      ui.preauthorizeApiKey("buyer", stack.buyers.alice);
+    }
+  },
+});
