@@ -31,7 +31,30 @@ $(TARGETS): settings
 settings:
 	@$(PYTHON) local/settings.py $(strip $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name))))
 
-##@ Every day
+##@ Run the service on this machine
+
+run: api-page ## Build the service and run it on this machine until Ctrl-C (PORT=, ISSUER_PORT=, SHOP_PORT=, STATE=, AUTH=)
+	@$(STACK) run
+
+token: ## Print a token for a buyer: make token SUB=alice
+	@$(STACK) token
+
+publish: ## Publish an event of another service: make publish TYPE=PaymentCreated DETAIL='{"id": ..., "orderId": ...}'
+	@$(STACK) publish
+
+consume: ## Run the example consumer of the order events, docs/consumer.py, until Ctrl-C
+	@$(STACK) consume
+
+down: ## Stop a stack that still runs
+	@$(STACK) down
+
+clean-state: ## Delete the data of the local stack
+	@$(STACK) clean-state
+
+api-page: ## Build the page of the API from docs/openapi.yaml, in target/api
+	@$(TOOLS) deno run --quiet --allow-env --allow-read --allow-write=target/api local/api/build.js target/api
+
+##@ Before a commit
 
 check: format lint language pages bugs in-process-tests ## Check the code before a commit, without network: about a minute once built
 
@@ -45,17 +68,9 @@ lint: ## Run clippy, ruff and deno's linter; FIX=1 repairs Python where ruff can
 	$(TOOLS) ruff check --quiet $(if $(FIX),--fix)
 	$(TOOLS) deno lint --quiet
 
-run: ## Build the service and run it on this machine until Ctrl-C (PORT=, ISSUER_PORT=, SHOP_PORT=, STATE=, AUTH=)
-	@$(STACK) run
-
-token: ## Print a token for a buyer: make token SUB=alice
-	@$(STACK) token
-
-down: ## Stop a stack that still runs
-	@$(STACK) down
-
-clean-state: ## Delete the data of the local stack
-	@$(STACK) clean-state
+in-process-tests: ## Run the Rust tests that need no stack, with few seeds of the simulations (SUITE=api ONLY=name)
+	ORDERS_SIMULATION_SEEDS=500 ORDERS_RELEASES_SEEDS=20 cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) \
+		$(patsubst --test=lib,--lib,$(addprefix --test=,$(or $(SUITE),$(IN_PROCESS)))) -- $(ONLY) --skip at_endpoint
 
 ##@ Tests, all run by `make test`
 
@@ -66,10 +81,6 @@ test: format lint docs language licences bugs ## Run everything that CI runs: ab
 	$(MAKE) --jobs=2 --output-sync instructions shop-tests
 	$(MAKE) --jobs=2 --output-sync openapi operations-tests
 
-in-process-tests: ## Run the Rust tests that need no stack, with few seeds of the simulations (SUITE=api ONLY=name)
-	ORDERS_SIMULATION_SEEDS=500 ORDERS_RELEASES_SEEDS=20 cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) \
-		$(patsubst --test=lib,--lib,$(addprefix --test=,$(or $(SUITE),$(IN_PROCESS)))) -- $(ONLY) --skip at_endpoint
-
 rust-tests: ## Run all Rust tests and the examples in rustdoc, on a stack of their own
 	cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) --doc
 	$(STACK) exec cargo test $(CARGO_FLAGS)
@@ -77,6 +88,7 @@ rust-tests: ## Run all Rust tests and the examples in rustdoc, on a stack of the
 docs: pages ## Build the rustdoc, and compare the pages and the schemas of the events with the code
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --workspace --no-deps --document-private-items --target $(HOST)
 	$(TOOLS) contracts-python tests/in_process/documents/asyncapi.py
+	$(TOOLS) contracts-python tests/in_process/documents/openapi.py
 
 pages: ## Check that the tests, files and promises named in the pages exist
 	$(PYTHON) tests/in_process/documents/pages.py
@@ -122,7 +134,7 @@ instructions: ## Count the instructions of each function and compare them with t
 	cargo build --locked --target $(HOST)
 	PYTHONPATH=local ACCEPT=$(ACCEPT) $(TOOLS) bench-python tests/bench/instructions.py
 
-shop-tests: ## Test the demo page in a real browser; screenshots in target/shop
+shop-tests: api-page ## Test the demo page in a real browser; screenshots in target/shop
 	$(STACK) shop $(TOOLS) shop-python tests/deployed/shop/run.py
 
 openapi: ## Test the API against docs/openapi.yaml with generated requests: make openapi CASES=20000
@@ -160,6 +172,11 @@ load-test: ## Sell few tickets to many buyers at once, on a stack of its own: ma
 	cargo build $(filter-out --all-targets,$(CARGO_FLAGS)) --bin load_test
 	BUYERS=$(BUYERS) TICKETS=$(TICKETS) $(STACK) exec target/$(HOST)/debug/load_test
 
+##@ Deployment
+
+release: ## Build the functions for AWS (arm64) and check each program: 15 minutes on two cores
+	@$(TOOLS) sam-python local/release.py
+
 ##@ Operations, on the stack of `make run` or AWS_STACK=name; WRITE=1 makes the changes
 
 OPERATION = @$(TOOLS) emulator-python operations/$(1).py $(if $(AWS_STACK),--stack $(AWS_STACK))
@@ -175,7 +192,7 @@ orders: ## Find orders: make orders ORDER=id, TICKET=id (SCAN=1), PAYMENT=id or 
 	$(call OPERATION,orders) find $(call option,ORDER,order) $(call option,TICKET,ticket) \
 		$(call option,PAYMENT,payment) $(call option,BUYER,buyer) $(if $(SCAN),--scan) $(if $(HISTORY),--history)
 
-release: ## Cancel an order in its owner's name: make release ORDER=id
+release-order: ## Cancel an order in its owner's name: make release-order ORDER=id
 	$(call OPERATION,orders) release $(WRITES) $(call argument,ORDER)
 
 pay: ## Mark an order as paid: make pay ORDER=id BY=name NOTE="bank statement 7" (AMOUNT=25.50)
