@@ -6,6 +6,8 @@ async function localStack() {
 }
 
 const stack = await localStack();
+// The document lists the servers; requests from this page go to one.
+document.body.classList.toggle("local", Boolean(stack));
 const ui = globalThis.SwaggerUIBundle({
   url: "openapi.yaml",
   dom_id: "#api",
