@@ -140,8 +140,8 @@ shop-tests: api-page ## Test the demo page in a real browser; screenshots in tar
 openapi: ## Test the API against docs/openapi.yaml with generated requests: make openapi CASES=20000
 	$(STACK) exec $(TOOLS) contracts-python tests/deployed/openapi/run.py $(CASES)
 
-operations-tests: ## Test the operators' commands, the table of docs/operations.md, and the repair of a restore
-	PYTHONPATH=tests/deployed/privileges:operations \
+operations-tests: ## Test the operators' commands, the table of docs/operations.md, the repair of a restore, README.md
+	PYTHONPATH=tests/deployed/privileges:tests/deployed/pages:operations:local \
 		$(STACK) exec $(TOOLS) emulator-python -m unittest discover --start-directory tests/deployed/operations
 
 ##@ Long checks, by hand or at night
@@ -167,6 +167,9 @@ fuzz: ## Fuzz every parser of untrusted input with libFuzzer, an hour: make fuzz
 
 bench: ## Measure release builds beside a hello-world and a Node version (needs Node 20); ACCEPT=1 keeps the counts
 	PYTHONPATH=local ACCEPT=$(ACCEPT) $(TOOLS) bench-python tests/bench/bench.py
+
+page-tests: ## Run the commands of README.md and docs/deployment.md as printed, in bash and zsh: 2 minutes
+	$(STACK) exec $(TOOLS) emulator-python tests/deployed/pages/follow.py
 
 load-test: ## Sell few tickets to many buyers at once, on a stack of its own: make load-test BUYERS=1000 TICKETS=40
 	cargo build $(filter-out --all-targets,$(CARGO_FLAGS)) --bin load_test

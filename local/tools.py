@@ -78,6 +78,11 @@ def shop_python():
     return _venv("shop", ROOT / "tests/deployed/shop/requirements.txt") / "python"
 
 
+def aws_bin():
+    """Returns the folder with the AWS CLI."""
+    return _venv("aws", ROOT / "tests/deployed/pages/requirements.txt")
+
+
 def format_bin():
     """Returns the folder with ruff and deno: formatters and linters for Python, JavaScript and CSS."""
     return _venv("format", ROOT / "local/format-requirements.txt")
@@ -96,6 +101,11 @@ def browser():
     if (root / "etc/fonts").exists():
         environment["FONTCONFIG_SYSROOT"] = str(root)
     return root / "usr/lib/chromium/chromium", root / "usr/bin/chromedriver", environment
+
+
+def zsh():
+    """Returns zsh."""
+    return shutil.which("zsh") or _unpacked("zsh", "zsh-common") / "bin/zsh"
 
 
 def valgrind():
