@@ -119,7 +119,7 @@ def publish(_):
     from bus import Bus
 
     Bus(stack["endpointUrl"], stack["busName"]).put(EVENTS[kind], kind, detail)
-    print(f"{kind} is on the bus. `make consume` shows its effect; `make redrive` lists a rejected event.")
+    print(f"{kind} is on the bus. `make redrive` lists it if the service rejects it.")
 
 
 def consume(_):
