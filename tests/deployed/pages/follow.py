@@ -29,7 +29,7 @@ PAGES = {
     DEPLOYMENT: ("Tools", "Removal", ('"paidBy":"payment-', "DELETING")),
 }
 # Commands that a page shows for later, or for another purpose.
-LATER = ("--config-env production",)
+LATER = ("--config-env production", "--rule ticket-office")
 # The ticket of the examples: the stack of the tests has no sample tickets.
 TICKET = {"id": "concert-1", "title": "Concert in the park", "price": 25.5, "version": 0}
 TIMEOUT_SECONDS = 900
