@@ -2,8 +2,6 @@
 
 not_run() { echo "NOT RUN: $*" >> "$NOT_RUN"; }
 
-rustup() { not_run rustup "$@"; }
-
 # The build for arm64 takes a quarter of an hour. The packaged template of the local stack is deployed instead.
 make() {
   if [ "$1" = release ]; then not_run make "$@"; else command make "$@"; fi
