@@ -12,7 +12,7 @@ from tools import ROOT, UserError
 FLAGS = ("ACCEPT", "ALL", "FIX", "HISTORY", "REPAIR", "SCAN", "WRITE")
 PORTS = ("ISSUER_PORT", "PORT", "SHOP_PORT")
 # Smallest value of each number.
-NUMBERS = {"BUYERS": 1, "CASES": 1, "FIRST": 0, "RUNS": 1, "SEEDS": 1, "TICKETS": 1}
+NUMBERS = {"BUYERS": 1, "CASE": 1, "CASES": 1, "FIRST": 0, "HOLD": 1, "LAPSE": 0, "RUNS": 1, "SEEDS": 1, "TICKETS": 1}
 LARGEST_NUMBER = 2**64 - 1
 LARGEST_PORT = 65535
 
