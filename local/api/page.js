@@ -1,5 +1,8 @@
 // The API page: docs/openapi.yaml in Swagger UI. Beside the demo shop, its requests go to the local stack, as Alice.
 
+// The example of the document. A key names one order: with a fixed key, every later request would get that order.
+const EXAMPLE_KEY = "checkout-42";
+
 async function localStack() {
   const response = await fetch("/config").catch(() => null);
   return response?.ok ? response.json() : null;
@@ -20,6 +23,9 @@ const ui = globalThis.SwaggerUIBundle({
     if (stack && !request.loadSpec) {
       const { pathname, search } = new URL(request.url);
       request.url = stack.apiUrl + pathname + search;
+    }
+    if (request.headers["Idempotency-Key"] === EXAMPLE_KEY) {
+      request.headers["Idempotency-Key"] = `try-${Date.now()}`;
     }
     return request;
   },

@@ -54,6 +54,7 @@ class ApiPage(unittest.TestCase):
         self.press(f"{create} .btn.execute")
         live = f"{create} .live-responses-table"
         self.assertIn(f"{STACK['apiUrl']}/api/orders", self.text(f"{create} .request-url"))
+        self.assertRegex(self.text(f"{create} .curl"), r"Idempotency-Key: try-\d+")
         # Without the sample tickets, the response of the service is a refusal.
         eventually(lambda: "no-such-ticket" in self.text(live) or '"alice"' in self.text(live), "the response")
 
