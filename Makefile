@@ -19,12 +19,42 @@ endif
 export DENO_DIR = $(CURDIR)/.tools/deno-cache
 export DENO_NO_UPDATE_CHECK = 1
 
-.PHONY: help $(shell sed -n 's/^\([a-z-]*\):.*## .*/\1/p' Makefile)
+TARGETS := $(shell sed -n 's/^\([a-z-]*\):.*## .*/\1/p' Makefile)
+.PHONY: help settings $(TARGETS)
 
 help:
 	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-##@ Every day
+# Every target checks the variables first: a wrong value must not end a build of minutes.
+$(TARGETS): settings
+
+settings:
+	@$(PYTHON) local/settings.py $(strip $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name))))
+
+##@ Run the service on this machine
+
+run: api-page ## Build the service and run it on this machine until Ctrl-C (PORT=, ISSUER_PORT=, SHOP_PORT=, STATE=, AUTH=)
+	@$(STACK) run
+
+token: ## Print a token for a buyer: make token SUB=alice
+	@$(STACK) token
+
+publish: ## Publish an event of another service: make publish TYPE=PaymentCreated DETAIL='{"id": ..., "orderId": ...}'
+	@$(STACK) publish
+
+consume: ## Run the example consumer of the order events, docs/consumer.py, until Ctrl-C
+	@$(STACK) consume
+
+down: ## Stop a stack that still runs
+	@$(STACK) down
+
+clean-state: ## Delete the data of the local stack
+	@$(STACK) clean-state
+
+api-page: ## Build the page of the API from docs/openapi.yaml, in target/api
+	@$(TOOLS) deno run --quiet --allow-env --allow-read --allow-write=target/api local/api/build.js target/api
+
+##@ Before a commit
 
 check: format lint language pages bugs in-process-tests ## Check the code before a commit, without network: about a minute once built
 
@@ -38,17 +68,9 @@ lint: ## Run clippy, ruff and deno's linter; FIX=1 repairs Python where ruff can
 	$(TOOLS) ruff check --quiet $(if $(FIX),--fix)
 	$(TOOLS) deno lint --quiet
 
-run: ## Build the service and run it on this machine until Ctrl-C (PORT=, ISSUER_PORT=, SHOP_PORT=, STATE=, AUTH=)
-	@$(STACK) run
-
-token: ## Print a token for a buyer: make token SUB=alice
-	@$(STACK) token
-
-down: ## Stop a stack that still runs
-	@$(STACK) down
-
-clean-state: ## Delete the data of the local stack
-	@$(STACK) clean-state
+in-process-tests: ## Run the Rust tests that need no stack, with few seeds of the simulations (SUITE=api ONLY=name)
+	ORDERS_SIMULATION_SEEDS=500 ORDERS_RELEASES_SEEDS=20 cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) \
+		$(patsubst --test=lib,--lib,$(addprefix --test=,$(or $(SUITE),$(IN_PROCESS)))) -- $(ONLY) --skip at_endpoint
 
 ##@ Tests, all run by `make test`
 
@@ -59,10 +81,6 @@ test: format lint docs language licences bugs ## Run everything that CI runs: ab
 	$(MAKE) --jobs=2 --output-sync instructions shop-tests
 	$(MAKE) --jobs=2 --output-sync openapi operations-tests
 
-in-process-tests: ## Run the Rust tests that need no stack, with few seeds of the simulations (SUITE=api ONLY=name)
-	ORDERS_SIMULATION_SEEDS=500 ORDERS_RELEASES_SEEDS=20 cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) \
-		$(patsubst --test=lib,--lib,$(addprefix --test=,$(or $(SUITE),$(IN_PROCESS)))) -- $(ONLY) --skip at_endpoint
-
 rust-tests: ## Run all Rust tests and the examples in rustdoc, on a stack of their own
 	cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) --doc
 	$(STACK) exec cargo test $(CARGO_FLAGS)
@@ -70,6 +88,7 @@ rust-tests: ## Run all Rust tests and the examples in rustdoc, on a stack of the
 docs: pages ## Build the rustdoc, and compare the pages and the schemas of the events with the code
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --workspace --no-deps --document-private-items --target $(HOST)
 	$(TOOLS) contracts-python tests/in_process/documents/asyncapi.py
+	$(TOOLS) contracts-python tests/in_process/documents/openapi.py
 
 pages: ## Check that the tests, files, promises and behaviours of AWS named in the pages exist
 	$(PYTHON) tests/in_process/documents/pages.py
@@ -120,14 +139,14 @@ instructions: ## Count the instructions of each function and compare them with t
 	cargo build --locked --target $(HOST)
 	PYTHONPATH=local ACCEPT=$(ACCEPT) $(TOOLS) bench-python tests/bench/instructions.py
 
-shop-tests: ## Test the demo page in a real browser; screenshots in target/shop
+shop-tests: api-page ## Test the demo page in a real browser; screenshots in target/shop
 	$(STACK) shop $(TOOLS) shop-python tests/deployed/shop/run.py
 
 openapi: ## Test the API against docs/openapi.yaml with generated requests: make openapi CASES=20000
 	$(STACK) exec $(TOOLS) contracts-python tests/deployed/openapi/run.py $(CASES)
 
-operations-tests: ## Test the operators' commands, smoke too, the table of docs/operations.md, and the repair of a restore
-	PYTHONPATH=tests/deployed/privileges:operations \
+operations-tests: ## Test the operators' commands, smoke too, the table of docs/operations.md, the repair of a restore, README.md
+	PYTHONPATH=tests/deployed/privileges:tests/deployed/pages:operations:local \
 		$(STACK) exec $(TOOLS) emulator-python -m unittest discover --start-directory tests/deployed/operations
 
 ##@ Long checks, by hand or at night
@@ -158,10 +177,18 @@ fuzz: ## Fuzz every parser of untrusted input with libFuzzer, an hour: make fuzz
 bench: ## Measure release builds beside a hello-world and a Node version (needs Node 20); ACCEPT=1 keeps the counts
 	PYTHONPATH=local ACCEPT=$(ACCEPT) $(TOOLS) bench-python tests/bench/bench.py
 
+page-tests: ## Run the commands of README.md and docs/deployment.md as printed, in bash and zsh: 2 minutes
+	$(STACK) exec $(TOOLS) emulator-python tests/deployed/pages/follow.py
+
 load-test: export ORDERS_HOLD_SECONDS = $(HOLD)
 load-test: ## Sell few tickets to many buyers at once, on a stack of its own: make load-test BUYERS=1000 TICKETS=40 HOLD=30 LAPSE=0
 	cargo build $(filter-out --all-targets,$(CARGO_FLAGS)) --bin load_test
 	BUYERS=$(BUYERS) TICKETS=$(TICKETS) HOLD=$(HOLD) LAPSE=$(LAPSE) $(STACK) exec target/$(HOST)/debug/load_test
+
+##@ Deployment
+
+release: ## Build the functions for AWS (arm64) and check each program: 15 minutes on two cores
+	@$(TOOLS) sam-python local/release.py
 
 ##@ Operations, on the stack of `make run` or AWS_STACK=name; WRITE=1 makes the changes
 
@@ -178,7 +205,7 @@ orders: ## Find orders: make orders ORDER=id, TICKET=id (SCAN=1), PAYMENT=id or 
 	$(call OPERATION,orders) find $(call option,ORDER,order) $(call option,TICKET,ticket) \
 		$(call option,PAYMENT,payment) $(call option,BUYER,buyer) $(if $(SCAN),--scan) $(if $(HISTORY),--history)
 
-release: ## Cancel an order in its owner's name: make release ORDER=id
+release-order: ## Cancel an order in its owner's name: make release-order ORDER=id
 	$(call OPERATION,orders) release $(WRITES) $(call argument,ORDER)
 
 pay: ## Mark an order as paid: make pay ORDER=id BY=name NOTE="bank statement 7" (AMOUNT=25.50)

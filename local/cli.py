@@ -3,6 +3,8 @@
     cli.py run            builds and deploys the service, and keeps the stack running until Ctrl-C
     cli.py exec COMMAND   runs COMMAND with a temporary stack on free ports
     cli.py shop COMMAND   like exec, with the demo shop
+    cli.py publish        publishes an event of the ticket service or the payment service (TYPE, DETAIL)
+    cli.py consume        runs the example consumer, docs/consumer.py, on a running stack
     cli.py token BUYER... prints a token for each buyer id, or for each JSON object of claims
     cli.py down           stops a running stack
     cli.py clean-state    deletes the data of the stack
@@ -12,9 +14,11 @@ Environment variables:
     ORDERS_PORT, ORDERS_ISSUER_PORT, ORDERS_SHOP_PORT   ports of `run`; 0 selects a free port
     ORDERS_STATE        data folder of the stack; default: .state, for exec a temporary folder
     ORDERS_STACK_FILE   file for the description of the stack; default: local/stack.json
+    TYPE, DETAIL        type of the event, such as PaymentCreated; its detail, a JSON object
     AUTH                true: the emulator enforces IAM policies, as AWS does; default: true for exec
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -26,6 +30,16 @@ import description
 import tools
 from tools import ROOT, UserError, log
 
+# Events of the other services, with their sources.
+EVENTS = {
+    "TicketCreated": "tickets",
+    "TicketUpdated": "tickets",
+    "TicketWithdrawn": "tickets",
+    "PaymentStarted": "payments",
+    "PaymentCreated": "payments",
+    "PaymentRefunded": "payments",
+}
+
 
 def main(arguments):
     command, *rest = arguments or [""]
@@ -33,6 +47,8 @@ def main(arguments):
         "run": run,
         "exec": execute,
         "shop": execute_with_shop,
+        "publish": publish,
+        "consume": consume,
         "token": token,
         "down": down,
         "clean-state": clean_state,
@@ -51,7 +67,7 @@ def run(_):
     ports = Ports.choose(_port("ORDERS_PORT", 4566), _port("ORDERS_ISSUER_PORT", 4567), _port("ORDERS_SHOP_PORT", 4568))
     with Stack(_folder(), ports, _stack_file()) as stack:
         welcome.put_sample_tickets(stack)
-        print(welcome.text(stack), flush=True)
+        print(welcome.text(_folder(), ports), flush=True)
         stack.emulator.wait()
 
 
@@ -82,10 +98,38 @@ def token(buyers):
 
     buyers = buyers or [os.environ.get("SUB", "")]
     if not all(buyers):
-        raise UserError("The buyer id is missing: make token SUB=alice")
+        raise UserError("The buyer id is missing: make -s token SUB=alice")
     issuer = Issuer.of_stack(_folder())
     for buyer in buyers:
         print(issuer.token_for(buyer))
+
+
+def publish(_):
+    kind, text = os.environ.get("TYPE", ""), os.environ.get("DETAIL", "")
+    if kind not in EVENTS:
+        raise UserError(f"TYPE must be one of {', '.join(EVENTS)}, not {kind or 'missing'}.")
+    try:
+        detail = json.loads(text)
+    except ValueError:
+        detail = None
+    if not isinstance(detail, dict):
+        raise UserError(f"DETAIL must be a JSON object in single quotes, not {text or 'missing'}.")
+    stack = description.read(_stack_file())
+    _enter_emulator_python()
+    from bus import Bus
+
+    Bus(stack["endpointUrl"], stack["busName"]).put(EVENTS[kind], kind, detail)
+    print(f"{kind} is on the bus. `make redrive` lists it if the service rejects it.")
+
+
+def consume(_):
+    stack = description.read(_stack_file())
+    _enter_emulator_python()
+    import aws
+
+    database = Path(stack["stateFolder"]) / "ticket-office.sqlite"
+    command = [sys.executable, ROOT / "docs/consumer.py", stack["busName"], database]
+    os.execve(sys.executable, command, {**os.environ, **aws.environment(stack["endpointUrl"])})
 
 
 def down(_):

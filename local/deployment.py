@@ -4,7 +4,6 @@ import fcntl
 import hashlib
 import os
 import platform
-import subprocess
 
 import aws
 import processes
@@ -74,7 +73,9 @@ def _package(sam):
         f"Architecture={ARCHITECTURE} JwtIssuer=http://localhost JwtAudience={AUDIENCE}",
     ]
     environment = {**_sam_environment(sam), "SAM_BUILD_MODE": "debug", "CARGO_LAMBDA_COMPILER": "cargo"}
-    processes.run(command, BUILD_FAILURE, cwd=ROOT, stdout=subprocess.DEVNULL, env=environment)
+    with open(BUILD_FOLDER / "package.log", "wb") as log_file:
+        failure = f"The packaging failed; see {log_file.name}"
+        processes.run(command, failure, cwd=ROOT, stdout=log_file, stderr=log_file, env=environment)
 
 
 def _deploy_command(sam, ports):

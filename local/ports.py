@@ -50,6 +50,11 @@ def _check_free(port, setting):
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
+        except PermissionError:
+            raise UserError(
+                f"Port {port} is not permitted: ports below 1024 are for root. "
+                f"To use another port: make run {setting}={port + 10_000}"
+            ) from None
         except OSError:
             raise UserError(
                 f"Port {port} is in use. To stop a stack left running: make down. "

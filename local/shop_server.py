@@ -1,4 +1,5 @@
-"""HTTP server of the demo shop. Serves the page in `shop/` and these endpoints:
+"""HTTP server of the demo shop. Serves the page in `shop/`, the API page (`/api/`, built by `make api-page`), and these
+endpoints:
 
 GET  /config          address of the API, tokens of the sample buyers
 GET  /events          tickets and events, as server-sent events
@@ -18,9 +19,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from ports import HOST
+from tools import ROOT
 
 FILES = Path(__file__).resolve().parent / "shop"
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+API_PAGE = ROOT / "target/api"
+TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".yaml": "text/yaml",
+}
 MAX_BODY_BYTES = 4096
 # Commands that publish one event and return its detail.
 COMMANDS = {
@@ -92,8 +101,8 @@ class Handler(BaseHTTPRequestHandler):
             return None
 
     def _send_file(self, name):
-        file = FILES / name
-        if file.parent != FILES or file.suffix not in TYPES or not file.is_file():
+        file = API_PAGE / (name.removeprefix("api/") or "index.html") if name.startswith("api/") else FILES / name
+        if file.parent not in (FILES, API_PAGE) or file.suffix not in TYPES or not file.is_file():
             return self._respond(404, {"message": "Not Found"})
         self._send_head(200, f"{TYPES[file.suffix]}; charset=utf-8")
         return self.wfile.write(file.read_bytes())
@@ -121,7 +130,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header(
             "Content-Security-Policy",
             (
-                f"default-src 'self'; connect-src 'self' {self.shop.api_url}; "
+                f"default-src 'self'; connect-src 'self' {self.shop.api_url}; img-src 'self' data:; "
                 "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
             ),
         )

@@ -7,9 +7,13 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import processes
+import welcome
 from data_folder import LOCK
+from ports import Ports
+from tools import UserError
 
 HERE = Path(__file__).resolve().parent
 
@@ -41,6 +45,30 @@ class CommandLine(unittest.TestCase):
     def test_run_rejects_equal_ports(self):
         result = self.cli("run", ORDERS_PORT="4901", ORDERS_ISSUER_PORT="4902", ORDERS_SHOP_PORT="4901")
         self.assertEqual(result, (1, "PORT and SHOP_PORT are both 4901, but must differ."))
+
+    def test_privileged_port_is_not_reported_as_in_use(self):
+        message = "Port 80 is not permitted: ports below 1024 are for root. To use another port: make run PORT=10080"
+        # Tests may run as root, so the kernel's refusal is simulated.
+        with mock.patch("socket.socket.bind", side_effect=PermissionError), self.assertRaises(UserError) as raised:
+            Ports(80, 4567, 4568).check()
+        self.assertEqual(str(raised.exception), message)
+
+    def test_text_of_a_started_stack_ends_with_the_address_of_the_shop(self):
+        text = welcome.text(self.data, Ports(4566, 4567, 4568))
+        self.assertLess(len(text.splitlines()), 10)
+        self.assertEqual(text.splitlines()[-1].split(), ["shop", "http://127.0.0.1:4568"])
+
+    def test_publish_rejects_an_unknown_type_and_a_malformed_detail(self):
+        status, message = self.cli("publish", TYPE="PaymentMade", DETAIL="{}")
+        self.assertEqual((status, message[:26]), (1, "TYPE must be one of Ticket"))
+        for detail in ("", "{", "[]", "1"):
+            status, message = self.cli("publish", TYPE="PaymentCreated", DETAIL=detail)
+            self.assertEqual((status, message[:29]), (1, "DETAIL must be a JSON object "))
+
+    def test_commands_of_a_running_stack_name_the_command_to_start_one(self):
+        for command in ("publish", "consume"):
+            result = self.cli(command, TYPE="PaymentCreated", DETAIL="{}")
+            self.assertEqual(result, (1, "No stack is running. To start one: make run"))
 
     def test_run_rejects_an_unusable_data_folder(self):
         (self.folder / "file").touch()

@@ -31,14 +31,16 @@ def log(text):
 
 
 def check_machine():
-    """Raises `UserError` if a prerequisite is missing: Linux, Python with venv, cargo."""
+    """Raises `UserError` if a prerequisite is missing: Linux, Python with venv, a C compiler, cargo."""
     if sys.platform != "linux":
-        raise UserError("The functions are built for Linux: use Linux, or WSL on Windows.")
+        raise UserError("The functions are built for Linux: use the container of .devcontainer, or WSL on Windows.")
     if sys.version_info < OLDEST_PYTHON:
         oldest = ".".join(map(str, OLDEST_PYTHON))
         raise UserError(f"Python {oldest} or newer is required; this is {platform.python_version()}.")
     if not shutil.which("cargo"):
-        raise UserError("cargo is not on the PATH. Install Rust with rustup.")
+        raise UserError("cargo is not on the PATH. Install Rust with rustup, then open a new terminal.")
+    if not shutil.which("cc"):
+        raise UserError("A C compiler is missing. On Debian or Ubuntu: apt install build-essential.")
     try:
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
@@ -76,6 +78,11 @@ def shop_python():
     return _venv("shop", ROOT / "tests/deployed/shop/requirements.txt") / "python"
 
 
+def aws_bin():
+    """Returns the folder with the AWS CLI."""
+    return _venv("aws", ROOT / "tests/deployed/pages/requirements.txt")
+
+
 def format_bin():
     """Returns the folder with ruff and deno: formatters and linters for Python, JavaScript and CSS."""
     return _venv("format", ROOT / "local/format-requirements.txt")
@@ -94,6 +101,11 @@ def browser():
     if (root / "etc/fonts").exists():
         environment["FONTCONFIG_SYSROOT"] = str(root)
     return root / "usr/lib/chromium/chromium", root / "usr/bin/chromedriver", environment
+
+
+def zsh():
+    """Returns zsh."""
+    return shutil.which("zsh") or _unpacked("zsh", "zsh-common") / "bin/zsh"
 
 
 def valgrind():

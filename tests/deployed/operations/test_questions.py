@@ -20,7 +20,7 @@ ANSWERS = {
     "make orders PAYMENT=$PAYMENT": "paid by $PAYMENT: bought",
     "make orders BUYER=$BUYER": "occupied slots",
     "make orders ORDER=$ORDER HISTORY=1": "version 0 awaiting_payment",
-    "make release": "The order is cancelled",
+    "make release-order": "The order is cancelled",
     "make pay": "The order is paid",
     "make redrive": "PaymentEvents: ",
     "make redrive QUEUES": "moved back, 0 kept",

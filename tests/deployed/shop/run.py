@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 import boto3
+from api_page import ApiPage  # noqa: F401
 from browser import PHONE, WIDE, Browser, eventually
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
