@@ -172,14 +172,14 @@ function receive(update) {
   for (const ticket of tickets) world.tickets.set(ticket.id, ticket);
   addToLog(log, received, world.tickets, isComplete ? null : world.buyer);
   world.notify(update);
-  if (!isComplete && received.some(({ event }) => event.source === "orders" && event.detail?.userId === world.buyer)) {
-    ownOrdersChanged();
-  }
+  const own = received.filter(({ event }) => event.source === "orders" && event.detail?.userId === world.buyer);
+  if (!isComplete && own.length > 0) ownOrdersChanged(own);
 }
 
-function ownOrdersChanged() {
-  // An order that ends makes room for another one.
-  for (const [ticket, { kind }] of world.refusals) if (kind === "holds") world.refusals.delete(ticket);
+function ownOrdersChanged(received) {
+  // A hold that ends makes room for another one.
+  const hasRoom = received.some(({ event }) => event.detail.status !== "awaiting_payment");
+  for (const [ticket, { kind }] of world.refusals) if (hasRoom && kind === "holds") world.refusals.delete(ticket);
   refreshOrders();
 }
 
