@@ -144,7 +144,12 @@ class Window:
         return self.find(selector).text
 
     def press(self, selector, containing=""):
-        self.find(selector, containing).click()
+        def click():
+            self.find(selector, containing).click()
+            return True
+
+        # The page may redraw the element before the click.
+        eventually(click, f"a press of {selector}")
 
     def script(self, text, *arguments):
         return self.driver.execute_script(text, *arguments)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from browser import PHONE, eventually
 from case import ShopTest
-from marketplace import STACK, api, events, item, order, post, put_on_sale
+from marketplace import STACK, api, events, extend, item, order, post, put_on_sale
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
@@ -159,7 +159,8 @@ class Orders(ShopTest):
     def test_hold_limit_names_the_time_to_try_again(self):
         seats = [put_on_sale(f"Seat {number + 1}") for number in range(HOLDS_PER_BUYER)]
         ticket = put_on_sale("One seat too many")
-        first, *_ = [order("dora", seat) for seat in seats]
+        orders = [order("dora", seat) for seat in seats]
+        extend("dora", *orders)
         window = self.open("dora")
         window.buy(ticket)
         refusal = window.find(f"[data-ticket='{ticket}'] .refusal").text
@@ -167,7 +168,7 @@ class Orders(ShopTest):
         self.assertRegex(refusal, text)
         self.assertEqual(window.alarm(), refusal)
         self.inspect(window, "hold-limit")
-        api("dora", f"/{first}", method="DELETE")
+        api("dora", f"/{orders[0]}", method="DELETE")
         eventually(
             lambda: not window.driver.find_elements("css selector", ".refusal"), "no refusal after a cancellation"
         )
@@ -282,7 +283,7 @@ class Orders(ShopTest):
         other = self.open("bob")
         other.ticket(self.first_ticket, "free")
         other.buy(self.first_ticket)
-        other.order()
+        extend("bob", other.order())
         self.first.find("[aria-labelledby=again-title]", "Held by Bob")
         self.first.press("#pay", "Pay too late")
         self.first.find(".history", "Alice is due a refund: another buyer has the ticket")
