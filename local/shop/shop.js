@@ -173,14 +173,15 @@ function receive(update) {
   addToLog(log, received, world.tickets, isComplete ? null : world.buyer);
   world.notify(update);
   const own = received.filter(({ event }) => event.source === "orders" && event.detail?.userId === world.buyer);
-  if (!isComplete && own.length > 0) ownOrdersChanged(own);
+  const hasRoom = own.some(({ event }) => event.detail.status !== "awaiting_payment");
+  // A complete update may lack events of this buyer.
+  if (!isFirst && (isComplete || hasRoom)) forgetHoldLimit();
+  if (!isFirst && (isComplete || own.length > 0)) refreshOrders();
 }
 
-function ownOrdersChanged(received) {
-  // A hold that ends makes room for another one.
-  const hasRoom = received.some(({ event }) => event.detail.status !== "awaiting_payment");
-  for (const [ticket, { kind }] of world.refusals) if (hasRoom && kind === "holds") world.refusals.delete(ticket);
-  refreshOrders();
+/** A hold that has ended makes room for another one. */
+function forgetHoldLimit() {
+  for (const [ticket, { kind }] of world.refusals) if (kind === "holds") world.refusals.delete(ticket);
 }
 
 document.getElementById("skip").addEventListener("click", (event) => {
