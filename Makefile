@@ -129,6 +129,7 @@ least-privilege: ## Remove each permission of each role in turn; one operation m
 
 tool-tests: ## Test the tools of the local stack, the operators and the benchmark
 	$(TOOLS) emulator-python -m unittest discover --start-directory local
+	$(TOOLS) deno test --quiet local/test_shop_page.js
 	$(TOOLS) emulator-python -m unittest discover --start-directory operations
 	PYTHONPATH=local $(TOOLS) bench-python -m unittest discover --start-directory tests/bench
 

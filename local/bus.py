@@ -6,6 +6,7 @@ import time
 import botocore.exceptions
 
 import aws
+import events
 
 RETRY_SECONDS = 1
 
@@ -45,13 +46,16 @@ class Bus:
         return queue
 
     def receive(self, queue, handle):
-        """Passes each event to `handle`, for ever, at least once: a message is deleted after its handling."""
+        """Passes each event to `handle`, for ever, at least once: messages are deleted after their handling."""
         while True:
             try:
                 response = self._sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=20)
-                for message in response.get("Messages", []):
-                    handle(json.loads(message["Body"]))
-                    self._sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+                messages = response.get("Messages", [])
+                for message in messages:
+                    handle(events.read(message["Body"]))
+                if messages:
+                    handled = [{"Id": it["MessageId"], "ReceiptHandle": it["ReceiptHandle"]} for it in messages]
+                    self._sqs.delete_message_batch(QueueUrl=queue, Entries=handled)
             except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
                 # The emulator is down; tests crash it.
                 time.sleep(RETRY_SECONDS)

@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.parse
 
+BUYERS = tuple(f"fan-{number:03}" for number in range(1, 101))
 TIMEOUT_SECONDS = 60
 
 

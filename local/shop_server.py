@@ -1,22 +1,31 @@
 """HTTP server of the demo shop. Serves the page in `shop/`, the API page (`/api/`, built by `make api-page`), and these
 endpoints:
 
-GET  /config          address of the API, tokens of the sample buyers
-GET  /events          tickets and events, as server-sent events
+GET  /config          ?buyer=: address of the API, tokens of the sample buyers and of this buyer, sample tickets
+GET  /updates         ?after=cursor: the events after an update, and the tickets that they changed
+GET  /histories       ?order=id: all events of an order
+GET  /flash-sales     ?id=: the results of a flash sale so far
 POST /tickets         {title, price}: puts a ticket on sale
 POST /prices          {ticketId, price}: changes the price of a ticket; a withdrawn ticket is on sale again
 POST /withdrawals     {ticketId}: ends the sale of a ticket
 POST /payment-starts  {orderId}: starts the payment of an order
 POST /payments        {orderId}: pays an order
 POST /refunds         {orderId, paymentId}: refunds a payment
-POST /flash-sales     {ticketId}: 100 buyers order one ticket at once; responds with a JSON line for each
+POST /flash-sales     {ticketId}: 100 buyers order one ticket at once
+
+The page asks for updates twice a second. A browser opens at most six connections to a host for all tabs, so a
+connection held open by each tab would block the seventh tab.
 """
 
 import functools
 import json
+import sys
 import threading
+import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import botocore.exceptions
 
 from ports import HOST
 from tools import ROOT
@@ -31,14 +40,22 @@ TYPES = {
     ".yaml": "text/yaml",
 }
 MAX_BODY_BYTES = 4096
-# Commands that publish one event and return its detail.
+# Commands of the page, and the result of each.
 COMMANDS = {
-    "/tickets": lambda shop, body: shop.put_on_sale(str(body["title"]), float(body["price"])),
-    "/prices": lambda shop, body: shop.change_price(str(body["ticketId"]), float(body["price"])),
-    "/withdrawals": lambda shop, body: shop.withdraw(str(body["ticketId"])),
-    "/payment-starts": lambda shop, body: shop.start_payment(str(body["orderId"])),
-    "/payments": lambda shop, body: shop.pay(str(body["orderId"])),
-    "/refunds": lambda shop, body: shop.refund(str(body["orderId"]), str(body["paymentId"])),
+    "/tickets": lambda shop, body: shop.put_on_sale(body["title"], float(body["price"])),
+    "/prices": lambda shop, body: shop.change_price(body["ticketId"], float(body["price"])),
+    "/withdrawals": lambda shop, body: shop.withdraw(body["ticketId"]),
+    "/payment-starts": lambda shop, body: shop.start_payment(body["orderId"]),
+    "/payments": lambda shop, body: shop.pay(body["orderId"]),
+    "/refunds": lambda shop, body: shop.refund(body["orderId"], body["paymentId"]),
+    "/flash-sales": lambda shop, body: shop.start_flash_sale(body["ticketId"]),
+}
+# Queries of the page, each with one parameter.
+QUERIES = {
+    "/config": lambda shop, query: shop.config(query.get("buyer", "")),
+    "/updates": lambda shop, query: shop.updates(query.get("after", "")),
+    "/histories": lambda shop, query: shop.history(query.get("order", "")),
+    "/flash-sales": lambda shop, query: shop.flash_sale(query.get("id", "")),
 }
 
 
@@ -57,30 +74,32 @@ class Handler(BaseHTTPRequestHandler):
         super().__init__(*args)
 
     def do_GET(self):
+        path, _, query = self.path.partition("?")
         if not self._has_own_host():
-            self._respond(403, {"message": "Forbidden"})
-        elif self.path == "/config":
-            self._respond(200, self.shop.config())
-        elif self.path == "/events":
-            self._stream(
-                "text/event-stream", (f"data: {update}\n\n" if update else ":\n\n" for update in self.shop.updates())
-            )
-        else:
-            self._send_file(self.path.partition("?")[0].removeprefix("/") or "index.html")
+            return self._respond(403, {"message": "Forbidden"})
+        if path not in QUERIES:
+            return self._send_file(path.removeprefix("/") or "index.html")
+        return self._run(200, lambda: QUERIES[path](self.shop, dict(urllib.parse.parse_qsl(query))))
 
     def do_POST(self):
         body = self._body()
         if not self._has_own_host() or not isinstance(body, dict):
             return self._respond(400, {"message": "Bad Request"})
+        if self.path not in COMMANDS:
+            return self._respond(404, {"message": "Not Found"})
+        return self._run(202, lambda: COMMANDS[self.path](self.shop, body))
+
+    def _run(self, status, run):
+        """Responds with the result of a query or a command, or with the reason of its failure."""
         try:
-            if self.path in COMMANDS:
-                return self._respond(202, COMMANDS[self.path](self.shop, body))
-            if self.path == "/flash-sales":
-                results = self.shop.flash_sale(str(body["ticketId"]))
-                return self._stream("application/x-ndjson", (json.dumps(result) + "\n" for result in results))
-        except (KeyError, TypeError, ValueError):
+            result = run()
+        except ValueError as error:
+            return self._respond(400, {"message": str(error)})
+        except (KeyError, TypeError):
             return self._respond(400, {"message": "Bad Request"})
-        return self._respond(404, {"message": "Not Found"})
+        except (RuntimeError, botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
+            return self._respond(503, {"message": "The event bus does not respond"})
+        return self._respond(404, {"message": "Not Found"}) if result is None else self._respond(status, result)
 
     def _has_own_host(self):
         """Returns whether `Host` names this server: other sites must not get the tokens by DNS rebinding."""
@@ -111,15 +130,6 @@ class Handler(BaseHTTPRequestHandler):
         self._send_head(status, "application/json")
         self.wfile.write(json.dumps(value).encode())
 
-    def _stream(self, content_type, texts):
-        self._send_head(200, content_type)
-        try:
-            for text in texts:
-                self.wfile.write(text.encode())
-                self.wfile.flush()
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # The page was closed.
-
     def _send_head(self, status, content_type):
         """Sends status and headers. HTTP/1.0: the body extends to the end of the connection."""
         self.send_response(status)
@@ -143,3 +153,8 @@ class Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
+
+    def handle_error(self, *request):
+        # A page was closed before its response.
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(*request)

@@ -10,6 +10,7 @@ import description
 import processes
 import shop_server
 import tools
+import welcome
 from bus import Bus
 from emulator_process import Emulator
 from issuer import Issuer
@@ -92,7 +93,8 @@ class Stack:
             self._open_shop()
 
     def _open_shop(self):
-        shop = Shop(self.endpoint, self.issuer, self.bus(), self.folder / "shop.jsonl")
+        samples = [ticket["id"] for ticket in reversed(welcome.SAMPLE_TICKETS) if ticket not in welcome.SEATS]
+        shop = Shop(self.endpoint, self.issuer, self.bus(), self.folder / "shop.jsonl", samples)
         shop.subscribe()
         shop_server.serve(shop, self.ports.shop)
 

@@ -1,9 +1,7 @@
-"""Tests of the demo shop: event consumer, stored history, HTTP server, flash sale."""
+"""Tests of the demo shop: stored history, updates, HTTP server, flash sale."""
 
 import http.client
-import itertools
 import json
-import random
 import tempfile
 import threading
 import unittest
@@ -12,182 +10,8 @@ from pathlib import Path
 
 import flash_sale
 import shop_server
-from shop import Shop
-from tickets import Tickets
-
-ORDER, OTHER = "order-1", "order-2"
-
-
-def ticket_event(version, title="Concert"):
-    return {
-        "source": "tickets",
-        "detail-type": "TicketUpdated" if version else "TicketCreated",
-        "id": f"ticket-{version}",
-        "detail": {"id": "concert-1", "title": title, "price": 25.5, "version": version},
-    }
-
-
-def withdrawal(version):
-    return {
-        "source": "tickets",
-        "detail-type": "TicketWithdrawn",
-        "id": f"ticket-{version}",
-        "detail": {"id": "concert-1", "version": version},
-    }
-
-
-def order_event(version, status, order=ORDER, since="2026-11-23T09:25:06.093Z", until="2026-11-23T09:25:36.093Z"):
-    return {
-        "source": "orders",
-        "detail-type": "any: the consumer acts on the status",
-        "id": f"{order}:{version}",
-        "detail": {
-            "id": order,
-            "version": version,
-            "status": status,
-            "userId": f"buyer of {order}",
-            "createdAt": since,
-            "expiresAt": until,
-            "ticket": {"id": "concert-1", "title": "Concert", "price": 25.5, "version": 0},
-            "refunds": [],
-            "metadata": {"occurredAt": since},
-        },
-    }
-
-
-CREATED = order_event(0, "awaiting_payment")
-LATER = order_event(0, "awaiting_payment", OTHER, "2026-11-23T09:26:10.000Z", "2026-11-23T09:26:40.000Z")
-
-
-class Consumer(unittest.TestCase):
-    def apply(self, *events):
-        """Returns the order id in the ticket's lock, and the result of each event."""
-        tickets = Tickets()
-        applied = [tickets.apply(event) for event in events]
-        lock = tickets.by_id["concert-1"]["lock"]
-        return lock and lock["order"], applied
-
-    def test_order_locks_its_ticket_until_cancelled_expired_or_refunded(self):
-        self.assertEqual(self.apply(CREATED), (ORDER, [True]))
-        for end in ("cancelled", "expired", "refunded"):
-            self.assertEqual(self.apply(CREATED, order_event(1, end)), (None, [True, True]))
-        self.assertEqual(self.apply(order_event(2, "refunded"), order_event(1, "paid")), (None, [True, False]))
-
-    def test_extension_moves_the_end_of_the_hold(self):
-        extended = order_event(1, "awaiting_payment", until="2026-11-23T09:30:10.000Z")
-        for events in itertools.permutations((CREATED, extended)):
-            tickets = Tickets()
-            for event in events:
-                tickets.apply(event)
-            self.assertEqual(tickets.by_id["concert-1"]["lock"]["until"], "2026-11-23T09:30:10.000Z")
-
-    def test_outdated_or_repeated_event_changes_nothing(self):
-        self.assertEqual(self.apply(order_event(1, "expired"), CREATED), (None, [True, False]))
-        self.assertEqual(self.apply(CREATED, CREATED), (ORDER, [True, False]))
-
-    def test_ended_order_keeps_the_lock_of_another_order(self):
-        self.assertEqual(self.apply(CREATED, LATER, order_event(1, "expired")), (OTHER, [True] * 3))
-
-    def test_held_ticket_stays_held_while_the_states_of_two_orders_are_interleaved(self):
-        # The first order buys the ticket back and is over again; the other order holds the ticket.
-        bought_back, over = order_event(2, "paid"), order_event(3, "cancelled")
-        for events in itertools.permutations((CREATED, order_event(1, "expired"), bought_back, over, LATER)):
-            self.assertEqual(self.apply(*events)[0], OTHER)
-
-    def test_late_event_keeps_the_lock_of_a_newer_or_paid_order(self):
-        self.assertEqual(self.apply(LATER, CREATED), (OTHER, [True, True]))
-        self.assertEqual(self.apply(order_event(1, "paid"), LATER), (ORDER, [True, True]))
-
-    def test_paid_order_locks_its_ticket_permanently(self):
-        tickets = Tickets()
-        for event in (CREATED, order_event(1, "expired"), order_event(2, "paid")):
-            tickets.apply(event)
-        lock = tickets.by_id["concert-1"]["lock"]
-        self.assertEqual((lock["order"], lock["buyer"], lock["until"]), (ORDER, "buyer of order-1", None))
-
-    def test_newest_event_alone_is_enough(self):
-        self.assertEqual(self.apply(order_event(3, "paid")), (ORDER, [True]))
-
-    def test_every_delivery_ends_in_the_true_state(self):
-        rng = random.Random(1)
-        for _ in range(10_000):
-            history = random_history(rng) + random_sale(rng)
-            newest = {event["detail"]["id"]: event for event in history}
-            older = [event for event in history if event is not newest[event["detail"]["id"]]]
-            kept = [event for event in older if rng.random() < 0.7]
-            delivered = [event for event in (*newest.values(), *kept) for _ in range(rng.choice((1, 1, 2)))]
-            rng.shuffle(delivered)
-            tickets = Tickets()
-            for event in delivered:
-                tickets.apply(event)
-            self.check(tickets.by_id["concert-1"], newest, delivered)
-
-    def check(self, ticket, newest, delivered):
-        """Compares a ticket with the newest event of each order and of the ticket."""
-        sale = newest.pop("concert-1")
-        withdrawn = sale["detail-type"] == "TicketWithdrawn"
-        self.assertEqual((ticket["version"], ticket["withdrawn"]), (sale["detail"]["version"], withdrawn), delivered)
-        if not withdrawn:
-            self.assertEqual(ticket["title"], sale["detail"]["title"], delivered)
-        live = [event["detail"] for event in newest.values() if event["detail"]["status"] in LIVE]
-        expected = [(it["id"], it["expiresAt"] if it["status"] == "awaiting_payment" else None) for it in live]
-        lock = ticket["lock"]
-        self.assertEqual([(lock["order"], lock["until"])] if lock else [], expected, delivered)
-
-    def test_ticket_takes_the_newest_version_and_keeps_the_lock(self):
-        tickets = Tickets()
-        events = (CREATED, ticket_event(2, "New"), ticket_event(1, "Old"), ticket_event(2, "Again"))
-        self.assertEqual([tickets.apply(event) for event in events], [True, True, False, False])
-        ticket = tickets.by_id["concert-1"]
-        self.assertEqual((ticket["title"], ticket["version"], ticket["lock"]["order"]), ("New", 2, ORDER))
-
-    def test_withdrawn_ticket_keeps_title_and_lock_until_it_is_on_sale_again(self):
-        tickets = Tickets()
-        events = (CREATED, ticket_event(0), withdrawal(1), withdrawal(1), ticket_event(0))
-        self.assertEqual([tickets.apply(event) for event in events], [True, True, True, False, False])
-        ticket = tickets.by_id["concert-1"]
-        self.assertEqual((ticket["title"], ticket["withdrawn"], ticket["lock"]["order"]), ("Concert", True, ORDER))
-        self.assertTrue(tickets.apply(ticket_event(2, "Back")))
-        self.assertEqual((ticket["title"], ticket["withdrawn"]), ("Back", False))
-
-
-LIVE = ("awaiting_payment", "paid")
-
-
-def random_history(rng):
-    """Events of orders of one ticket, of which at most one is live at any time."""
-    history, states, live = [], {}, None
-    for _ in range(rng.randint(1, 14)):
-        ended = [order for order in states if order != live]
-        if live is None and ended and rng.random() < 0.4:
-            # A late payment buys an expired order, or its owner cancels it.
-            order, change = rng.choice(ended), {"status": rng.choice(("paid", "cancelled"))}
-        elif live is None:
-            order = f"order-{len(states)}"
-            minute = f"2026-11-23T09:{len(states) + 10}"
-            change = {"status": "awaiting_payment", "since": f"{minute}:00.000Z", "until": f"{minute}:30.000Z"}
-        elif rng.random() < 0.3:
-            order, change = live, {}  # a refund becomes due or is settled: the status stays
-        elif states[live]["status"] == "paid":
-            order, change = live, {"status": "refunded"}
-        elif rng.random() < 0.3:
-            order, change = live, {"until": states[live]["since"].replace("T09:", "T10:")}  # the payment has started
-        else:
-            order, change = live, {"status": rng.choice(("paid", "cancelled", "expired"))}
-        before = states.get(order, {"version": -1})
-        states[order] = state = {**before, **change, "version": before["version"] + 1}
-        live = order if state["status"] in LIVE else None
-        history.append(order_event(order=order, **state))
-    return history
-
-
-def random_sale(rng):
-    """Events of one ticket, which is withdrawn and put back on sale."""
-    later = [
-        withdrawal(version) if rng.random() < 0.4 else ticket_event(version, f"Title {version}")
-        for version in range(1, rng.randint(1, 5))
-    ]
-    return [ticket_event(0), *later]
+from shop import PAST_EVENTS, Shop
+from test_tickets import CREATED, LATER, ORDER, order_event, payment_event, ticket_event
 
 
 class FakeBus:
@@ -209,36 +33,62 @@ class ShopState(unittest.TestCase):
     def setUp(self):
         self.history = Path(self.enterContext(tempfile.TemporaryDirectory())) / "shop.jsonl"
 
-    def shop(self):
-        return Shop("http://api", FakeIssuer(), FakeBus(), self.history)
+    def shop(self, *events):
+        shop = Shop("http://api", FakeIssuer(), FakeBus(), self.history, ["concert-1"])
+        for event in events:
+            shop.receive(event)
+        return shop
 
     def test_history_survives_a_restart_without_a_line_cut_off_by_a_crash(self):
-        first = self.shop()
-        first.receive(ticket_event(0))
-        first.receive(CREATED)
+        self.shop(ticket_event(0), CREATED)
         with open(self.history, "a") as history:
             history.write('{"source": "ord')
-        self.shop().receive(order_event(1, "paid"))
-        update = json.loads(next(self.shop().updates()))
+        self.shop(order_event(1, "paid"))
+        update = self.shop().updates()
         self.assertEqual([entry["applied"] for entry in update["received"]], [True] * 3)
         self.assertEqual(update["tickets"][0]["lock"]["until"], None)
 
-    def test_updates_start_with_the_history_and_continue_with_new_events(self):
-        shop = self.shop()
-        shop.receive(ticket_event(0))
-        updates = shop.updates()
-        self.assertEqual(len(json.loads(next(updates))["received"]), 1)
+    def test_first_update_is_complete_and_the_next_has_only_the_changes(self):
+        shop = self.shop(ticket_event(0), ticket_event(0, "Opera", "opera-1"))
+        first = shop.updates()
+        self.assertEqual((first["isComplete"], len(first["tickets"]), len(first["received"])), (True, 2, 2))
         shop.receive(CREATED)
         shop.receive(CREATED)
-        update = json.loads(next(updates))
-        self.assertEqual([entry["applied"] for entry in update["received"]], [True, False])
-        self.assertEqual(update["tickets"][0]["lock"]["order"], ORDER)
+        second = shop.updates(first["cursor"])
+        self.assertEqual((second["isComplete"], [it["id"] for it in second["tickets"]]), (False, ["concert-1"]))
+        self.assertEqual([entry["applied"] for entry in second["received"]], [True, False])
+        self.assertEqual(second["tickets"][0]["lock"]["order"], ORDER)
+        third = shop.updates(second["cursor"])
+        self.assertEqual((third["tickets"], third["received"], third["cursor"]), ([], [], second["cursor"]))
 
-    def test_malformed_event_is_listed_and_changes_nothing(self):
+    def test_update_is_complete_after_a_restart_after_many_events_and_for_a_malformed_cursor(self):
+        shop = self.shop(ticket_event(0), CREATED)
+        cursor = shop.updates()["cursor"]
+        run = cursor.partition("-")[0]
+        for other in ("", "x", "-", f"{run}", f"{run}-", f"{run}-x", f"{run}--1", f"{run}-3", f"{run}-1e9"):
+            self.assertTrue(shop.updates(other)["isComplete"], other)
+        self.assertTrue(self.shop().updates(cursor)["isComplete"])
+        for _ in range(PAST_EVENTS):
+            shop.receive(CREATED)
+        self.assertFalse(shop.updates(cursor)["isComplete"])
+        shop.receive(CREATED)
+        update = shop.updates(cursor)
+        self.assertEqual((update["isComplete"], len(update["received"])), (True, PAST_EVENTS))
+
+    def test_history_of_an_order_is_complete_after_many_newer_events(self):
+        shop = self.shop(CREATED, payment_event(), payment_event(order=ORDER.upper()), order_event(1, "paid"))
+        for _ in range(PAST_EVENTS):
+            shop.receive(LATER)
+        types = [entry["event"]["detail-type"] for entry in shop.history(ORDER)]
+        self.assertEqual(types, ["OrderCreated", "PaymentCreated", "PaymentCreated", "OrderPaid"])
+        self.assertEqual(shop.history("unknown"), [])
+
+    def test_any_buyer_gets_a_token(self):
         shop = self.shop()
-        shop.receive({"source": "orders", "detail-type": "OrderCreated", "detail": {"ticket": 7}})
-        update = json.loads(next(shop.updates()))
-        self.assertEqual((update["tickets"], update["received"][0]["applied"]), ([], False))
+        self.assertEqual(list(shop.config("carol")["buyers"]), ["alice", "bob", "carol"])
+        self.assertEqual(list(shop.config("bob")["buyers"]), ["alice", "bob"])
+        for name in ("a b", "[x", "é", "x" * 256, "x\n"):
+            self.assertRaises(ValueError, shop.config, name)
 
 
 class Server(unittest.TestCase):
@@ -271,6 +121,9 @@ class Server(unittest.TestCase):
     def test_tokens_are_served_only_under_the_own_host_name(self):
         status, body = self.request("GET", "/config")
         self.assertEqual((status, json.loads(body)["buyers"]["bob"]), (200, "token of bob"))
+        status, body = self.request("GET", "/config?buyer=carol%40home")
+        self.assertEqual((status, json.loads(body)["buyers"]["carol@home"]), (200, "token of carol@home"))
+        self.assertEqual(self.request("GET", "/config?buyer=a%20b")[0], 400)
         self.assertEqual(self.request("GET", "/config", Host="elsewhere.example")[0], 403)
 
     def test_ticket_and_payment_are_published(self):
@@ -303,12 +156,36 @@ class Server(unittest.TestCase):
         ]
         self.assertEqual(self.bus.published, expected)
 
+    def test_page_reads_updates_histories_and_flash_sales(self):
+        self.shop.receive(CREATED)
+        cursor = json.loads(self.request("GET", "/updates")[1])["cursor"]
+        self.assertEqual(json.loads(self.request("GET", f"/updates?after={cursor}")[1])["received"], [])
+        [entry] = json.loads(self.request("GET", f"/histories?order={ORDER}")[1])
+        self.assertEqual(entry["event"]["detail-type"], "OrderCreated")
+        status, body = self.post("/flash-sales", {"ticketId": "concert-1"})
+        self.assertEqual(status, 202)
+        self.assertEqual(self.request("GET", f"/flash-sales?id={json.loads(body)['id']}")[0], 200)
+        self.assertEqual(self.request("GET", "/flash-sales?id=unknown")[0], 404)
+
+    def test_bus_without_a_response_is_reported(self):
+        def fail(*_):
+            raise RuntimeError("PutEvents rejected TicketCreated")
+
+        self.bus.put = fail
+        self.assertEqual(self.post("/tickets", {"title": "Circus", "price": 1})[0], 503)
+
     def test_invalid_request_publishes_nothing(self):
         for path in ("/prices", "/withdrawals"):
             self.assertEqual(self.post(path, {"ticketId": "unknown", "price": 1})[0], 400)
         self.assertEqual(self.post("/refunds", {"orderId": ORDER})[0], 400)
-        for body in ({}, {"title": "Circus", "price": "much"}, [], None):
-            self.assertEqual(self.post("/tickets", body)[0], 400)
+        titles = (None, 7, "", " ", "x" * 1001)
+        prices = ("much", None, -1, 0.001, 1e10, float("nan"), float("inf"))
+        tickets = [{"title": title, "price": 1} for title in titles] + [{"title": "A", "price": it} for it in prices]
+        for body in ({}, [], None, *tickets):
+            self.assertEqual(self.post("/tickets", body)[0], 400, body)
+        for order in (None, 7, "order-1", [], {}):
+            self.assertEqual(self.post("/payments", {"orderId": order})[0], 400, order)
+        self.assertEqual(self.post("/flash-sales", {"ticketId": "unknown"})[0], 400)
         self.assertEqual(self.post("/elsewhere", {})[0], 404)
         # An HTML form of another site can send this request.
         form = {"Content-Type": "text/plain"}

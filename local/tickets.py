@@ -24,7 +24,7 @@ class Tickets:
         self._orders_by_ticket = defaultdict(set)
 
     def apply(self, event):
-        """Applies an event. Returns `False` if it was a repeat or outdated."""
+        """Applies a valid event. Returns `False` if it was a repeat or outdated."""
         source, detail = event["source"], event["detail"]
         if source == "tickets":
             return self._apply_ticket(detail, event["detail-type"] == "TicketWithdrawn")

@@ -1,5 +1,7 @@
 // Client of the orders service, as any shop could use it.
 
+import { send } from "./requests.js";
+
 /** Estimate of the server's clock. The `Date` header has whole seconds, so each response limits the
  * difference between the two clocks to an interval. Several responses narrow the interval. The local
  * clock counts as correct while the interval contains 0. */
@@ -23,11 +25,14 @@ export class Clock {
 }
 
 const MAX_ATTEMPTS = 3;
+const NEXT_PAGE = /<([^>]+)>; rel="next"/;
 
 export class Api {
-  constructor(url, token) {
+  /** `renew` fetches a new token; it returns null if there is none. */
+  constructor(url, token, renew) {
     this.url = url;
     this.token = token;
+    this.renew = renew;
     this.clock = new Clock();
   }
 
@@ -46,9 +51,10 @@ export class Api {
     }
   }
 
-  /** Lists the buyer's newest orders. */
-  list() {
-    return this.#send("GET", "/api/orders?sort=-createdAt&limit=5");
+  /** Lists the buyer's orders, newest first. `nextPage` of the response is the path of the next page, or null. */
+  async list(path) {
+    const response = await this.#send("GET", path);
+    return { ...response, nextPage: response.headers.get("Link")?.match(NEXT_PAGE)?.[1] ?? null };
   }
 
   show(id) {
@@ -60,43 +66,32 @@ export class Api {
   }
 
   async #send(method, path, body, headers = {}) {
+    const response = await this.#sendOnce(method, path, body, headers);
+    // API Gateway adds CORS headers to the responses of an integration (AWS: "Configure CORS for HTTP APIs in API
+    // Gateway"), so a browser may hide the 401 of the authorizer: it looks like no response.
+    const mayBeUnauthorized = response.status === 401 || (response.status === 0 && !response.isLate);
+    const token = mayBeUnauthorized ? await this.renew() : null;
+    if (!token) return response;
+    this.token = token;
+    return this.#sendOnce(method, path, body, headers);
+  }
+
+  async #sendOnce(method, path, body, headers) {
     const sentMs = Date.now();
-    const request = {
+    const response = await send(this.url + path, {
       method,
-      cache: "no-store",
-      headers: {
-        Authorization: `Bearer ${this.token}`,
-        ...(body && { "Content-Type": "application/json" }),
-        ...headers,
-      },
-      body: body && JSON.stringify(body),
-    };
-    const response = await fetch(this.url + path, request).catch(() => null);
-    if (!response) return { ok: false, status: 0, retryAfter: null, body: { message: "The service does not respond" } };
-    this.clock.observe(Date.parse(response.headers.get("Date")), sentMs, Date.now());
+      headers: { Authorization: `Bearer ${this.token}`, ...headers },
+      body,
+    });
+    const date = Date.parse(response.headers.get("Date"));
+    if (date) this.clock.observe(date, sentMs, Date.now());
     const retryAfter = response.headers.get("Retry-After");
-    return {
-      ok: response.ok,
-      status: response.status,
-      retryAfter: retryAfter === null ? null : Number(retryAfter),
-      body: response.status === 204 ? null : await response.json(),
-    };
+    return { ...response, retryAfter: retryAfter === null ? null : Number(retryAfter) };
   }
 }
 
+/** Path of the first page of the buyer's orders. */
+export const newestOrders = (limit) => `/api/orders?sort=-createdAt&limit=${limit}`;
+
 /** Whether a response is an error of this type. */
 export const isProblem = ({ body }, type) => body?.type === `urn:problem-type:orders:${type}`;
-
-/** The message of an error response. */
-export const errorMessage = ({ body }) => body.errors?.[0]?.message ?? body.message;
-
-/** Sends a command to the shop's server, in the role of the ticket service or the payment service. */
-export async function command(path, body) {
-  const response = await fetch(path, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  });
-  if (!response.ok) throw new Error(`${path} failed with status ${response.status}`);
-  return response;
-}

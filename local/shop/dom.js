@@ -1,7 +1,7 @@
-// Elements, and announcements for screen readers.
+// Elements, and the focus after a redraw.
 
 const SVG = "http://www.w3.org/2000/svg";
-const ANNOUNCEMENT_SECONDS = 2;
+const FOCUSABLE = "a[href], button, input, select, summary, h1[tabindex]";
 
 /** Creates an HTML element. A function attribute is an event listener; false, null and undefined are omitted. */
 export function h(name, attributes = {}, ...children) {
@@ -22,29 +22,47 @@ function build(element, attributes, children) {
   return element;
 }
 
-/** Replaces the content of an element if `state` has changed. An element with an id keeps the focus. */
+/** Replaces the content of an element if `state` has changed. */
 export function show(element, state, content) {
   const key = JSON.stringify(state);
   if (element.dataset.shows === key) return;
   element.dataset.shows = key;
-  const focused = element.contains(document.activeElement) ? document.activeElement.id : null;
   element.replaceChildren(...[content()].flat(Infinity).filter(Boolean));
-  if (!focused) return;
-  (document.getElementById(focused) ?? element.querySelector("a, button") ?? document.querySelector("h1"))?.focus();
 }
 
-const waiting = [];
-let speaking = false;
-
-/** Announces a text to screen readers, with a pause after each announcement. */
-export function announce(text) {
-  if (waiting.at(-1) !== text) waiting.push(text);
-  if (!speaking) announceNext();
+/** Puts elements into a list in this sequence. Elements that are in place stay untouched. */
+export function arrange(list, elements) {
+  elements.forEach((element, index) => {
+    if (list.children[index] !== element) list.insertBefore(element, list.children[index] ?? null);
+  });
+  while (list.children.length > elements.length) list.lastChild.remove();
 }
 
-function announceNext() {
-  speaking = waiting.length > 0;
-  if (!speaking) return;
-  document.getElementById("announcements").textContent = waiting.splice(0).join(" ");
-  setTimeout(announceNext, ANNOUNCEMENT_SECONDS * 1000);
+/** Keeps the focus inside the page when the focused element is moved, removed or hidden: on the element with the same
+ * id, otherwise on the first control of the nearest remaining container. */
+export function keepFocus() {
+  let path = [];
+  const restore = () => {
+    if (document.activeElement !== document.body || path.length === 0) return;
+    const [focused, ...containers] = path;
+    const same = focused.isConnected ? focused : focused.id && document.getElementById(focused.id);
+    const next = isVisible(same) ? same : containers.filter(isVisible).map(firstControl).find(Boolean);
+    next?.focus({ preventScroll: true });
+  };
+  addEventListener("focusin", (event) => {
+    path = event.composedPath().filter((node) => node instanceof Element);
+  });
+  // A click beside all controls takes the focus away.
+  addEventListener("pointerdown", () => {
+    path = [];
+  });
+  new MutationObserver(restore).observe(document.body, {
+    subtree: true,
+    childList: true,
+    attributes: true,
+    attributeFilter: ["hidden"],
+  });
 }
+
+const isVisible = (element) => Boolean(element?.isConnected && element.checkVisibility());
+const firstControl = (container) => [...container.querySelectorAll(FOCUSABLE)].find(isVisible);

@@ -1,9 +1,10 @@
 // The event log, newest first.
 
-import { announce, h, s } from "./dom.js";
+import { announce } from "./announce.js";
+import { h, s } from "./dom.js";
 import { hue, name, price, reason, short, time } from "./format.js";
 
-const MAX_ROWS = 200;
+const MAX_ROWS = 100;
 
 const REFUND = "M6.5 3.5L3.5 6.5l3 3M3.5 6.5h6a3 3 0 0 1 0 6h-2";
 const CARD = "M2.5 5h11v7h-11zM2.5 7.5h11";
@@ -76,20 +77,34 @@ export const occurredAt = (event) => event.detail?.metadata?.occurredAt ?? event
 
 /** Adds events to the log, and announces those of `buyer`. */
 export function addToLog(log, received, tickets, buyer) {
-  for (const { event, applied } of received) {
-    log.prepend(row(event, applied, tickets));
+  for (const { event, applied, problem } of received.slice(-MAX_ROWS)) {
+    log.prepend(problem ? deadLetter(event, problem) : row(event, applied, tickets));
     if (applied && buyer && event.source === "orders" && event.detail.userId === buyer) {
-      announce(`${describe(event, tickets)}.`);
+      announce(`${sentence(event, tickets)}.`);
     }
   }
   while (log.children.length > MAX_ROWS) log.lastChild.remove();
 }
 
 function row(event, applied, tickets) {
-  const type = event["detail-type"];
+  const facts = [
+    event.source === "orders" && h("span", {}, `v${event.detail.version}`),
+    order(event),
+    h("time", {}, time(occurredAt(event))),
+    !applied && h("span", {}, "ignored"),
+  ];
+  return entry(event, applied ? "event" : "event repeat", sentence(event, tickets), facts);
+}
+
+/** A malformed event. Its fields can have any type, so only the JSON is shown. */
+const deadLetter = (event, problem) =>
+  entry(event, "event dead", "Malformed event", [h("span", {}, "dead-lettered"), h("span", {}, problem)]);
+
+function entry(event, kind, text, facts) {
+  const type = String(event["detail-type"]);
   return h(
     "li",
-    { class: applied ? "event" : "event repeat", "data-type": type },
+    { class: kind, "data-type": type },
     h(
       "details",
       {},
@@ -100,16 +115,8 @@ function row(event, applied, tickets) {
         h(
           "span",
           { class: "text" },
-          h("span", { class: "sentence" }, describe(event, tickets)),
-          h(
-            "span",
-            { class: "facts" },
-            h("span", {}, type),
-            event.source === "orders" && h("span", {}, `v${event.detail?.version}`),
-            order(event),
-            h("time", {}, time(occurredAt(event))),
-            !applied && h("span", {}, "ignored"),
-          ),
+          h("span", { class: "sentence" }, text),
+          h("span", { class: "facts" }, h("span", {}, type), facts),
         ),
       ),
       h("pre", { tabindex: "0" }, JSON.stringify(event, null, 2)),
@@ -123,13 +130,4 @@ function order(event) {
   const chip = h("span", { class: "chip" }, short(id));
   chip.style.setProperty("--hue", hue(id));
   return chip;
-}
-
-/** Any program can publish a malformed event. */
-function describe(event, tickets) {
-  try {
-    return sentence(event, tickets);
-  } catch {
-    return "Malformed event";
-  }
 }

@@ -1,15 +1,20 @@
-// The order screen: one order, and its payments and refunds.
+// The order screen: one order, its payments and refunds, its receipt and its history.
 
-import { command, errorMessage } from "./api.js";
+import { alarm, announce } from "./announce.js";
+import { actions, refunds, settle } from "./order_actions.js";
+import { loadHistory } from "./backend.js";
+import { drawCard } from "./card.js";
 import { countdown, sign } from "./countdown.js";
-import { announce, h, show } from "./dom.js";
-import { icon, occurredAt, orderOf, sentence } from "./log.js";
-import { price, reason, seconds, secondsLeft, short, STATUS, time } from "./format.js";
+import { h, show } from "./dom.js";
+import { drawHistory } from "./history.js";
+import { drawReceipt } from "./receipt.js";
+import { errorMessage } from "./requests.js";
+import { name, price, seconds, secondsLeft, STATUS, time } from "./format.js";
 
 const ANNOUNCED_SECONDS = [20, 10, 5];
 const RELOAD_SECONDS = 0.4;
-const SLOW_PAYMENT_SECONDS = 10;
 const FOUND = "You have ordered this ticket already. This is your order.";
+const ORDER_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 const EXPLANATION = {
   paid: "The ticket is yours. A second payment is refunded.",
@@ -21,47 +26,74 @@ const EXPLANATION = {
 
 /** Creates the screen. Returns the function that redraws it. */
 export function orderScreen(page, world, id) {
-  // `payment`: the payment or refund in progress: the pressed button, the payment id (null until it is known), and
-  // the version of the order before.
-  const screen = { order: null, error: null, loadedMs: 0, events: 0, payment: null, announced: Infinity };
-  const card = h("section", { class: "panel order", "aria-labelledby": "order-title" });
-  const history = h("section", { class: "panel", "aria-labelledby": "history-title" });
+  // `missing`: no such order. `loadError`, `error`: the failure of the last load, and of the last action.
+  // `payment`, `cancellation`: the action in progress.
+  const screen = {
+    id,
+    order: null,
+    history: [],
+    missing: !ORDER_ID.test(id),
+    loadError: null,
+    error: null,
+    payment: null,
+    cancellation: null,
+    loadedMs: 0,
+    announced: Infinity,
+  };
+  const part = (labelledby, kind = "") => h("section", { class: `panel ${kind}`, "aria-labelledby": labelledby });
+  const card = part("order-title", "order");
+  const again = h("section", { "aria-labelledby": "again-title", hidden: true });
+  const receipt = part("receipt-title", "receipt");
+  const history = part("history-title");
   page.replaceChildren(
     h("p", {}, h("a", { id: "back", href: "#/" }, "← All tickets")),
     h("h1", { id: "order-title", tabindex: -1 }, "Your order"),
     h("p", { id: "found", class: "lead", hidden: world.found !== id }, FOUND),
     card,
+    again,
+    receipt,
     history,
   );
-  const load = async () => {
-    screen.loadedMs = Date.now();
-    const response = await world.api.show(id);
-    if (!response.ok) screen.error = errorMessage(response);
-    else if (!screen.order || response.body.version >= screen.order.version) screen.order = response.body;
-    world.draw();
-  };
-  load();
+  const load = () => loadOrder(screen, world);
+  if (screen.missing) alarm(missingText(world));
+  else {
+    load();
+    world.onUpdate(({ isComplete, received }) => {
+      if (isComplete || received.some(({ event }) => [event.detail?.id, event.detail?.orderId].includes(id))) load();
+    });
+  }
   if (world.found === id) announce(FOUND);
   return () => {
-    loadIfChanged(screen, world, id, load);
-    if (isDone(screen)) screen.payment = null;
+    const isDue = timeLeft(screen, world) === 0;
+    // The server decides about the expiry.
+    if (isDue && !screen.isLoading && Date.now() - screen.loadedMs > RELOAD_SECONDS * 1000) load();
+    settle(screen);
     announceSecondsLeft(screen, world);
-    drawCard(card, screen, world, load);
-    drawHistory(history, world, id);
+    drawOrder(card, screen, world, load);
+    drawNextStep(again, screen.order, world);
+    drawReceipt(receipt, screen, world);
+    drawHistory(history, screen, world);
   };
 }
 
-/** Loads the order after an event, and after the end of the hold: the server decides about the expiry. */
-function loadIfChanged(screen, world, id, load) {
-  const events = world.received.filter(({ event, applied }) =>
-    applied && event.source === "orders" && orderOf(event) === id
-  );
-  if (events.length > screen.events) {
-    screen.events = events.length;
-    load();
+/** Loads the order and its history. A call during a load repeats the load after it. */
+async function loadOrder(screen, world) {
+  screen.isStale = true;
+  if (screen.isLoading) return;
+  screen.isLoading = true;
+  while (screen.isStale) {
+    screen.isStale = false;
+    screen.loadedMs = Date.now();
+    const [response, history] = await Promise.all([world.api.show(screen.id), loadHistory(screen.id)]);
+    if (history.ok) screen.history = history.body;
+    if (response.ok && !(response.body.version < screen.order?.version)) screen.order = response.body;
+    screen.missing = response.status === 404;
+    screen.loadError = response.ok || screen.missing ? null : errorMessage(response);
   }
-  const isDue = timeLeft(screen, world) === 0;
-  if (isDue && Date.now() - screen.loadedMs > RELOAD_SECONDS * 1000) load();
+  screen.isLoading = false;
+  if (screen.missing) alarm(missingText(world));
+  else if (screen.loadError && !screen.order) alarm(`${screen.loadError}.`);
+  world.draw();
 }
 
 function announceSecondsLeft(screen, world) {
@@ -79,13 +111,25 @@ function timeLeft({ order }, world) {
   return order?.status === "awaiting_payment" ? secondsLeft(order.expiresAt, world.api.clock.now()) : null;
 }
 
-function drawCard(card, screen, world, load) {
-  const { order, error, payment } = screen;
-  show(card, [order?.version, order?.status, error, payment], () => {
-    if (!order) return h("p", { class: "lead" }, error ? `Error: ${error}.` : "Loading …");
-    const awaits = order.status === "awaiting_payment";
+const missingText = ({ buyer }) => `${name(buyer)} has no order with this id. Another buyer may have it.`;
+
+function drawOrder(card, screen, world, load) {
+  const { order, missing, loadError, error, payment, cancellation } = screen;
+  card.dataset.status = order?.status ?? "";
+  show(card, [order?.version, order?.status, missing, loadError, error, payment, cancellation], () => {
+    if (missing) {
+      return h("div", { class: "what" }, [
+        h("p", { class: "refusal" }, missingText(world)),
+        h("p", {}, h("a", { href: "#/orders" }, `${name(world.buyer)}’s orders`)),
+      ]);
+    }
+    const failure = loadError && [
+      h("p", { class: "refusal" }, `${loadError}.`),
+      h("p", {}, h("button", { id: "reload", class: "quiet", click: load }, "Try again")),
+    ];
+    if (!order) return h("div", { class: "what" }, failure || h("p", { class: "lead" }, "Loading …"));
     return [
-      awaits
+      order.status === "awaiting_payment"
         ? countdown(order.expiresAt, order.createdAt)
         : sign({ paid: "✓", cancelled: "×", expired: "0", refunded: "←" }[order.status]),
       h(
@@ -94,18 +138,14 @@ function drawCard(card, screen, world, load) {
         h("h2", {}, order.ticket.title),
         h("p", { class: "price" }, price(order.ticket.price)),
         h("p", {}, h("span", { class: `status ${order.status}` }, STATUS[order.status])),
-        h(
-          "p",
-          { class: "lead" },
-          explanation(order),
-        ),
-        error && h("p", { class: "refusal" }, `Error: ${error}.`),
+        h("p", { class: "lead" }, explanation(order)),
+        error && h("p", { class: "refusal" }, `${error}.`),
+        failure,
         h("div", { class: "actions" }, actions(screen, world, load)),
         refunds(screen, world),
       ),
     ];
   });
-  card.dataset.status = order?.status ?? "";
 }
 
 function explanation({ status, expiresAt, ticket }) {
@@ -114,120 +154,14 @@ function explanation({ status, expiresAt, ticket }) {
   return EXPLANATION[status];
 }
 
-function actions(screen, world, load) {
-  const { status, ticket, paidBy } = screen.order;
-  const [awaits, isFree] = [status === "awaiting_payment", ticket.price === 0];
-  const button = (id, text, send) => paymentButton(screen, world, id, text, send);
-  return [
-    !isFree && button("pay", payText(status, ticket), pay),
-    awaits && button("pay-slowly", "Pay slowly", paySlowly),
-    status === "paid" && !isFree && button("refund", "Refund", () => refund(screen, paidBy)),
-    (awaits || (status === "paid" && isFree)) &&
-    h(
-      "button",
-      { id: "cancel", class: "quiet", click: () => cancel(screen, world, load) },
-      awaits ? "Cancel" : "Give back",
-    ),
-  ];
-}
-
-function payText(status, ticket) {
-  const text = { awaiting_payment: `Pay ${price(ticket.price)}`, paid: "Pay twice", refunded: "Pay again" };
-  return text[status] ?? "Pay too late";
-}
-
-/** Payments that did not buy the order, each with a button for its refund. */
-function refunds(screen, world) {
-  const { refunds = [] } = screen.order;
-  return refunds.length > 0 && h(
-    "ul",
-    { class: "refunds" },
-    refunds.map(({ paymentId, reason: code, state }) =>
-      h(
-        "li",
-        {},
-        h("span", {}, `Refund ${state}: ${reason(code)}.`),
-        state === "due" &&
-          paymentButton(screen, world, `refund-${paymentId}`, "Refund", () => refund(screen, paymentId)),
-      )
-    ),
-  );
-}
-
-/** A button of the payment service. All buttons wait for the payment or refund in progress. */
-function paymentButton(screen, world, id, text, send) {
-  const { payment } = screen;
-  return h("button", {
-    id,
-    class: id === "pay" && screen.order.status === "awaiting_payment" ? "" : "quiet",
-    "aria-disabled": payment && "true",
-    click: () => run(screen, world, id, send),
-  }, payment?.button === id ? "In progress …" : text);
-}
-
-/** Sends a payment or a refund, which is in progress until the order shows it. */
-async function run(screen, world, button, send) {
-  if (screen.payment) return;
-  const { version } = screen.order;
-  screen.payment = { button, id: null, version };
-  world.draw();
-  const sent = await send(screen).then((response) => response.json()).catch(() => null);
-  screen.payment = sent && { button, id: sent.id, version };
-  world.draw();
-}
-
-/** Whether the order shows the payment or refund in progress. */
-function isDone({ order, payment }) {
-  const payments = [order?.paidBy, ...(order?.refunds ?? []).map(({ paymentId }) => paymentId)];
-  return payment !== null && order.version > payment.version && payments.includes(payment.id);
-}
-
-const pay = ({ order }) => command("/payments", { orderId: order.id });
-
-const refund = ({ order }, paymentId) => command("/refunds", { orderId: order.id, paymentId });
-
-/** A payment that takes longer than the hold may last: its start makes the hold longer. */
-async function paySlowly(screen) {
-  await command("/payment-starts", { orderId: screen.order.id });
-  await new Promise((resolve) => setTimeout(resolve, 1000 * SLOW_PAYMENT_SECONDS));
-  return pay(screen);
-}
-
-async function cancel(screen, world, load) {
-  const response = await world.api.cancel(screen.order.id);
-  screen.error = response.ok ? null : errorMessage(response);
-  await load();
-}
-
-function drawHistory(section, world, id) {
-  const events = world.received.filter(({ event, applied }) => applied && orderOf(event) === id).map(({ event }) =>
-    event
-  );
-  show(section, events.map((event) => event.id), () => [
-    h("h2", { id: "history-title" }, "History"),
-    h("p", { class: "hint" }, `Events of order ${short(id)}.`),
-    h(
-      "ol",
-      { class: "history" },
-      events.map((event) =>
-        h(
-          "li",
-          {},
-          icon(event["detail-type"]),
-          h(
-            "span",
-            { class: "text" },
-            h("span", { class: "sentence" }, sentence(event, world.tickets)),
-            h(
-              "span",
-              { class: "facts" },
-              h("span", {}, event["detail-type"]),
-              event.source === "orders" && h("span", {}, `v${event.detail.version}`),
-              h("time", {}, time(occurredAt(event))),
-            ),
-          ),
-        )
-      ),
-    ),
+/** After the end of an order without a ticket: the ticket, at its current price. */
+function drawNextStep(section, order, world) {
+  const ticket = order && world.tickets.get(order.ticket.id);
+  section.hidden = !ticket || ticket.version < 0 || ["awaiting_payment", "paid"].includes(order.status);
+  if (section.hidden) return;
+  show(section, ticket.id, () => [
+    h("h2", { id: "again-title" }, "The ticket now"),
+    h("div", { class: "tickets" }, h("div", { "data-ticket": ticket.id })),
   ]);
+  drawCard(section.querySelector("[data-ticket]"), world, "Order again");
 }

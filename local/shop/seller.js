@@ -1,58 +1,53 @@
 // The seller's forms: a new ticket, and the price and the end of the sale of a ticket.
 
-import { command } from "./api.js";
-import { announce, h } from "./dom.js";
+import { command } from "./backend.js";
+import { h } from "./dom.js";
+import { commandForm } from "./form.js";
 import { ticketSelect } from "./select.js";
 
 /** Creates the form for a new ticket. */
 export function newTicket() {
-  const form = h(
-    "form",
-    {
-      class: "panel row",
-      "aria-labelledby": "new-title",
-      submit: async (event) => {
-        event.preventDefault();
-        const { title, price } = Object.fromEntries(new FormData(form));
-        await command("/tickets", { title, price: Number(price) });
-        announce(`${title} is on sale.`);
-        form.reset();
-      },
+  return commandForm({
+    id: "new",
+    title: "Put a ticket on sale",
+    fields: [
+      h(
+        "label",
+        {},
+        "Title",
+        h("input", { name: "title", required: true, pattern: ".*\\S.*", maxlength: 80, autocomplete: "off" }),
+      ),
+      priceField(),
+    ],
+    buttons: [{ text: "Put on sale" }],
+    send: async (form) => {
+      const { title, price } = Object.fromEntries(new FormData(form));
+      const response = await command("/tickets", { title, price: Number(price) });
+      if (response.ok) form.reset();
+      return { ...response, done: `${title} is on sale.` };
     },
-    h("h2", { id: "new-title" }, "Put a ticket on sale"),
-    h("label", {}, "Title", h("input", { name: "title", required: true, maxlength: 80, autocomplete: "off" })),
-    priceField(),
-    h("button", { class: "quiet" }, "Put on sale"),
-  );
-  return form;
+  });
 }
 
 /** Creates the form for changes of a ticket. */
-export function changeTicket(world) {
-  const ticket = ticketSelect(world, "changed-ticket");
-  const change = (path, body) => {
+export function changeTicket(world, candidates) {
+  const ticket = ticketSelect(world, "changed-ticket", candidates);
+  const change = async (path, body, done) => {
     // The form keeps the ticket, so that a withdrawn one can be put back on sale.
     ticket.lock();
-    return command(path, { ticketId: ticket.select.value, ...body });
+    return { ...await command(path, { ticketId: ticket.select.value, ...body }), done };
   };
-  const form = h(
-    "form",
-    {
-      class: "panel row",
-      "aria-labelledby": "change-title",
-      submit: (event) => {
-        event.preventDefault();
-        change("/prices", { price: Number(new FormData(form).get("price")) });
-      },
-    },
-    h("h2", { id: "change-title" }, "Change a ticket"),
-    h("label", {}, "Ticket", ticket.select),
-    priceField(),
-    h("button", { class: "quiet" }, "Change price"),
-    h("button", { class: "quiet", type: "button", id: "withdraw", click: () => change("/withdrawals") }, "Withdraw"),
-    h("p", { class: "hint" }, "A new price puts a withdrawn ticket back on sale."),
-  );
-  return form;
+  return commandForm({
+    id: "change",
+    title: "Change a ticket",
+    fields: [h("label", {}, "Ticket", ticket.select), priceField()],
+    buttons: [{ text: "Change price" }, { text: "Withdraw", id: "withdraw", formnovalidate: true }],
+    send: (form, button) =>
+      button === "withdraw"
+        ? change("/withdrawals", {}, "The ticket is withdrawn.")
+        : change("/prices", { price: Number(new FormData(form).get("price")) }, "The price is changed."),
+    hint: "A new price puts a withdrawn ticket back on sale. The search above finds further tickets.",
+  });
 }
 
 const priceField = () =>

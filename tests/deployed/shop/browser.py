@@ -2,7 +2,9 @@
 
 import base64
 import contextlib
+import functools
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +21,23 @@ import tools  # noqa: E402
 
 SCREENSHOTS = ROOT / "target/shop"
 TIMEOUT_SECONDS = 45
-WIDE, PHONE = (1280, 860), (360, 740)
+WIDE, PHONE = (1280, 860), (320, 640)
+SIZES = {"wide": WIDE, "phone": PHONE}
+HERE = Path(__file__).resolve().parent
+CONTRAST = (HERE / "contrast.js").read_text()
+SEARCH = """
+const field = document.getElementById("search");
+if (field && field.value !== arguments[0]) {
+  field.value = arguments[0];
+  field.dispatchEvent(new Event("input"));
+}
+"""
+# Rows of the log below these have the same form.
+AXE_RUN = """
+const done = arguments[0];
+axe.run({exclude: [["#log > li:nth-child(n + 6)"]]}).then(({violations}) => done(
+  violations.map(({id, nodes}) => `${id}: ${nodes.map(({html}) => html).join(" ")}`.slice(0, 400))));
+"""
 # No sandbox, because root cannot use it; no background requests.
 ARGUMENTS = (
     "--headless",
@@ -52,20 +70,21 @@ class Browser:
             options.add_argument(argument)
         service = webdriver.ChromeService(str(driver), env={**os.environ, **environment})
         self.driver = webdriver.Chrome(options, service)
+        self.driver.set_script_timeout(2 * TIMEOUT_SECONDS)
         self._closing.callback(self.driver.quit)
         return self
 
     def __exit__(self, *_):
         self._closing.close()
 
-    def open(self, buyer, size=WIDE, dark=False, before=""):
-        """Opens the shop in a new window. `before` is a script to run before the page's scripts."""
-        self.driver.switch_to.new_window("window")
+    def open(self, buyer, size=WIDE, before="", path="", kind="window", is_ready="#log > li"):
+        """Opens the shop in a new window or tab. `before` is a script to run before the page's scripts."""
+        self.driver.switch_to.new_window(kind)
         window = Window(self, self.driver.current_window_handle)
-        window.set_screen(size, dark)
+        window.set_screen(size)
         self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": before})
-        self.driver.get(f"{self.shop_url}/?buyer={buyer}")
-        window.find("#log > li")
+        self.driver.get(f"{self.shop_url}/?buyer={buyer}{path}")
+        window.find(is_ready)
         return window
 
 
@@ -96,6 +115,22 @@ class Window:
             },
         )
 
+    def set_network(self, offline=False, latency_ms=0):
+        """Emulates a missing or slow network."""
+        conditions = {"offline": offline, "latency": latency_ms, "downloadThroughput": -1, "uploadThroughput": -1}
+        self.driver.execute_cdp_cmd("Network.enable", {})
+        self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", conditions)
+
+    def violations(self):
+        """Returns the violations of WCAG that axe finds."""
+        if not self.script("return Boolean(window.axe)"):
+            self.script(axe())
+        return self.driver.execute_async_script(AXE_RUN)
+
+    def low_contrasts(self):
+        """Returns the texts with too little contrast, also those in pictures."""
+        return self.script(CONTRAST)
+
     def find(self, selector, containing=""):
         """Returns the first matching element with this text."""
 
@@ -109,7 +144,12 @@ class Window:
         return self.find(selector).text
 
     def press(self, selector, containing=""):
-        self.find(selector, containing).click()
+        def click():
+            self.find(selector, containing).click()
+            return True
+
+        # The page may redraw the element before the click.
+        eventually(click, f"a press of {selector}")
 
     def script(self, text, *arguments):
         return self.driver.execute_script(text, *arguments)
@@ -120,23 +160,35 @@ class Window:
         def search():
             shown = self.driver.find_elements(By.CSS_SELECTOR, f"[data-ticket='{id}']")
             if not shown:
-                # The page shows only the first tickets at first.
-                self.script("document.getElementById('all')?.click()")
+                # The page shows only the first tickets.
+                self.search(id)
             return next((card for card in shown if state in card.get_attribute("class").split() or not state), None)
 
         return eventually(search, f"the ticket {id}, {state}")
 
+    def search(self, text):
+        """Shows the tickets that match; all tickets if the text is empty."""
+        self.script(SEARCH, text)
+
+    def buy(self, ticket):
+        """Presses the button of a ticket."""
+        self.ticket(ticket)
+        self.press(f"#buy-{ticket}")
+
     def seconds_left(self):
         return int(self.find(".order .ring b").text or -1)
 
-    def events(self, order):
-        """Returns the types of an order's events in the log, oldest first."""
-        rows = self.script(
-            "return [...document.querySelectorAll('#log .event')].filter(row => row.textContent.includes(arguments[0]))"
-            ".map(row => row.dataset.type).reverse()",
-            order,
-        )
-        return [type for type in rows if type.startswith("Order")]
+    def focused(self):
+        """Returns the focused element."""
+        return self.driver.switch_to.active_element
+
+    def alarm(self):
+        """Returns the last error announced to screen readers."""
+        return self.script("return document.getElementById('alarms').textContent")
+
+    def announcement(self):
+        """Returns the last news announced to screen readers."""
+        return self.script("return document.getElementById('announcements').textContent")
 
     def order(self):
         """Returns the id of the displayed order."""
@@ -156,6 +208,13 @@ class Window:
     def close(self):
         self.driver.close()
         self._driver.switch_to.window(self._driver.window_handles[0])
+
+
+@functools.cache
+def axe():
+    """Returns the source of axe-core."""
+    deno = [tools.format_bin() / "deno", "run", "--quiet", "--frozen", f"--lock={HERE / 'axe.lock'}"]
+    return subprocess.run([*deno, HERE / "axe.js"], check=True, capture_output=True, text=True).stdout
 
 
 def eventually(condition, expected, timeout_seconds=TIMEOUT_SECONDS):
