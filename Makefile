@@ -71,10 +71,11 @@ docs: pages ## Build the rustdoc, and compare the pages and the schemas of the e
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --workspace --no-deps --document-private-items --target $(HOST)
 	$(TOOLS) contracts-python tests/in_process/documents/asyncapi.py
 
-pages: ## Check that the tests, files and promises named in the pages exist
+pages: ## Check that the tests, files, promises and behaviours of AWS named in the pages exist
 	$(PYTHON) tests/in_process/documents/pages.py
 	$(PYTHON) tests/in_process/documents/promises.py
 	$(PYTHON) tests/in_process/documents/costs.py
+	$(PYTHON) tests/in_process/documents/emulator.py
 
 language: ## Measure the language of the pages and of rustdoc, and the size of the code
 	$(PYTHON) tests/support/language.py
@@ -96,6 +97,9 @@ template: ## Check template.yaml, and prove each check with a defect: 2 minutes
 	PYTHONPATH=tests/support $(TOOLS) sam-python tests/template/defects.py
 	PYTHONPATH=tests/template:tests/support $(TOOLS) sam-python tests/deployed/privileges/asserted.py
 
+expanded-template: ## Write template.yaml with its loops written out to expanded.json, for AWS without AWS::LanguageExtensions
+	$(TOOLS) sam-python tests/template/expand.py --loops > expanded.json
+
 canary: export AWS_DEFAULT_REGION = us-east-1
 canary: ## Run releases that fail without an error of Lambda; the alarms of the deployment must see each: a minute
 	$(TOOLS) sam-python tests/template/expand.py > .tools/template.json
@@ -109,7 +113,7 @@ tool-tests: ## Test the tools of the local stack, the operators and the benchmar
 	$(TOOLS) emulator-python -m unittest discover --start-directory operations
 	PYTHONPATH=local $(TOOLS) bench-python -m unittest discover --start-directory tests/bench
 
-emulator-tests: ## Test the fixes of the AWS emulator: 3 minutes
+emulator-tests: ## Test the fixes of the AWS emulator and its rules: 4 minutes
 	$(TOOLS) emulator-python -m unittest discover --start-directory local/emulator
 
 instructions: ## Count the instructions of each function and compare them with the kept counts: a minute; ACCEPT=1 keeps new ones
@@ -122,7 +126,7 @@ shop-tests: ## Test the demo page in a real browser; screenshots in target/shop
 openapi: ## Test the API against docs/openapi.yaml with generated requests: make openapi CASES=20000
 	$(STACK) exec $(TOOLS) contracts-python tests/deployed/openapi/run.py $(CASES)
 
-operations-tests: ## Test the operators' commands, the table of docs/operations.md, and the repair of a restore
+operations-tests: ## Test the operators' commands, smoke too, the table of docs/operations.md, and the repair of a restore
 	PYTHONPATH=tests/deployed/privileges:operations \
 		$(STACK) exec $(TOOLS) emulator-python -m unittest discover --start-directory tests/deployed/operations
 
@@ -154,9 +158,10 @@ fuzz: ## Fuzz every parser of untrusted input with libFuzzer, an hour: make fuzz
 bench: ## Measure release builds beside a hello-world and a Node version (needs Node 20); ACCEPT=1 keeps the counts
 	PYTHONPATH=local ACCEPT=$(ACCEPT) $(TOOLS) bench-python tests/bench/bench.py
 
-load-test: ## Sell few tickets to many buyers at once, on a stack of its own: make load-test BUYERS=1000 TICKETS=40
+load-test: export ORDERS_HOLD_SECONDS = $(HOLD)
+load-test: ## Sell few tickets to many buyers at once, on a stack of its own: make load-test BUYERS=1000 TICKETS=40 HOLD=30 LAPSE=0
 	cargo build $(filter-out --all-targets,$(CARGO_FLAGS)) --bin load_test
-	BUYERS=$(BUYERS) TICKETS=$(TICKETS) $(STACK) exec target/$(HOST)/debug/load_test
+	BUYERS=$(BUYERS) TICKETS=$(TICKETS) HOLD=$(HOLD) LAPSE=$(LAPSE) $(STACK) exec target/$(HOST)/debug/load_test
 
 ##@ Operations, on the stack of `make run` or AWS_STACK=name; WRITE=1 makes the changes
 
@@ -191,6 +196,9 @@ retell: ## Publish the state of orders again: make retell ORDER=id, TICKET=id or
 
 erase: ## Replace a buyer's id by a random pseudonym: make erase BUYER=id
 	$(call OPERATION,erase) $(WRITES) $(call argument,BUYER)
+
+smoke: ## Check what the service assumes about AWS: make smoke (TOKEN="...", ONLY=steps, WITHOUT=steps)
+	$(call OPERATION,smoke) $(call option,ONLY,only) $(call option,WITHOUT,without)
 
 roles: ## Print the permissions of each role
 	@$(TOOLS) sam-python tests/template/roles.py

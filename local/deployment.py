@@ -79,6 +79,8 @@ def _package(sam):
 
 def _deploy_command(sam, ports):
     parameters = [f"Architecture={ARCHITECTURE}", f"JwtIssuer={ports.url('issuer')}", f"JwtAudience={AUDIENCE}"]
+    if hold := os.environ.get("ORDERS_HOLD_SECONDS"):
+        parameters.append(f"HoldSeconds={hold}")
     if ports.shop:
         # CORS: the browser may call the API from the shop's page.
         parameters.append(f"CorsOrigins={ports.url('shop')},http://localhost:{ports.shop}")

@@ -32,8 +32,10 @@ class UserError(Exception):
 class Stack:
     """A deployed stack."""
 
-    def __init__(self, outputs, client):
-        self.outputs = outputs
+    def __init__(self, outputs, client, name=None, description=None):
+        self.outputs, self.name = outputs, name
+        # Description of a local stack; empty for a CloudFormation stack.
+        self.description = description or {}
         self._new_client = client
         self._clients = {}
 
@@ -51,15 +53,17 @@ class Stack:
                 raise
             raise UserError(f"There is no stack {name} in this account and region.") from None
         outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
-        return cls(outputs, boto3.client)
+        return cls(outputs, boto3.client, name)
 
     @classmethod
     def _described(cls, description):
         settings = {"region_name": description["region"]}
         if description["endpointUrl"]:
             settings |= {"endpoint_url": description["endpointUrl"]}
-            settings |= {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        return cls(description["outputs"], functools.partial(boto3.client, **settings))
+            keys = {"aws_access_key_id": "accessKeyId", "aws_secret_access_key": "secretAccessKey"}
+            settings |= {name: description.get(key, "test") for name, key in keys.items()}
+        client = functools.partial(boto3.client, **settings)
+        return cls(description["outputs"], client, description.get("stackName"), description)
 
     def client(self, service):
         """Returns the boto3 client of a service."""
@@ -72,6 +76,16 @@ class Stack:
         if name not in self.outputs:
             raise UserError(f"The stack has no output {name}: it is another stack, or an older release.")
         return self.outputs[name]
+
+    @property
+    def api_url(self):
+        """URL of the HTTP API."""
+        return self.description.get("apiUrl") or self.output("ApiUrl")
+
+    @property
+    def emulated(self):
+        """Whether the stack runs on an emulator of AWS."""
+        return bool(self.description.get("endpointUrl"))
 
     def invoke(self, name, payload):
         """Invokes a function's live version. Returns its result; `None` if the function failed."""

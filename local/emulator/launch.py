@@ -26,6 +26,10 @@ FIXES = (
     "event_archives",
     "expression_alarms",
     "batch_permissions",
+    "rule_delivery",
+    "event_entries",
+    "queue_limits",
+    "delivery_order",
 )
 
 

@@ -5,7 +5,8 @@ AWS makes three checks for a schedule that the emulator omits:
 - the caller may pass the schedule's role to Scheduler (`iam:PassRole`);
 - when the schedule fires, its role may send to the target queue or invoke the target function, otherwise
   send to the dead-letter queue.
-This fix adds them.
+This fix adds them. A dead letter is the request that failed, with the cause in attributes (EventBridge Scheduler user
+guide, "Configuring a schedule's dead-letter queue").
 """
 
 import json
@@ -13,6 +14,8 @@ import json
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 from ministack.services import eventbridge, scheduler, sqs
+
+import dead_letters
 
 # Permission for each kind of target.
 ACTIONS = {"sqs": "sqs:SendMessage", "lambda": "lambda:InvokeFunction"}
@@ -60,15 +63,29 @@ def _check_target():
         service = target["Arn"].split(":")[2]
         if event.get("Source") != "aws.scheduler" or service not in ACTIONS:
             return invoke(target, event, source, *args)
-        for arn in (target["Arn"], target.get("DeadLetterConfig", {}).get("Arn")):
-            if arn and _exists(arn) and _may(target["RoleArn"], ACTIONS[arn.split(":")[2]], arn):
-                return invoke({**target, "Arn": arn}, event, source, *args)
+        fault = _fault(target["Arn"], target["RoleArn"])
+        if not fault:
+            return invoke(target, event, source, *args)
+        dead_letter_queue = target.get("DeadLetterConfig", {}).get("Arn", "")
+        if dead_letter_queue and not _fault(dead_letter_queue, target["RoleArn"]):
+            queue = sqs._queue_by_arn(dead_letter_queue)
+            dead_letters.send(queue, _request(target), fault, SCHEDULE_ARN=source["Arn"], TARGET_ARN=target["Arn"])
 
     eventbridge._invoke_target = invoke_if_allowed
 
 
-def _exists(arn):
-    return ":sqs:" not in arn or sqs._queue_by_arn(arn)
+def _fault(arn, role):
+    """Returns why a role cannot call a target; `None` if it can."""
+    service = arn.split(":")[2]
+    if service == "sqs" and not sqs._queue_by_arn(arn):
+        return "AWS.SimpleQueueService.NonExistentQueue"
+    return None if _may(role, ACTIONS[service], arn) else "AccessDenied"
+
+
+def _request(target):
+    if ":sqs:" not in target["Arn"]:
+        return target.get("Input", "{}")
+    return json.dumps({"MessageBody": target.get("Input", "{}")})
 
 
 def _may(principal, action, resource, context=None):

@@ -101,6 +101,29 @@ def requests_are_limited(with_fix):
     return gauge.maximum <= concurrency_limits.MAX_CONCURRENT
 
 
+def messages_in_flight_are_limited(with_fix):
+    """Sends 4 messages to a queue whose limit is 3. Returns the numbers of messages of three receives: by Lambda, by a
+    long poll, and after a message was deleted; and the error of a short poll."""
+    from ministack.services import sqs
+
+    import queue_limits
+
+    if with_fix:
+        queue_limits.apply()
+        queue_limits.MAX_IN_FLIGHT = 3
+    url = sqs._act_create_queue({"QueueName": "test"}, "")["QueueUrl"]
+    for _ in range(4):
+        sqs._act_send_message({"MessageBody": "x"}, url)
+    by_lambda = sqs._receive_messages_for_esm(url, 10)
+    long_poll = asyncio.run(sqs._act_receive_message({"WaitTimeSeconds": 1}, url))
+    try:
+        error = asyncio.run(sqs._act_receive_message({}, url)) and "messages"
+    except sqs._Err as fault:
+        error = fault.code
+    sqs._delete_messages_for_esm(url, {by_lambda[0]["receipt_handle"]})
+    return [len(by_lambda), len(long_poll.get("Messages", [])), error, len(sqs._receive_messages_for_esm(url, 10))]
+
+
 class FixesInProcess(unittest.TestCase):
     def probe(self, function, *fix):
         command = [sys.executable, __file__, "probe", function.__name__, *fix]
@@ -117,6 +140,10 @@ class FixesInProcess(unittest.TestCase):
     def test_concurrent_api_requests_are_limited(self):
         self.assertTrue(self.probe(requests_are_limited, "concurrency_limits"))
         self.assertFalse(self.probe(requests_are_limited))
+
+    def test_messages_in_flight_are_limited(self):
+        self.assertEqual(self.probe(messages_in_flight_are_limited, "queue_limits"), [3, 0, "OverLimit", 1])
+        self.assertEqual(self.probe(messages_in_flight_are_limited), [4, 0, {}, 0])
 
 
 if __name__ == "__main__":

@@ -78,11 +78,16 @@ class SchedulePermissions(EmulatorTest):
     def test_delivery_needs_the_permission_of_the_schedules_role(self):
         allow = '"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "arn:aws:sqs:*:%s"'
         none = '"Effect": "Allow", "Action": "sqs:ReceiveMessage", "Resource": "*"'
-        for permissions, counts in {allow % "due": (1, 0), allow % "dead": (0, 1), none: (0, 0)}.items():
+        dead_letter = ('{"MessageBody": "now"}', "AccessDenied")
+        for permissions, result in {
+            allow % "due": (1, []),
+            allow % "dead": (0, [dead_letter]),
+            none: (0, []),
+        }.items():
             with self.subTest(permissions=permissions):
                 self.check(
-                    lambda emulator: delivered_counts(emulator, permissions),
-                    {"": counts, "schedule_permissions": (1, 0)},
+                    lambda emulator: delivered(emulator, permissions),
+                    {"": result, "schedule_permissions": (1, [])},
                     AUTH="true",
                 )
 
@@ -135,16 +140,18 @@ def delays(emulator):
     return found
 
 
-def delivered_counts(emulator, permissions):
-    """Fires a schedule whose role has these permissions. Returns the message counts of target and
-    dead-letter queue."""
+def delivered(emulator, permissions):
+    """Fires a schedule whose role has these permissions. Returns the number of messages in the target queue, and the
+    dead letters with their cause."""
     sqs, scheduler = emulator.client("sqs"), emulator.client("scheduler")
     due, dead = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("due", "dead"))
     scheduler.create_schedule_group(Name="test")
     create_role(emulator, "sender", permissions)
     create_due_schedule(scheduler, "schedule")
     eventually(lambda: not scheduler.list_schedules(GroupName="test")["Schedules"])
-    return message_count(sqs, due), message_count(sqs, dead)
+    letters = sqs.receive_message(QueueUrl=dead, MessageAttributeNames=["ERROR_CODE"]).get("Messages", [])
+    causes = [(it["Body"], it["MessageAttributes"]["ERROR_CODE"]["StringValue"]) for it in letters]
+    return message_count(sqs, due), causes
 
 
 def is_invoked(emulator, permissions, mark):

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import random
 import time
 import unittest
@@ -19,13 +20,15 @@ from emulator_testing import (
 )
 
 CRASHES = 6
-# Sends each record's key to a queue, and reports the record with key 3 as failed.
+# Sends each record's key to a queue, and reports the record with key 3 as failed. Crashes at the key CRASH.
 HANDLER = """
 import json, urllib.parse, urllib.request
 
 def handler(event, context):
     for record in event["Records"]:
         row = record["dynamodb"]["NewImage"]["id"]["N"]
+        if row == "CRASH":
+            raise ValueError(row)
         if row == "3":
             return {"batchItemFailures": [{"itemIdentifier": record["dynamodb"]["SequenceNumber"]}]}
         form = urllib.parse.urlencode({"Action": "SendMessage", "QueueUrl": "HANDLED", "MessageBody": row})
@@ -38,6 +41,13 @@ def handler(event, context):
 class Delivery(EmulatorTest):
     def test_partial_failure_moves_the_checkpoint_and_ends_in_the_failure_destination(self):
         self.check(delivers_correctly, {"": True, "stream_mapping": False})
+
+    def test_batch_of_a_crashing_function_is_halved_until_one_record_is_left(self):
+        with Emulator(self.folder()) as emulator:
+            sqs, handled, failed = create_relay(emulator, range(10, 15), crash="12", BisectBatchOnFunctionError=True)
+            eventually(lambda: message_bodies(sqs, handled) == {"10", "11", "13", "14"})
+            (letter,) = message_bodies(sqs, failed)
+            self.assertEqual(json.loads(letter)["DDBStreamBatchInfo"]["batchSize"], 1)
 
     def test_function_receives_all_records_across_crashes(self):
         folder, numbers, port = self.folder(), iter(range(10, 1000)), None
@@ -69,12 +79,12 @@ def delivers_correctly(emulator):
     return (message_count(sqs, failed), message_count(sqs, handled)) == (1, 5)
 
 
-def create_relay(emulator, numbers):
+def create_relay(emulator, numbers, crash="none", **settings):
     """Creates a table with these keys and a function on its stream. Returns SQS and two queue URLs: for
     handled keys and for failures."""
     sqs = emulator.client("sqs")
     handled, failed = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("handled", "failed"))
-    code = HANDLER.replace("HANDLED", handled).replace("ENDPOINT", emulator.url)
+    code = HANDLER.replace("HANDLED", handled).replace("ENDPOINT", emulator.url).replace("CRASH", crash)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as files:
         files.writestr("index.py", code)
@@ -96,6 +106,7 @@ def create_relay(emulator, numbers):
         FunctionResponseTypes=["ReportBatchItemFailures"],
         MaximumRetryAttempts=1,
         DestinationConfig={"OnFailure": {"Destination": f"arn:aws:sqs:us-east-1:{ACCOUNT}:failed"}},
+        **settings,
     )
     return sqs, handled, failed
 

@@ -39,7 +39,7 @@ impl Queue for SimulatedQueue {
             return Err(Fault::VisibilityFailed.name().into());
         }
         let until_ms = world.now_ms() + time.as_secs() * 1_000;
-        world.state().queue(*queue).set_visibility(receipt_handle.parse()?, until_ms);
+        world.state().queue(*queue).set_visibility(receipt_handle.parse()?, until_ms)?;
         world.count(Observed::RetryScheduled);
         world.messages[*queue as usize].notify_waiters();
         invocation.pause().await;
@@ -256,7 +256,8 @@ impl World {
         drop(guard);
         for message in &batch {
             if self.fault(Fault::SharedReceive) {
-                self.state().queue(queue).set_visibility(message.receipt, now_ms);
+                let shown = self.state().queue(queue).set_visibility(message.receipt, now_ms);
+                shown.expect("a time after the receive");
                 self.messages[queue as usize].notify_waiters();
             }
         }

@@ -34,10 +34,14 @@ class Alarms(Template):
             metric = "ApproximateNumberOfMessagesVisible" if dead else "ApproximateAgeOfOldestMessage"
             yield "AWS/SQS", metric, {"QueueName": {"Fn::GetAtt": [queue, "QueueName"]}}
         for _, rule in self.all("Events::Rule"):
-            yield "AWS/Events", "FailedInvocations", {"EventBusName": rule["EventBusName"], "RuleName": rule["Name"]}
+            # An event that lacks a permission is not retried and need not count as a failed invocation.
+            for metric in ("FailedInvocations", "InvocationsFailedToBeSentToDlq", "RetryInvocationAttempts"):
+                yield "AWS/Events", metric, {"EventBusName": rule["EventBusName"], "RuleName": rule["Name"]}
         for metric in ("TargetErrorCount", "InvocationDroppedCount"):
             for group, _ in self.all("Scheduler::ScheduleGroup"):
                 yield "AWS/Scheduler", metric, {"ScheduleGroup": {"Ref": group}}
+        lost = "InvocationsFailedToBeSentToDeadLetterCount"
+        yield "AWS/Scheduler", lost, {"ScheduleGroup": {"Ref": "ScheduleGroup"}}
         for metric in ("5xx", "Latency"):
             yield "AWS/ApiGateway", metric, {"ApiId": {"Ref": "HttpApi"}}
         yield "AWS/Lambda", "IteratorAge", {"FunctionName": {"Ref": "OrderRelayFunction"}}

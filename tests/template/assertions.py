@@ -4,7 +4,11 @@ import json
 import re
 import unittest
 
+from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
+
 from alarm_assertions import Alarms, Failures  # noqa: F401
+from api_assertions import Api  # noqa: F401
+from data_assertions import Data  # noqa: F401
 from expand import ROOT
 from roles import rights, table
 from template_case import Template, arn, as_list, target
@@ -25,7 +29,17 @@ STREAM = (
     "AWS managed policy reference, AWSLambdaDynamoDBExecutionRole",
     ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"),
 )
-DEPLOYMENT = "AWS managed policy reference, AWSCodeDeployRoleForLambdaLimited"
+DEPLOYMENT = (
+    "AWS managed policy reference, AWSCodeDeployRoleForLambdaLimited",
+    ("lambda:GetAlias", "lambda:UpdateAlias"),
+)
+# Its resource is an alias or a version.
+CONCURRENCY = (
+    "Service authorization reference, Actions, resources, and condition keys for AWS Lambda",
+    ("lambda:GetProvisionedConcurrencyConfig",),
+)
+# Any narrower resource hides the composite alarms.
+ALARMS = "CloudWatch API reference, DescribeAlarms", ("cloudwatch:DescribeAlarms",)
 
 
 def _each(page_and_actions, role, resource):
@@ -233,17 +247,13 @@ class Roles(Template):
         for name, _ in self.functions():
             yield from _each(LOGS, f"{name}Role", arn(f"{name}Logs"))
             yield from _each(TRACES, f"{name}Role", "*")
+            yield from _each(DEPLOYMENT, "DeploymentRole", arn(f"{name}Function"))
+            yield from _each(CONCURRENCY, "DeploymentRole", {"Fn::Sub": f"${{{name}Function.Arn}}:*"})
         for _, it in self.all("Lambda::EventSourceMapping"):
             role = target(self.one(target(self.one(target(it["FunctionName"]))["FunctionName"]))["Role"])
             source = it["EventSourceArn"]
             yield from _each(QUEUE if target(source).endswith("Queue") else STREAM, role, source)
-        prefix = "arn:${AWS::Partition}:%s:${AWS::Region}:${AWS::AccountId}:"
-        for name, actions, which in (
-            ("cloudwatch", ["DescribeAlarms"], "alarm:*"),
-            ("lambda", ["GetAlias", "GetProvisionedConcurrencyConfig", "UpdateAlias"], "function:${AWS::StackName}-*"),
-        ):
-            page = DEPLOYMENT, [f"{name}:{action}" for action in actions]
-            yield from _each(page, "DeploymentRole", {"Fn::Sub": prefix % name + which})
+        yield from _each(ALARMS, "DeploymentRole", "*")
 
     def test_each_function_has_one_of_its_own_that_is_complete_before_it(self):
         for name, it in self.functions():
@@ -258,7 +268,8 @@ class Roles(Template):
             self.assertEqual(statement["Effect"], "Allow", role)
             for action in as_list(statement["Action"]):
                 self.assertNotIn("*", action, role)
-                if not action.startswith("xray:"):
+                # Neither has a narrower resource: see template.yaml.
+                if action != "cloudwatch:DescribeAlarms" and not action.startswith("xray:"):
                     self.assertNotEqual(statement["Resource"], "*", action)
 
     def statements(self):
@@ -308,6 +319,11 @@ class Functions(Template):
             self.assertEqual(it["LoggingConfig"]["LogFormat"], "JSON", name)
             self.assertEqual(it["LoggingConfig"]["LogGroup"], {"Ref": f"{name}Logs"}, name)
 
+    def test_no_log_level_drops_the_metrics(self):
+        # A line without a level counts as INFO.
+        for name, it in self.functions():
+            self.assertEqual(it["LoggingConfig"]["ApplicationLogLevel"], "INFO", name)
+
     def test_platform_lines_of_successful_calls_are_off_by_default(self):
         # "Log level" of the report of a successful invocation is INFO (Lambda developer guide, "System log level
         # event mapping").
@@ -343,6 +359,15 @@ class Functions(Template):
             for parameter in self.parameters:
                 if f'{{"Ref": "{parameter}"}}' in json.dumps(it["Environment"]):
                     self.assertIn("${" + parameter + "}", json.dumps(version.get("Description")), name)
+
+    def test_each_can_trust_other_roots(self):
+        # Endpoints outside of the partition `aws` need not have the roots of shared/lambda/src/roots.pem.
+        for name, it in self.functions():
+            self.assertEqual(it["Environment"]["Variables"]["AWS_CA_BUNDLE"], {"Ref": "CaBundle"}, name)
+        self.assertEqual(self.parameters["CaBundle"]["Default"], "")
+        for path, allowed in (("", True), ("/etc/pki/tls/certs/ca-bundle.crt", True), ("ca-bundle.crt", False)):
+            match = re.fullmatch(self.parameters["CaBundle"]["AllowedPattern"], path)
+            self.assertEqual(bool(match), allowed, path)
 
     def test_those_that_end_orders_know_how_long_to_keep_them(self):
         knowing = {
@@ -383,71 +408,21 @@ class Reconcile(Template):
         )
 
 
-class Api(Template):
-    def test_every_route_needs_a_token(self):
-        body = self.one("HttpApi")["Body"]
-        self.assertEqual(
-            body["components"]["securitySchemes"]["Buyer"]["x-amazon-apigateway-authorizer"]["type"], "jwt"
-        )
-        for path, operations in body["paths"].items():
-            for method, operation in operations.items():
-                self.assertEqual(operation["security"], [{"Buyer": []}], f"{method} {path}")
-
-    def test_requests_are_throttled_and_orders_more_so(self):
-        stage = self.one("HttpApiApiGatewayDefaultStage")
-        usual, orders = stage["DefaultRouteSettings"], stage["RouteSettings"]["POST /api/orders"]
-        for limit in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
-            self.assertLess(self.number(orders[limit]), self.number(usual[limit]))
-
-    def test_a_request_is_logged_without_its_caller(self):
-        settings = self.one("HttpApiApiGatewayDefaultStage")["AccessLogSettings"]
-        self.assertEqual(settings["DestinationArn"], arn("ApiLogs"))
-        known = {
-            "requestTime",
-            "requestId",
-            "routeKey",
-            "status",
-            "responseLatency",
-            "responseLength",
-            "integrationLatency",
-            "integrationErrorMessage",
-            "authorizer.error",
-        }
-        self.assertEqual(set(re.findall(r"\$context\.([\w.]+)", settings["Format"])), known)
-        json.loads(settings["Format"])
-
-    def test_the_origins_that_may_call_are_named(self):
-        condition, cors, otherwise = self.one("HttpApi")["Body"]["x-amazon-apigateway-cors"]["Fn::If"]
-        self.assertEqual((condition, otherwise), ("HasCorsOrigins", {"Ref": "AWS::NoValue"}))
-        self.assertIn("Fn::Split", cors["allowOrigins"])
-        self.assertFalse(cors.get("allowCredentials"))
-        self.assertIsNone(re.fullmatch(self.parameters["CorsOrigins"]["AllowedPattern"], "*"))
-
-
-class Data(Template):
-    def test_what_is_stored_outlives_the_stack(self):
-        for kind in ("DynamoDB::Table", "Cognito::UserPool"):
-            for name, it in self.all(kind):
-                for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
-                    self.assertEqual(self.resources[name].get(policy), "Retain", name)
-                protection = it.get("DeletionProtectionEnabled") or it.get("DeletionProtection") == "ACTIVE"
-                self.assertTrue(protection, name)
-
-    def test_only_old_orders_and_slots_are_forgotten(self):
-        forgetting = {
-            name: it["TimeToLiveSpecification"]
-            for name, it in self.all("DynamoDB::Table")
-            if "TimeToLiveSpecification" in it
-        }
-        forget = {"AttributeName": "forget_at", "Enabled": True}
-        self.assertEqual(forgetting, {"OrdersTable": forget, "BuyersTable": forget})
-
-    def test_an_order_is_kept_for_sixty_days_or_for_ever(self):
-        self.check_pattern("KeepUnpaidDays", [0, *range(60, 10_000)], ["", "1", "59", "059", "-60", "60.5", "10000"])
-
-    def test_a_table_can_be_restored_to_any_moment(self):
-        for name, it in self.all("DynamoDB::Table"):
-            self.assertEqual(it["PointInTimeRecoverySpecification"], {"PointInTimeRecoveryEnabled": True}, name)
+class Names(Template):
+    def test_each_has_room_for_the_longest_name_of_the_stack(self):
+        (longest,) = re.findall(r"at most (\d+) characters", self.description)
+        named = 0
+        for resource, it in self.resources.items():
+            for key, value in it.get("Properties", {}).items():
+                if key.endswith("Name") and "${AWS::StackName}" in str(value):
+                    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", it["Type"]).schema
+                    name = value["Fn::Sub"].replace("${AWS::StackName}", "s" * int(longest))
+                    # Longest name of a region: ap-southeast-1. The schema of a dashboard has no limit; it is 255
+                    # (CloudWatch API reference, `PutDashboard`).
+                    name = name.replace("${AWS::Region}", "ap-southeast-1")
+                    self.assertLessEqual(len(name), schema["properties"][key].get("maxLength", 255), resource)
+                    named += 1
+        self.assertGreater(named, 4)
 
 
 if __name__ == "__main__":

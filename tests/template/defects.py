@@ -1,6 +1,8 @@
-"""Tests the checks of the template: each defect of `defects.toml` must fail the check named there."""
+"""Tests the checks of the template: each defect of `defects.toml` must fail the check named there, in both forms of
+the template (forms.py)."""
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -8,10 +10,12 @@ import unittest
 from pathlib import Path
 
 import cfnlint.api
+from samcli.yamlhelper import yaml_parse
 
 import assertions
 import edits
-from expand import ROOT, TEMPLATE, expand
+from expand import ROOT, TEMPLATE, translated, written_out
+from forms import PARAMETERS, differences
 
 HERE = Path(__file__).resolve().parent
 CHECKOV = [
@@ -31,9 +35,33 @@ class Defects(unittest.TestCase):
         for name, defect in edits.load(HERE / "defects.toml").items():
             with self.subTest(name):
                 check = defect["caught_by"]
-                expanded = expand(broken(defect))
-                self.assertIn(check, findings(expanded, check.split()[0], folder))
+                template = yaml_parse(broken(defect))
+                # The checks read the expanded form. The form with loops has the same resources, so the same defect.
+                expanded = written_out(template)
+                self.assertEqual(differences(template, expanded), set())
+                self.assertIn(check, findings(translated(expanded), check.split()[0], folder))
                 print(f"{name}: {check}")
+
+
+class Forms(unittest.TestCase):
+    def setUp(self):
+        self.template = yaml_parse(TEMPLATE.read_text())
+        self.expanded = written_out(self.template)
+
+    def test_both_have_the_same_resources(self):
+        for parameters in PARAMETERS:
+            self.assertEqual(differences(self.template, self.expanded, parameters), set())
+
+    def test_each_condition_is_compared_with_both_results(self):
+        decisive = re.findall(r'{"Ref": "(\w+)"}', json.dumps(self.expanded["Conditions"]))
+        self.assertLessEqual(set(decisive), set(PARAMETERS[1]))
+
+    def test_each_difference_is_found(self):
+        text = json.dumps(self.expanded, indent=2)
+        for name, edit in edits.load(HERE / "differences.toml").items():
+            with self.subTest(name):
+                wrong = json.loads(edits.apply(edit, text))
+                self.assertEqual(differences(self.template, wrong), set(edit["differs"]))
 
 
 def broken(defect):

@@ -1,8 +1,13 @@
 """Expands the template: loops, and SAM resources into CloudFormation resources. Functions evaluated in an
-account (`Ref`, `Fn::GetAtt`, `Fn::If` ...) stay unchanged."""
+account (`Ref`, `Fn::GetAtt`, `Fn::If` ...) stay unchanged.
+
+expand.py           prints the CloudFormation resources
+expand.py --loops   writes out only the loops: a template for `sam build` without AWS::LanguageExtensions
+"""
 
 import json
 import logging
+import sys
 from pathlib import Path
 
 import boto3
@@ -12,14 +17,24 @@ from samtranslator.translator.translator import Translator
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "template.yaml"
+LANGUAGE_EXTENSIONS = "AWS::LanguageExtensions"
 _LOOP = "Fn::ForEach::"
 
 
 def expand(text):
-    template = yaml_parse(text)
-    for section in ("Resources", "Outputs"):
-        template[section] = _write_out(template[section])
-    template["Transform"] = "AWS::Serverless-2016-10-31"
+    """Returns the CloudFormation template of a SAM template with loops."""
+    return translated(written_out(yaml_parse(text)))
+
+
+def written_out(template):
+    """Returns the template with its loops written out, and with the other transforms only."""
+    written = {section: _write_out(template[section]) for section in ("Resources", "Outputs")}
+    transforms = [it for it in template["Transform"] if it != LANGUAGE_EXTENSIONS]
+    return json.loads(json.dumps({**template, **written, "Transform": transforms}))
+
+
+def translated(template):
+    """Returns the template with the resources of CloudFormation in the place of those of SAM. The argument is lost."""
     # SAM requires code in S3; the location is irrelevant here.
     template["Globals"]["Function"]["CodeUri"] = "s3://code/zip"
     logging.disable(logging.WARNING)
@@ -54,4 +69,5 @@ def _fill_in(node, variable, item):
 
 
 if __name__ == "__main__":
-    print(json.dumps(expand(TEMPLATE.read_text()), indent=2))
+    expanded = written_out(yaml_parse(TEMPLATE.read_text()))
+    print(json.dumps(expanded if sys.argv[1:] == ["--loops"] else translated(expanded), indent=2))

@@ -29,7 +29,7 @@ class Template(unittest.TestCase):
         template = Template.expanded or expand(TEMPLATE.read_text())
         cls.resources, cls.outputs = template["Resources"], template["Outputs"]
         cls.parameters, cls.conditions = template["Parameters"], template["Conditions"]
-        cls.mappings = template["Mappings"]
+        cls.mappings, cls.description = template["Mappings"], template["Description"]
 
     def all(self, kind):
         """Returns the properties of each resource of this type, by name."""

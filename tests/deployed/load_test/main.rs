@@ -1,7 +1,8 @@
 //! Load test: many buyers compete for few tickets, while holds lapse and payments arrive. Prints
 //! throughput, latencies and CPU time, and verifies the history.
 //!
-//! `make load-test BUYERS=1000 TICKETS=40`
+//! `make load-test BUYERS=1000 TICKETS=40`; with `HOLD=600`, the timers are schedules; with `LAPSE=1`, each
+//! buyer orders a ticket of its own and lets the hold lapse.
 
 mod cpu;
 mod report;
@@ -32,16 +33,39 @@ const MAX_TRIES: usize = 5;
 /// Largest difference between the service's clocks and this machine's.
 const CLOCK_TOLERANCE_MS: u64 = 200;
 
+/// What the buyers do.
+#[derive(Clone, Copy)]
+enum Plan {
+    /// They compete for the tickets, then pay, cancel, or let the hold lapse.
+    Compete,
+    /// The same, without a hold that lapses: it would last too long.
+    CompeteAndEnd,
+    /// Each buyer orders a ticket and lets the hold lapse.
+    Lapse,
+}
+
+/// The longest hold, in seconds, that may lapse in a run.
+const LONGEST_HOLD: usize = 60;
+
 #[tokio::main]
 async fn main() {
-    let (buyers, tickets) = (new_buyers(number("BUYERS", 1_000)), number("TICKETS", 40));
+    let plan = match (number("LAPSE", 0), number("HOLD", 30)) {
+        (0, hold) if hold > LONGEST_HOLD => Plan::CompeteAndEnd,
+        (0, _) => Plan::Compete,
+        (_, _) => Plan::Lapse,
+    };
+    let buyers = new_buyers(number("BUYERS", 1_000));
+    let tickets = match plan {
+        Plan::Compete | Plan::CompeteAndEnd => number("TICKETS", 40),
+        Plan::Lapse => buyers.len(),
+    };
     let test_stack = Arc::new(TestStack::connect().await);
     let record = Arc::new(Record::default());
     let tickets = record.new_tickets(&test_stack, tickets).await;
     let listener = Listener::start().await;
     let load = async {
         let (before, started) = (Cpu::now(), Instant::now());
-        run_buyers(&test_stack, &record, &tickets, buyers).await;
+        run_buyers(&test_stack, &record, &tickets, buyers, plan).await;
         let (duration, cpu) = (started.elapsed(), Cpu::now().since(&before));
         wait_until_published(&test_stack, &record, &tickets).await;
         (duration, cpu)
@@ -58,7 +82,9 @@ async fn main() {
 
 fn number(name: &str, default: usize) -> usize {
     let text = env::var(name).ok().filter(|text| !text.is_empty());
-    text.map_or(default, |text| text.parse().expect("a whole number in BUYERS and TICKETS"))
+    text.map_or(default, |text| {
+        text.parse().expect("a whole number in BUYERS, TICKETS, HOLD and LAPSE")
+    })
 }
 
 /// Runs all buyers, with one buyer per connection at a time.
@@ -67,7 +93,9 @@ async fn run_buyers(
     record: &Arc<Record>,
     tickets: &[String],
     buyers: Vec<Buyer>,
+    plan: Plan,
 ) {
+    let buyers: Vec<_> = buyers.into_iter().zip(tickets.to_vec().into_iter().cycle()).collect();
     let queue = Arc::new(Mutex::new(buyers));
     let mut connections = JoinSet::new();
     for number in 0..CONNECTIONS {
@@ -76,29 +104,37 @@ async fn run_buyers(
         let (tickets, mut rng) = (tickets.to_vec(), Rng::with_seed(number as u64));
         connections.spawn(async move {
             let next = || queue.lock().expect("an unpoisoned lock").pop();
-            while let Some(buyer) = next() {
-                run_buyer(&test_stack, &record, &tickets, &mut rng, &buyer).await;
+            while let Some((buyer, ticket)) = next() {
+                let ends = match plan {
+                    Plan::Compete => 4,
+                    Plan::CompeteAndEnd => 3,
+                    Plan::Lapse => {
+                        place(&record, &buyer, ticket, 0).await;
+                        continue;
+                    }
+                };
+                compete(&test_stack, &record, &tickets, &mut rng, &buyer, ends).await;
             }
         });
     }
     connections.join_all().await;
 }
 
-/// A buyer tries tickets until an order is placed, and pays, cancels, or lets the hold lapse.
-async fn run_buyer(
+/// A buyer tries tickets until an order is placed, and then chooses one of the first `ends` of four ends: pay
+/// (twice as likely), cancel, or let the hold lapse.
+async fn compete(
     test_stack: &TestStack,
     record: &Record,
     tickets: &[String],
     rng: &mut Rng,
     buyer: &Buyer,
+    ends: u8,
 ) {
     for attempt in 0..TICKETS_PER_BUYER {
         let ticket = rng.choice(tickets).expect("a ticket").clone();
-        let key = Some(format!("attempt-{attempt}"));
-        let operation = Operation::Place { ticket, key, version: None };
-        let outcome = call_until_known(record, buyer, operation).await;
+        let outcome = place(record, buyer, ticket, attempt).await;
         let Some(OrderView { order, .. }) = outcome.order().cloned() else { continue };
-        let next = match rng.u8(0..4) {
+        let next = match rng.u8(0..ends) {
             0 | 1 => return record.pay(test_stack, &order, 1).await,
             2 => Operation::Cancel { order },
             _ => Operation::Show { order },
@@ -106,6 +142,11 @@ async fn run_buyer(
         call_until_known(record, buyer, next).await;
         return;
     }
+}
+
+async fn place(record: &Record, buyer: &Buyer, ticket: String, attempt: usize) -> Outcome {
+    let key = Some(format!("attempt-{attempt}"));
+    call_until_known(record, buyer, Operation::Place { ticket, key, version: None }).await
 }
 
 /// Sends a request, and repeats it while the outcome is unknown.

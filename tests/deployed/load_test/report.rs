@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use orders_tests::history::{History, Operation, Outcome, Request};
+use orders_tests::history::{Event, History, Operation, Outcome, Request};
 
 use crate::cpu::Cpu;
 
@@ -42,17 +42,39 @@ impl Report<'_> {
         for request in &self.history.requests {
             by_kind.entry(kind(request)).or_default().push(request.to_ms - request.from_ms);
         }
+        for event in &self.history.events {
+            if let Some((kind, since_ms)) = self.lateness_of(event) {
+                by_kind.entry(kind).or_default().push(event.at_ms.saturating_sub(since_ms));
+            }
+        }
         let head = format!(
-            "\n{:28}{:>8}{:>8}{:>8}{:>8}{:>8}\n",
+            "\n{:32}{:>8}{:>8}{:>8}{:>8}{:>8}\n",
             "ms", "count", "p50", "p90", "p99", "max"
         );
         let lines = by_kind.into_iter().map(|(kind, mut times)| {
             times.sort_unstable();
             let at = |percent: usize| times[(times.len() - 1) * percent / 100];
             let (count, p50, p90, p99, max) = (times.len(), at(50), at(90), at(99), at(100));
-            format!("{kind:28}{count:>8}{p50:>8}{p90:>8}{p99:>8}{max:>8}\n")
+            format!("{kind:32}{count:>8}{p50:>8}{p90:>8}{p99:>8}{max:>8}\n")
         });
         head + &lines.collect::<String>()
+    }
+
+    /// Start of the time after which an event arrives: the end of an expired hold, or the request that
+    /// placed the order.
+    fn lateness_of(&self, event: &Event) -> Option<(&'static str, u64)> {
+        match event.kind.as_str() {
+            "OrderExpired" => Some(("OrderExpired after its end", event.expires_at_ms)),
+            "OrderCreated" => {
+                let placed = |request: &&Request| {
+                    matches!(request.operation, Operation::Place { .. })
+                        && request.outcome.order().is_some_and(|view| view.order == event.order)
+                };
+                let request = self.history.requests.iter().find(placed)?;
+                Some(("OrderCreated after its request", request.from_ms))
+            }
+            _ => None,
+        }
     }
 
     fn outcomes(&self) -> String {

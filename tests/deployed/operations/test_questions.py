@@ -42,7 +42,7 @@ def section(title):
 
 def rights():
     """The documented rights, by command."""
-    return {row[0].strip("`"): re.findall(r"`(\w+:\w+)`", " ".join(row[1:])) for row in section("Rights")}
+    return {row[0].strip("`"): re.findall(r"`([\w-]+:\w+)`", " ".join(row[1:])) for row in section("Rights")}
 
 
 class Questions(OperationsTest):

@@ -180,6 +180,7 @@ class Service:
         bus, heard = self.outputs["EventBusName"], set()
         url = queues.create_queue(QueueName=name)["QueueUrl"]
         arn = queues.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        queues.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(_allow_rules(arn))})
         events.put_rule(Name=name, EventBusName=bus, EventPattern=json.dumps({"source": ["orders"]}))
         events.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "it", "Arn": arn}])
 
@@ -446,6 +447,17 @@ def new_id():
 
 def now_ms():
     return int(time.time() * 1000)
+
+
+def _allow_rules(queue_arn):
+    """The policy of a queue that receives events."""
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue_arn,
+    }
+    return {"Version": "2012-10-17", "Statement": [statement]}
 
 
 def _attribute(value):

@@ -54,7 +54,9 @@ def documented_bytes(line):
 
 def metrics_bytes(**metrics):
     """Returns the bytes of a line in the embedded metric format, with the overhead."""
-    names = [{"Name": name, **({"Unit": "Milliseconds"} if isinstance(it, list) else {})} for name, it in metrics.items()]
+    names = [
+        {"Name": name, **({"Unit": "Milliseconds"} if isinstance(it, list) else {})} for name, it in metrics.items()
+    ]
     namespace = {"Namespace": "Orders", "Dimensions": [["Function"]], "Metrics": names}
     line = {
         "_aws": {"Timestamp": 1_700_000_000_000, "CloudWatchMetrics": [namespace]},
@@ -83,7 +85,9 @@ class Cost:
     def row(self, name):
         parts = [getattr(self, part) for part in self.__dataclass_fields__]
         cells = [f"{part:.2f}" if part else "" for part in parts]
-        return f"| {name} | {' | '.join(cells)} | **{self.total():.2f}** |".replace("|  |", "| |").replace("|  |", "| |")
+        return f"| {name} | {' | '.join(cells)} | **{self.total():.2f}** |".replace("|  |", "| |").replace(
+            "|  |", "| |"
+        )
 
 
 def invocation(milliseconds):
