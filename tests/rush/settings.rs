@@ -160,6 +160,11 @@ mod tests {
         let rates = [after.orders_per_second, after.orders_burst];
         let rates = rates.map(|rate| usize::try_from(rate).expect("a small number"));
         assert_eq!(rates, ["OrdersPerSecond", "OrdersBurst"].map(parameter));
+        let other = format!(
+            "ThrottlingRateLimit: {0}, ThrottlingBurstLimit: {0} ",
+            after.requests_per_second
+        );
+        assert_eq!(TEMPLATE.matches(&other).count(), 3);
         assert_eq!(after.queue_concurrency, parameter("QueueConcurrency"));
         assert_eq!(usize::from(after.holds_per_buyer), parameter("HoldsPerBuyer"));
         let seconds = [after.hold, crate::mappings::TIME_TO_PAY, orders_testing::LATE_LIMIT];
