@@ -58,7 +58,7 @@ impl Settings {
             memory_mb: 256,
             timeout: Duration::from_secs(10),
             queue_batch: 10,
-            visibility_timeout: Duration::from_secs(60),
+            visibility_timeout: Duration::from_mins(1),
             max_receive_count: 10,
             stream_batch: 50,
             parallelization_factor: 1,
