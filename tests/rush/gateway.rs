@@ -20,7 +20,8 @@ use crate::{
 pub(crate) struct Gateway {
     account: Rate,
     orders: Rate,
-    others: Rate,
+    shown: Rate,
+    cancelled: Rate,
     pub(crate) requests: u64,
 }
 
@@ -28,23 +29,31 @@ impl Gateway {
     pub(crate) fn new(settings: &Settings) -> Self {
         Self {
             account: Rate::with_burst(settings.gateway_rate, settings.gateway_rate / 2.0),
-            orders: Rate::new(settings.orders_per_second.into()),
-            others: Rate::new(settings.requests_per_second.into()),
+            orders: Rate::with_burst(
+                settings.orders_per_second.into(),
+                settings.orders_burst.into(),
+            ),
+            shown: Rate::new(settings.requests_per_second.into()),
+            cancelled: Rate::new(settings.requests_per_second.into()),
             requests: 0,
         }
     }
 
     fn accepts(&mut self, function: Function, now_ms: u64) -> bool {
         self.requests += 1;
-        let is_order = function == Function::CreateOrder;
-        let route = if is_order { &mut self.orders } else { &mut self.others };
+        let route = match function {
+            Function::CreateOrder => &mut self.orders,
+            Function::CancelOrder => &mut self.cancelled,
+            _ => &mut self.shown,
+        };
         route.try_take(1.0, now_ms) && self.account.try_take(1.0, now_ms)
     }
 
     pub(crate) fn usage(&self) -> Vec<Usage> {
         vec![
             self.orders.usage("API Gateway, OrdersPerSecond"),
-            self.others.usage("API Gateway, throttle of the other routes"),
+            self.shown.usage("API Gateway, orders shown"),
+            self.cancelled.usage("API Gateway, cancellations"),
             self.account.usage("API Gateway, account"),
         ]
     }

@@ -64,7 +64,9 @@ fn full() {
             let must_hold = settings.name == "after";
             let reports = (case.run)(settings, seed, Scale::Full);
             println!("\nCase {}, simulated in {:.1?}", case.number, started.elapsed());
-            reports.iter().for_each(|report| print!("{report}"));
+            for report in &reports {
+                print!("{report}");
+            }
             let check = std::panic::catch_unwind(|| (case.check)(&reports, Scale::Full));
             println!("  {:<26}{}", "must show", if check.is_ok() { "yes" } else { "NO" });
             if must_hold && check.is_err() {
@@ -78,7 +80,9 @@ fn full() {
 fn short(number: u32) {
     let case: &Case = CASES.iter().find(|case| case.number == number).expect("a case");
     let reports = (case.run)(Settings::after(), SEED, Scale::Short);
-    reports.iter().for_each(|report| print!("{report}"));
+    for report in &reports {
+        print!("{report}");
+    }
     (case.check)(&reports, Scale::Short);
 }
 

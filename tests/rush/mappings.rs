@@ -76,15 +76,13 @@ async fn handle_batch(world: &Arc<World>, name: QueueName, batch: &[Received]) {
     let visible_again = Instant::now() + world.settings.visibility_timeout;
     let (mut wait, longest) = THROTTLED_BATCH;
     let failed = loop {
-        match handle(world, name, &event).await {
-            Ok(failed) => break failed,
-            Err(Throttled) => {
-                sleep(wait.mul_f64(0.5 + world.random() / 2.0)).await;
-                wait = (wait * 2).min(longest);
-                if Instant::now() >= visible_again {
-                    return;
-                }
-            }
+        if let Ok(failed) = handle(world, name, &event).await {
+            break failed;
+        }
+        sleep(wait.mul_f64(0.5 + world.random() / 2.0)).await;
+        wait = (wait * 2).min(longest);
+        if Instant::now() >= visible_again {
+            return;
         }
     };
     let Some(failed) = failed else { return };

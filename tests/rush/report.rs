@@ -97,7 +97,7 @@ fn cost(world: &World) -> f64 {
 }
 
 impl Report {
-    pub(crate) fn new(title: String, world: &World) -> Self {
+    pub(crate) fn new(title: &str, world: &World) -> Self {
         let cost = cost(world);
         let seen = world.seen();
         let (dynamo, lambda) = (world.dynamo(), world.lambda());

@@ -38,7 +38,7 @@ pub(crate) fn simulate(
         start_scheduler(&world);
         case(Arc::clone(&world)).await;
     });
-    Report::new(title.into(), &world)
+    Report::new(&title.into(), &world)
 }
 
 impl World {

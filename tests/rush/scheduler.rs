@@ -181,7 +181,9 @@ impl RelaySink for Sink<'_> {
         let put = |now_ms| self.world.bus().put.try_take(entries, now_ms);
         let accepted = self.call(latency::PUT_EVENTS, put).await;
         if accepted {
-            events.iter().for_each(|event| self.count_event(event));
+            for event in events {
+                self.count_event(event);
+            }
         }
         vec![accepted; events.len()]
     }

@@ -10,8 +10,10 @@ use crate::limits;
 pub(crate) struct Settings {
     pub(crate) name: &'static str,
     // Parameters of the template
-    pub(crate) requests_per_second: u32,
     pub(crate) orders_per_second: u32,
+    pub(crate) orders_burst: u32,
+    /// Requests a second of each other route.
+    pub(crate) requests_per_second: u32,
     pub(crate) hold: Duration,
     pub(crate) holds_per_buyer: u8,
     /// Concurrent batches of each queue.
@@ -47,15 +49,16 @@ impl Settings {
     pub(crate) fn before() -> Self {
         Self {
             name: "before",
-            requests_per_second: 1_000,
             orders_per_second: 200,
+            orders_burst: 200,
+            requests_per_second: 1_000,
             hold: Duration::from_secs(30),
             holds_per_buyer: 10,
             queue_concurrency: 10,
             memory_mb: 256,
             timeout: Duration::from_secs(10),
             queue_batch: 10,
-            visibility_timeout: Duration::from_secs(60),
+            visibility_timeout: Duration::from_mins(1),
             max_receive_count: 10,
             stream_batch: 50,
             parallelization_factor: 1,
@@ -78,6 +81,7 @@ impl Settings {
         Self {
             name: "after",
             orders_per_second: 500,
+            orders_burst: 500,
             queue_concurrency: 50,
             max_receive_count: 1_000,
             parallelization_factor: 10,
@@ -86,9 +90,9 @@ impl Settings {
         }
     }
 
-    /// Parameters, and `RouteSettings`, for an account with 10 concurrent executions.
+    /// Parameters for an account with 10 concurrent executions.
     pub(crate) fn for_a_new_account(self) -> Self {
-        Self { orders_per_second: 5, requests_per_second: 10, queue_concurrency: 2, ..self }
+        Self { orders_per_second: 5, orders_burst: 5, queue_concurrency: 2, ..self }
     }
 
     /// Quotas of an account that is prepared for 100,000 buyers (docs/capacity.md).
@@ -104,7 +108,8 @@ impl Settings {
 
     /// Throttles of the API above every limit behind it.
     pub(crate) fn without_throttles(self) -> Self {
-        Self { requests_per_second: 100_000, orders_per_second: 100_000, ..self }
+        let most = 100_000;
+        Self { orders_per_second: most, orders_burst: most, requests_per_second: most, ..self }
     }
 
     /// Share of a processor core of each environment.
@@ -152,11 +157,14 @@ mod tests {
     #[test]
     fn after_has_the_values_of_the_template() {
         let after = Settings::after();
-        let orders = usize::try_from(after.orders_per_second).expect("a small number");
-        assert_eq!([orders; 2], ["OrdersPerSecond", "OrdersBurst"].map(parameter));
-        let rate = after.requests_per_second;
-        let others = format!("{{ ThrottlingRateLimit: {rate}, ThrottlingBurstLimit: {rate} }}");
-        assert_eq!(TEMPLATE.matches(&others).count(), 3);
+        let rates = [after.orders_per_second, after.orders_burst];
+        let rates = rates.map(|rate| usize::try_from(rate).expect("a small number"));
+        assert_eq!(rates, ["OrdersPerSecond", "OrdersBurst"].map(parameter));
+        let other = format!(
+            "ThrottlingRateLimit: {0}, ThrottlingBurstLimit: {0} ",
+            after.requests_per_second
+        );
+        assert_eq!(TEMPLATE.matches(&other).count(), 3);
         assert_eq!(after.queue_concurrency, parameter("QueueConcurrency"));
         assert_eq!(usize::from(after.holds_per_buyer), parameter("HoldsPerBuyer"));
         let seconds = [after.hold, crate::mappings::TIME_TO_PAY, orders_testing::LATE_LIMIT];

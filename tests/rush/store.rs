@@ -166,7 +166,9 @@ impl<'a> ItemsInUse<'a> {
             dynamo.conflicts += 1;
             return None;
         }
-        writes.iter().for_each(|(item, _)| dynamo.use_item(*item));
+        for (item, _) in writes {
+            dynamo.use_item(*item);
+        }
         Some(Self { world, writes })
     }
 }
@@ -174,7 +176,9 @@ impl<'a> ItemsInUse<'a> {
 impl Drop for ItemsInUse<'_> {
     fn drop(&mut self) {
         let mut dynamo = self.world.dynamo();
-        self.writes.iter().for_each(|(item, _)| dynamo.leave_item(*item));
+        for (item, _) in self.writes {
+            dynamo.leave_item(*item);
+        }
     }
 }
 

@@ -56,7 +56,7 @@ NUMBERS = [
         r"In the first (\d+) ms after the end",
         r"CROWD: Duration = Duration::from_millis\((\d+)\)",
     ),
-    ("docs/capacity.md", r"`OrdersPerSecond` \| 200 \| (\d+)", r"OrdersPerSecond:.*?Default: (\d+)"),
+    ("docs/capacity.md", r"`OrdersBurst` \| 200 \| (\d+)", r"OrdersPerSecond:.*?Default: (\d+)"),
     ("docs/capacity.md", r"`QueueConcurrency` \| 10 \| (\d+)", r"QueueConcurrency:.*?Default: (\d+)"),
     ("docs/capacity.md", r"`ParallelizationFactor` \| 1 \| (\d+)", r"ParallelizationFactor: (\d+)"),
     ("docs/architecture.md", r"random time of up to (\d+) ms", r"FIRST_BACKOFF: .*?from_millis\((\d+)\)"),

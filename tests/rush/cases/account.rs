@@ -46,7 +46,9 @@ async fn buy(world: Arc<World>, number: usize) {
     let kind = world.rng().u32(0..100);
     match kind {
         0..60 => world.pay(order),
-        60..75 => drop(world.cancel(&buyer, order).await),
+        60..75 => {
+            world.cancel(&buyer, order).await;
+        }
         _ => {}
     }
 }

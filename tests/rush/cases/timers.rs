@@ -89,7 +89,9 @@ fn hold(world: &World, number: u64) {
     let slot = Slot::new(0);
     let order = Order { slot, ..Order::new(new, ticket.clone()) };
     let mut slots = Slots::default();
-    slot.into_iter().for_each(|slot| slots.occupy(slot, order.expires_at));
+    if let Some(slot) = slot {
+        slots.occupy(slot, order.expires_at);
+    }
     world.store.put_slots(order.user_id.clone(), slots);
     let (lock, locked_for) = (order.lock(), Some(order.user_id.clone()));
     world.store.put_ticket(TicketReplica { sale: Sale::Open(ticket), lock, locked_for });
