@@ -40,7 +40,7 @@ class Settings(unittest.TestCase):
         self.assertIsNone(self.fault(*values, **values, TARGET="price", SUITE="lib api", NOTE="bank statement 7"))
 
     def test_misspelt_variable_is_rejected(self):
-        self.assertRegex(self.fault("SEED", SEED="5"), "^No make target uses the variable SEED. ")
+        self.assertRegex(self.fault("SEEEDS", SEEEDS="5"), "^No make target uses the variable SEEEDS. ")
 
     def test_every_target_checks_its_variables_before_it_runs(self):
         listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout

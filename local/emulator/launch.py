@@ -25,6 +25,7 @@ FIXES = (
     "schedule_permissions",
     "event_archives",
     "expression_alarms",
+    "mapping_numbers",
     "batch_permissions",
     "rule_delivery",
     "event_entries",

@@ -1,4 +1,4 @@
-"""Tests of resources in templates: archives of an event bus, alarms on an expression."""
+"""Tests of resources in templates: archives of an event bus, alarms on an expression, mappings of a queue."""
 
 import json
 import time
@@ -42,6 +42,34 @@ Resources:
 """
 
 
+MAPPING = """
+Parameters:
+  Concurrency: { Type: Number, Default: 50 }
+Resources:
+  Queue:
+    Type: AWS::SQS::Queue
+  Role:
+    Type: AWS::IAM::Role
+    Properties:
+      AssumeRolePolicyDocument:
+        Version: "2012-10-17"
+        Statement: [{ Effect: Allow, Principal: { Service: lambda.amazonaws.com }, Action: sts:AssumeRole }]
+  Function:
+    Type: AWS::Lambda::Function
+    Properties:
+      Runtime: python3.11
+      Handler: index.handler
+      Role: !GetAtt Role.Arn
+      Code: { ZipFile: "def handler(event, context): pass" }
+  Mapping:
+    Type: AWS::Lambda::EventSourceMapping
+    Properties:
+      EventSourceArn: !GetAtt Queue.Arn
+      FunctionName: !Ref Function
+      ScalingConfig: { MaximumConcurrency: !Ref Concurrency }
+"""
+
+
 class Alarms(EmulatorTest):
     def test_alarm_on_an_expression_is_deployable(self):
         def probe(emulator):
@@ -50,6 +78,18 @@ class Alarms(EmulatorTest):
             return [alarm["AlarmName"] for alarm in emulator.client("cloudwatch").describe_alarms()["MetricAlarms"]]
 
         self.check(probe, {"": ["test"], "expression_alarms": None})
+
+
+class Mappings(EmulatorTest):
+    def test_concurrency_of_a_mapping_is_a_parameter(self):
+        def probe(emulator):
+            assert is_deployed(emulator, MAPPING)
+            sqs = emulator.client("sqs")
+            (url,) = sqs.list_queues()["QueueUrls"]
+            sqs.send_message(QueueUrl=url, MessageBody="{}")
+            return is_received(sqs, url)
+
+        self.check(probe, {"": True, "mapping_numbers": False})
 
 
 class Archives(EmulatorTest):
@@ -91,6 +131,16 @@ def is_deployed(emulator, template):
     except (ClientError, WaiterError):
         return False
     return True
+
+
+def is_received(sqs, url):
+    """Returns whether a function receives the message of a queue within 10 seconds."""
+    for _ in range(40):
+        attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+        if attributes["Attributes"]["ApproximateNumberOfMessages"] == "0":
+            return True
+        time.sleep(0.25)
+    return False
 
 
 def listen(emulator):
