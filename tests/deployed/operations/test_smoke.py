@@ -111,8 +111,9 @@ class Smoke(OperationsTest):
         return f"http://127.0.0.1:{server.server_port}"
 
     def dead_letters(self):
-        """The number of messages in each dead-letter queue."""
-        urls = {name: url for name, url in self.description["outputs"].items() if name.endswith("DeadLetterQueueUrl")}
+        """The number of messages in each dead-letter queue, without the relay's: it may still work on other tests."""
+        names = [f"{name}DeadLetterQueueUrl" for name in ("TicketEvents", "PaymentEvents", "Expiry")]
+        urls = {name: self.description["outputs"][name] for name in names}
         return {name: self.service.waiting_messages(url) for name, url in urls.items()}
 
     def traces(self):

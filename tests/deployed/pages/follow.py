@@ -16,7 +16,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
-sys.path.insert(0, str(ROOT / "local"))
+# Last: `operations` has a module with the same name as one of `local`.
+sys.path.append(str(ROOT / "local"))
 
 import aws  # noqa: E402
 import tools  # noqa: E402

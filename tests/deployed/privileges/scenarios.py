@@ -301,19 +301,44 @@ def expiry(service):
     service.until("an expiry", lambda: service.row("Orders", order)["status"] == "expired")
 
 
+def malformed_ticket_event(service):
+    _malformed(service, "TicketEvents")
+
+
+def malformed_payment_event(service):
+    _malformed(service, "PaymentEvents")
+
+
 def malformed_expiry(service):
-    """The message is received again at once, until it is dead-lettered."""
-    message, queue = new_id(), service.outputs["ExpiryDeadLetterQueueUrl"]
-    service.client("sqs").send_message(QueueUrl=service.outputs["ExpiryQueueUrl"], MessageBody=message)
-    service.until("a dead-lettered expiry", lambda: message in service.take(queue))
+    _malformed(service, "Expiry")
+
+
+def _malformed(service, name):
+    """The function dead-letters the message."""
+    message = new_id()
+    service.client("sqs").send_message(QueueUrl=service.outputs[f"{name}QueueUrl"], MessageBody=message)
+    dead_letters = service.outputs[f"{name}DeadLetterQueueUrl"]
+    service.until("a dead-lettered message", lambda: message in service.take(dead_letters))
 
 
 def early_expiry(service):
-    """The message is sent again until the order is due."""
+    """The message is replaced by a delayed one: nothing waits in flight."""
     order, ticket = service.held()
-    service.lapse(order, ticket, in_seconds=3)
+    service.lapse(order, ticket, in_seconds=30)
     service.send_expiry(order)
-    service.until("an expiry that came early", lambda: service.row("Orders", order)["status"] == "expired")
+    time.sleep(1)
+    url = service.outputs["ExpiryQueueUrl"]
+    service.until("a replaced expiry", lambda: not service.waiting_messages(url))
+
+
+def expiry_of_an_order_that_cannot_be_read(service):
+    """The message is retried 5 s later; without the right, after the visibility timeout of the queue."""
+    order = new_id()
+    service.order(order, service.ticket(), now_ms(), status="awaiting_payment", version=0, schema=9)
+    service.send_expiry(order)
+    time.sleep(1)
+    service.change("Orders", order, schema=1)
+    service.until("a retried expiry", lambda: service.row("Orders", order)["status"] == "expired")
 
 
 def order_with_a_schedule(service):
@@ -426,14 +451,21 @@ SCENARIOS = {
     "ShowOrderRole": [show_order],
     "ListOrdersRole": [list_orders],
     "CancelOrderRole": [cancel_order, cancel_order_without_its_lock],
-    "TicketEventsRole": [ticket_event, ticket_event_after_a_gap],
+    "TicketEventsRole": [ticket_event, ticket_event_after_a_gap, malformed_ticket_event],
     "PaymentEventsRole": [
         payments,
         payments_of_inconsistent_rows,
         payment_of_a_removed_order,
         payment_before_its_order,
+        malformed_payment_event,
     ],
-    "ExpireOrdersRole": [expiry, expiry_of_an_order_without_its_lock, early_expiry, malformed_expiry],
+    "ExpireOrdersRole": [
+        expiry,
+        expiry_of_an_order_without_its_lock,
+        expiry_of_an_order_that_cannot_be_read,
+        early_expiry,
+        malformed_expiry,
+    ],
     "OrderRelayRole": [order_with_a_schedule, order_too_short_for_a_schedule, poison_record],
     "SchedulerRole": [schedule, schedule_that_fails],
     "ReconcileRole": [forgotten_holds],
