@@ -213,7 +213,7 @@ class Window:
 @functools.cache
 def axe():
     """Returns the source of axe-core."""
-    deno = [tools.format_bin() / "deno", "run", "--quiet", "--frozen", f"--lock={HERE / 'axe.lock'}"]
+    deno = [tools.format_bin() / "deno", "run", "--quiet", "--no-config", "--frozen", f"--lock={HERE / 'axe.lock'}"]
     return subprocess.run([*deno, HERE / "axe.js"], check=True, capture_output=True, text=True).stdout
 
 
