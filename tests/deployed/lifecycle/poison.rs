@@ -1,9 +1,11 @@
 //! Invalid messages and records: each is dead-lettered alone and unmodified.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use orders_domain::OrderId;
 use orders_tests::{
-    bus::{Listener, kinds},
+    bus::{Listener, kinds, payment_result},
     buyers::{TestStack, eventually, new_buyer, payment_message, ticket as new_version, utc_now},
     stack::{redrive, stack},
 };
@@ -57,22 +59,28 @@ async fn redriven_dead_letters_are_applied() {
     assert!(!remaining.contains(&expiry), "{remaining:?}");
 }
 
+/// The first payment is received before its order exists, and retried. The second one has failed for half a day.
 #[tokio::test]
-async fn payment_without_an_order_is_dead_lettered_until_redriven() {
+async fn payment_before_its_order_is_retried_and_a_dead_lettered_one_is_redriven() {
     let test_stack = TestStack::connect().await;
     let ticket = test_stack.new_ticket().await;
     let alice = new_buyer();
     let id = OrderId::for_key(&alice.sub.parse().unwrap(), &"later".parse().unwrap()).to_string();
-    let payment = format!("payment-{}", Uuid::new_v4());
-    let event = payment_message(&payment, &id, utc_now(), &Value::Null);
-    test_stack.send("PaymentEventsQueueUrl", &event).await;
-    let dead_letters = "PaymentEventsDeadLetterQueueUrl";
-    eventually(async || test_stack.peek(dead_letters).await.contains(&event)).await;
+    let [first, second] = [(); 2].map(|()| format!("payment-{}", Uuid::new_v4()));
+    let event = |payment: &str| payment_message(payment, &id, utc_now(), &Value::Null);
+    test_stack.send("PaymentEventsQueueUrl", &event(&first)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
 
     assert_eq!(alice.order_with_key(&ticket, "later").await.json()["id"], id);
+    eventually(async || test_stack.order_row(&id).await.unwrap()["payment_id"] == first).await;
+    test_stack.send("PaymentEventsDeadLetterQueueUrl", &event(&second)).await;
     assert!(redrive("").contains("PaymentEvents: "), "a list of queues");
     assert!(redrive("PaymentEvents").contains("moved back"));
-    eventually(async || test_stack.order_row(&id).await.unwrap()["payment_id"] == payment).await;
+    eventually(async || {
+        let row = test_stack.order_row(&id).await.unwrap();
+        payment_result(&row, &second) == Some("refund due")
+    })
+    .await;
 }
 
 #[tokio::test]
