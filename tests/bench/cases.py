@@ -26,6 +26,7 @@ SETTINGS = {
     "HOLDS_PER_BUYER": "10",
     "KEEP_UNPAID_DAYS": "400",
     "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/queue",
+    "DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/dead-letters",
     "EXPIRY_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/expiries",
     "EXPIRY_QUEUE_ARN": "arn:aws:sqs:us-east-1:111122223333:expiries",
     "POISON_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/111122223333/poison",

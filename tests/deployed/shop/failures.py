@@ -103,7 +103,7 @@ class Failures(ShopTest):
         window.set_network()
         # The slow order may have been placed; its event then changes the button.
         window.press(f"#buy-{ticket}, #see-{ticket}")
-        window.find(".order .status", "Awaiting payment")
+        self.assertTrue(window.order())
 
     def test_slow_commands_show_progress(self):
         ticket = put_on_sale("A slow sale")

@@ -69,6 +69,7 @@ class Screens(ShopTest):
         eventually(lambda: window.focused().tag_name != "body", "a focused element")
         # The last page removes the button.
         window.press("#back")
+        window.find("#more")
         window.script("document.getElementById('more').focus()")
         while window.driver.find_elements("id", "more"):
             window.script("document.getElementById('more')?.click()")
