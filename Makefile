@@ -78,8 +78,9 @@ test: format lint docs language licences bugs ## Run everything that CI runs: ab
 	$(MAKE) --jobs=2 --output-sync template least-privilege
 	$(MAKE) --jobs=2 --output-sync tool-tests emulator-tests canary
 	$(MAKE) rust-tests
-	$(MAKE) --jobs=2 --output-sync instructions shop-tests
-	$(MAKE) --jobs=2 --output-sync openapi operations-tests
+	$(MAKE) shop-tests
+	$(MAKE) --jobs=2 --output-sync instructions openapi
+	$(MAKE) operations-tests
 
 rust-tests: ## Run all Rust tests and the examples in rustdoc, on a stack of their own
 	cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) --doc

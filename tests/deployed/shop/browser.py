@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "local"))
 import tools  # noqa: E402
 
 SCREENSHOTS = ROOT / "target/shop"
-TIMEOUT_SECONDS = 45
+TIMEOUT_SECONDS = 90
 WIDE, PHONE = (1280, 860), (320, 640)
 SIZES = {"wide": WIDE, "phone": PHONE}
 HERE = Path(__file__).resolve().parent

@@ -2,8 +2,8 @@
 
 import unittest
 
-from browser import SIZES, WIDE, Browser
-from marketplace import STACK, put_on_sale
+from browser import SIZES, WIDE, Browser, eventually
+from marketplace import STACK, events, put_on_sale
 
 # The browser itself logs these responses as errors.
 EXPECTED_ERRORS = ("status of 404", "status of 409", "status of 410")
@@ -29,6 +29,10 @@ class ShopTest(unittest.TestCase):
         ticket = put_on_sale(title)
         window.buy(ticket)
         return ticket, window.order()
+
+    def has_events(self, order, expected):
+        """Waits until the orders service has published these events about an order, and no others."""
+        eventually(lambda: events(order) == expected, f"the events {expected}")
 
     def check_console(self, window):
         errors = [line["message"] for line in window.driver.get_log("browser") if line["level"] == "SEVERE"]
