@@ -126,7 +126,6 @@ counted! {
         BatchRetried = "stream batch retried",
         PublishedAgain = "event published again",
         DeadLettered = "message dead-lettered",
-        Redriven = "dead letter redriven",
         RecordDeadLettered = "stream record dead-lettered",
         PaymentWithoutOrder = "payment without an order",
         StartWithoutOrder = "start of a payment without an order",

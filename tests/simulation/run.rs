@@ -26,8 +26,8 @@ use crate::{
     world::{World, timestamp},
 };
 
-/// Longest time to drain: a message that fails for half a day, and one that was redriven for it.
-const DRAIN_TIMEOUT: Duration = Duration::from_hours(26);
+/// Longest time to drain: a message that fails for half a day.
+const DRAIN_TIMEOUT: Duration = Duration::from_hours(14);
 /// One run in so many waits until the functions dead-letter what no retry can apply.
 const HALF_DAYS: u64 = 4;
 /// Longest delay of writes whose calls have timed out.
@@ -127,14 +127,12 @@ async fn check_nothing_is_left(world: &Arc<World>) {
 }
 
 async fn drain(world: &World) {
-    world.redrive();
     let skips = !world.seed.is_multiple_of(HALF_DAYS);
     while !world.state().is_finished() {
         if skips {
             world.skip_half_a_day();
         }
         tokio::time::sleep(Duration::from_mins(2)).await;
-        world.redrive();
     }
 }
 
@@ -153,22 +151,5 @@ impl World {
             messages.partition(|message| is_hopeless(&message.body));
         queue.messages = rest;
         queue.dead.extend(hopeless.into_iter().map(|message| message.body));
-    }
-
-    /// Redrives the dead letters, except invalid messages and expiries: reconcile does what lost timers
-    /// did not.
-    fn redrive(&self) {
-        for queue in QueueName::ALL {
-            let dead = std::mem::take(&mut self.state().queue(queue).dead);
-            let state = self.state();
-            let is_invalid = |body: &String| state.promises.is_invalid(queue, body);
-            let (invalid, valid): (Vec<_>, Vec<_>) = dead.into_iter().partition(is_invalid);
-            drop(state);
-            self.state().queue(queue).dead = invalid;
-            for body in valid {
-                self.count(crate::coverage::Observed::Redriven);
-                self.send(queue, body, 0);
-            }
-        }
     }
 }
