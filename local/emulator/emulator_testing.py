@@ -143,7 +143,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def eventually(condition, seconds=60):
+def eventually(condition, seconds=180):
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
