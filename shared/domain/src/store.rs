@@ -118,7 +118,8 @@ pub enum PlaceOutcome {
     Placed,
     /// An order with this id exists already. Nothing was written.
     AlreadyPlaced(Order),
-    /// The ticket or its lock changed after the read. Nothing was written.
+    /// The ticket, its lock or the slot changed after the read, or is being changed. Nothing was written; read
+    /// again before the next attempt.
     Conflict,
 }
 

@@ -8,7 +8,7 @@
 //! | `OrdersCancelled`, `OrdersExpired`, `RefundsDue`, `RefundsSettled` | events published by the relay |
 //! | `RelayLag` | milliseconds from a write to its event; the stream has the write's time in seconds |
 //! | `ChangesReceived`, `EventsPublished` | changes that need an event, and events accepted by the bus |
-//! | `MessagesReceived`, `MessagesFailed` | receives of queue messages, and those that stay in the queue |
+//! | `MessagesReceived`, `MessagesFailed` | receives of queue messages, and those that failed: retried or dead-lettered, but not early |
 //! | `ExpiryLateness` | milliseconds from `expires_at` to the expiry |
 //! | `ReservedConflicts` | orders refused because the ticket was reserved |
 //! | `HoldLimitConflicts` | orders refused because the buyer holds too many unpaid tickets |
