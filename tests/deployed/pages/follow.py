@@ -34,6 +34,7 @@ LATER = ("--config-env production", "--rule ticket-office")
 # The ticket of the examples: the stack of the tests has no sample tickets.
 TICKET = {"id": "concert-1", "title": "Concert in the park", "price": 25.5, "version": 0}
 TIMEOUT_SECONDS = 900
+MAKE_VARIABLES = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
 
 
 def main():
@@ -77,9 +78,11 @@ def follow(page, shell):
 
 
 def environment():
-    """The environment of a user of the stack, and the settings of local.sh."""
+    """The environment of a user of the stack, and the settings of local.sh. A user's shell is no child of `make`,
+    whose variables make `make` print its directory into `$(make -s token)`.
+    """
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in MAKE_VARIABLES},
         **aws.environment(STACK["endpointUrl"]),
         "ARCHITECTURE": "arm64" if platform.machine() == "aarch64" else "x86_64",
         "PATH": f"{tools.aws_bin()}{os.pathsep}{os.environ['PATH']}",
