@@ -37,6 +37,11 @@ pub(crate) const MEMORY_OF_ONE_CPU: f64 = 1_769.0;
 pub(crate) const FIRST_POLLERS: usize = 5;
 /// Further batches a second: 300 a minute (same page).
 pub(crate) const POLLERS_PER_SECOND: usize = 5;
+/// Concurrent batches of one provisioned poller (Lambda developer guide, "Configuring scaling behavior for SQS
+/// event source mappings", provisioned mode).
+pub(crate) const BATCHES_OF_A_POLLER: usize = 10;
+/// Receive calls a second of one provisioned poller (same page).
+pub(crate) const RECEIVES_OF_A_POLLER: usize = 10;
 /// Messages in flight of a standard queue (SQS developer guide, "Amazon SQS message quotas").
 pub(crate) const IN_FLIGHT: usize = 120_000;
 /// Time between two reads of a shard without records: 4 a second (Lambda developer guide, "Using AWS Lambda

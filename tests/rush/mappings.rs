@@ -40,7 +40,7 @@ async fn run_mapping(world: Arc<World>, name: QueueName) {
         let next_ms = {
             let mut queue = world.queue(name);
             let visible = queue.visible(now_ms);
-            if visible > 0 && queue.pollers.busy < queue.pollers.size {
+            if visible > 0 && queue.may_receive(now_ms) {
                 queue.pollers.start(now_ms);
                 let batch = queue.receive(now_ms);
                 drop(queue);

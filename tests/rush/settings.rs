@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     pub(crate) holds_per_buyer: u8,
     /// Concurrent batches of each queue.
     pub(crate) queue_concurrency: usize,
+    /// Provisioned pollers of the expiry queue; 0 for the standard mode of its mapping.
+    pub(crate) expiry_pollers: usize,
     // Properties in the template
     pub(crate) memory_mb: u32,
     pub(crate) timeout: Duration,
@@ -55,6 +57,7 @@ impl Settings {
             hold: Duration::from_secs(30),
             holds_per_buyer: 10,
             queue_concurrency: 10,
+            expiry_pollers: 0,
             memory_mb: 256,
             timeout: Duration::from_secs(10),
             queue_batch: 10,
@@ -104,6 +107,11 @@ impl Settings {
             table_writes: limits::TABLE_QUOTA,
             ..self
         }
+    }
+
+    /// The mapping of the expiry queue, prepared for 10,000 holds that lapse at once (docs/capacity.md).
+    pub(crate) fn with_provisioned_pollers(self) -> Self {
+        Self { expiry_pollers: 100, ..self }
     }
 
     /// Throttles of the API above every limit behind it.

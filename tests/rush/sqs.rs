@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     limits,
-    meter::{Pool, Usage, count},
+    meter::{Pool, Rate, Usage, count},
     settings::Settings,
 };
 
@@ -44,6 +44,8 @@ pub(crate) struct Queue {
     pub(crate) pollers: Pool,
     most_pollers: usize,
     scaled_at_ms: u64,
+    /// Receive calls of provisioned pollers; `None` in the standard mode, which has no published limit.
+    receive_calls: Option<Rate>,
 }
 
 struct Message {
@@ -64,8 +66,13 @@ pub(crate) struct Received {
 }
 
 impl Queue {
-    pub(crate) fn new(settings: &Settings) -> Self {
-        let most_pollers = settings.queue_concurrency;
+    pub(crate) fn new(settings: &Settings, name: QueueName) -> Self {
+        let provisioned = if name == QueueName::Expiry { settings.expiry_pollers } else { 0 };
+        let batches = provisioned * limits::BATCHES_OF_A_POLLER;
+        let most_pollers = if provisioned == 0 { settings.queue_concurrency } else { batches };
+        let first_pollers =
+            if provisioned == 0 { limits::FIRST_POLLERS.min(most_pollers) } else { batches };
+        let calls = count(provisioned * limits::RECEIVES_OF_A_POLLER);
         Self {
             messages: HashMap::new(),
             visible: VecDeque::new(),
@@ -81,9 +88,11 @@ impl Queue {
             most_receives: 0,
             dead: 0,
             requests: 0,
-            pollers: Pool::new(limits::FIRST_POLLERS.min(most_pollers)),
+            pollers: Pool::new(first_pollers),
             most_pollers,
             scaled_at_ms: 0,
+            // Each poller can call at once.
+            receive_calls: (provisioned > 0).then(|| Rate::with_burst(calls, count(provisioned))),
         }
     }
 
@@ -118,6 +127,12 @@ impl Queue {
             self.visible.push_back(id);
         }
         self.visible.len()
+    }
+
+    /// Whether a poller is idle and may call.
+    pub(crate) fn may_receive(&mut self, now_ms: u64) -> bool {
+        let idle = self.pollers.busy < self.pollers.size;
+        idle && self.receive_calls.as_mut().is_none_or(|calls| calls.try_take(1.0, now_ms))
     }
 
     /// Receives a batch. A message with too many receives is dead-lettered.
@@ -183,6 +198,9 @@ impl Queue {
 
     /// Allows more batches while messages are left. Returns the time of the next step, if any.
     pub(crate) fn scale(&mut self, now_ms: u64) -> Option<u64> {
+        if self.receive_calls.is_some() {
+            return Some(now_ms + 1);
+        }
         let next_ms = self.scaled_at_ms + 1_000;
         if self.pollers.size >= self.most_pollers {
             return None;
@@ -215,7 +233,7 @@ mod tests {
     use super::*;
 
     fn queue() -> Queue {
-        Queue::new(&Settings::before())
+        Queue::new(&Settings::before(), QueueName::TicketEvents)
     }
 
     #[test]
@@ -262,7 +280,8 @@ mod tests {
 
     #[test]
     fn pollers_start_at_five_and_grow_by_five_a_second() {
-        let mut queue = Queue::new(&Settings { queue_concurrency: 22, ..Settings::before() });
+        let settings = Settings { queue_concurrency: 22, ..Settings::before() };
+        let mut queue = Queue::new(&settings, QueueName::Expiry);
         let sizes: Vec<usize> = (0..6)
             .map(|second| {
                 let size = queue.pollers.size;
@@ -271,5 +290,17 @@ mod tests {
             })
             .collect();
         assert_eq!(sizes, [5, 10, 15, 20, 22, 22]);
+    }
+
+    #[test]
+    fn provisioned_poller_receives_ten_times_a_second() {
+        let settings = Settings { expiry_pollers: 2, ..Settings::before() };
+        let mut queue = Queue::new(&settings, QueueName::Expiry);
+        assert_eq!(queue.pollers.size, 20);
+        let mut calls = |from_ms: u64| {
+            (from_ms..from_ms + 1_000).filter(|now_ms| queue.may_receive(*now_ms)).count()
+        };
+        assert_eq!([calls(0), calls(1_000)], [21, 20]);
+        assert_eq!(Queue::new(&settings, QueueName::PaymentEvents).pollers.size, 5);
     }
 }

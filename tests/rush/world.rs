@@ -84,7 +84,7 @@ impl World {
             dynamo: Mutex::new(dynamo),
             lambda: Mutex::new(Lambda::new(&settings)),
             gateway: Mutex::new(Gateway::new(&settings)),
-            queues: std::array::from_fn(|_| Mutex::new(Queue::new(&settings))),
+            queues: QueueName::ALL.map(|name| Mutex::new(Queue::new(&settings, name))),
             scheduler: Mutex::new(Scheduler::default()),
             bus: Mutex::new(Bus::new(&settings)),
             seen: Mutex::new(Seen::default()),

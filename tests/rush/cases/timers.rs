@@ -34,7 +34,8 @@ const REFUSED_OF_FIRST: u32 = 1_000;
 fn run(settings: Settings, seed: u64, scale: Scale) -> Vec<Report> {
     let holds = scale.of(10_000, 500);
     let settings = settings.without_throttles().with_higher_quotas();
-    let one = |title: &str, returns: Returns| {
+    let provisioned = settings.clone().with_provisioned_pollers();
+    let one = |title: &str, settings: &Settings, returns: Returns| {
         simulate(title, settings.clone(), seed, async |world| {
             (0..holds).for_each(|number| hold(&world, number));
             // Those of the buyers who placed the orders.
@@ -52,9 +53,14 @@ fn run(settings: Settings, seed: u64, scale: Scale) -> Vec<Report> {
         })
     };
     vec![
-        one(CASE.title, Returns::AsAsked),
-        one("the same, and the 1,000 refused buyers of one ticket return at once", Returns::AtOnce),
-        one("10,000 holds lapse in one second, and nobody returns", Returns::Nobody),
+        one(CASE.title, &settings, Returns::AsAsked),
+        one(
+            "the same, and the 1,000 refused buyers of one ticket return at once",
+            &settings,
+            Returns::AtOnce,
+        ),
+        one("10,000 holds lapse in one second, and nobody returns", &settings, Returns::Nobody),
+        one("the same, with 100 provisioned pollers", &provisioned, Returns::Nobody),
     ]
 }
 
@@ -118,13 +124,13 @@ async fn return_at(world: Arc<World>, number: u64, buyer: u32, at_ms: u64) {
     insist(&world, &format!("b{number}-{buyer}"), &format!("t{number}"), 5).await;
 }
 
-/// Lateness if nobody returns, so that only the timers expire the orders: a mapping starts with 5 batches at
-/// once and adds 5 a second, so 10,000 messages take longer than 2 seconds.
+/// Lateness if nobody returns, so that only the timers expire the orders: in the standard mode a mapping
+/// starts with 5 batches at once and adds 5 a second, so 10,000 messages take longer than 2 seconds.
 const BY_TIMERS_MS: u32 = 4_000;
 
 fn check(reports: &[Report], _: Scale) {
-    let [as_asked, at_once, nobody] = reports else { panic!("three runs") };
-    for report in [as_asked, at_once] {
+    let [as_asked, at_once, nobody, provisioned] = reports else { panic!("four runs") };
+    for report in [as_asked, at_once, provisioned] {
         assert!(report.expiries.p99 <= 2_000, "{}: {:?}", report.title, report.expiries);
     }
     assert!(nobody.expiries.p99 <= BY_TIMERS_MS, "{:?}", nobody.expiries);
