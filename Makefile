@@ -7,6 +7,8 @@ STACK := $(PYTHON) local/cli.py
 TOOLS := $(PYTHON) local/tools.py
 # Suites without a stack and without network; `lib` is the unit tests.
 IN_PROCESS := lib api messages log_lines schemas aws_calls store_conformance model simulation releases rush fuzz
+DEPLOYED := end_to_end lifecycle crash_recovery store_conformance
+cargo_test = cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) $(patsubst --test=lib,--lib,$(addprefix --test=,$(1))) -- $(ONLY)
 
 export ORDERS_PORT = $(or $(PORT),4566)
 export ORDERS_ISSUER_PORT = $(or $(ISSUER_PORT),4567)
@@ -69,8 +71,8 @@ lint: ## Run clippy, ruff and deno's linter; FIX=1 repairs Python where ruff can
 	$(TOOLS) deno lint --quiet
 
 in-process-tests: ## Run the Rust tests that need no stack, with few seeds of the simulations (SUITE=api ONLY=name)
-	ORDERS_SIMULATION_SEEDS=500 ORDERS_RELEASES_SEEDS=20 cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) \
-		$(patsubst --test=lib,--lib,$(addprefix --test=,$(or $(SUITE),$(IN_PROCESS)))) -- $(ONLY) --skip at_endpoint
+	$(if $(ALL_SEEDS),,ORDERS_SIMULATION_SEEDS=500 ORDERS_RELEASES_SEEDS=20) \
+		$(call cargo_test,$(or $(SUITE),$(IN_PROCESS))) --skip at_endpoint::
 
 ##@ Tests, all run by `make test`
 
@@ -79,12 +81,16 @@ test: format lint docs language licences bugs ## Run everything that CI runs: ab
 	$(MAKE) --jobs=2 --output-sync tool-tests emulator-tests canary
 	$(MAKE) rust-tests
 	$(MAKE) shop-tests
-	$(MAKE) --jobs=2 --output-sync instructions openapi
-	$(MAKE) operations-tests
+	$(MAKE) --jobs=2 --output-sync instructions openapi operations-tests
 
-rust-tests: ## Run all Rust tests and the examples in rustdoc, on a stack of their own
+rust-tests: export ALL_SEEDS = 1
+rust-tests: ## Run all Rust tests and the examples in rustdoc
 	cargo test $(filter-out --all-targets,$(CARGO_FLAGS)) --doc
-	$(STACK) exec cargo test $(CARGO_FLAGS)
+	cargo test $(CARGO_FLAGS) --no-run
+	$(MAKE) --jobs=2 --output-sync deployed-tests in-process-tests
+
+deployed-tests: ## Run the Rust tests that need a stack, on a stack of their own (SUITE=lifecycle ONLY=name)
+	$(STACK) exec $(call cargo_test,$(or $(SUITE),$(DEPLOYED))) --skip in_memory:: --skip in_process::
 
 docs: pages ## Build the rustdoc, and compare the pages and the schemas of the events with the code
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --workspace --no-deps --document-private-items --target $(HOST)

@@ -41,7 +41,7 @@ def _fault(name, value):
     if name == "TARGET":
         return _one_of(value, sorted(path.stem for path in (ROOT / "tests/fuzz/targets").glob("*.rs")))
     if name == "SUITE":
-        return _one_of(value, _suites())
+        return _one_of(value, suites())
     return None
 
 
@@ -49,8 +49,10 @@ def _one_of(value, known):
     return None if set(value.split()) <= set(known) else f"one of {', '.join(known)}"
 
 
-def _suites():
-    return re.search(r"^IN_PROCESS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+def suites():
+    """Returns the Rust suites that `make test` runs."""
+    lists = re.findall(r"^(?:IN_PROCESS|DEPLOYED) := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return [suite for names in lists for suite in names.split()]
 
 
 def _is_number(text, smallest, largest):

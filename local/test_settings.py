@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tomllib
 import unittest
 
 import settings
@@ -34,6 +35,11 @@ class Settings(unittest.TestCase):
     def test_names_of_targets_and_suites_are_known(self):
         self.assertRegex(self.fault(TARGET="prices"), "^TARGET must be one of cursor, .*, not prices.$")
         self.assertRegex(self.fault(SUITE="lib apis"), "^SUITE must be one of lib, api, .*, not lib apis.$")
+
+    def test_every_rust_suite_is_run(self):
+        packages = [tomllib.loads(path.read_text()) for path in (ROOT / "tests").glob("**/Cargo.toml")]
+        named = {suite["name"] for package in packages for suite in package.get("test", [])}
+        self.assertEqual(named | {"lib"}, set(settings.suites()))
 
     def test_right_and_empty_values_are_accepted(self):
         values = {"BUYERS": "1000", "FIRST": "0", "PORT": "0", "WRITE": "1", "AUTH": "false", "SEEDS": ""}

@@ -177,10 +177,12 @@ pub async fn create_order(
     request: &CreateOrder,
 ) -> Result<Created, CreateError> {
     for number in 0..MAX_ATTEMPTS {
+        if number > 0 {
+            backoff(number - 1).await;
+        }
         if let Some(created) = attempt(store, request, number).await? {
             return Ok(created);
         }
-        backoff(number).await;
     }
     Err(CreateError::Contended)
 }
