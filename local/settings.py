@@ -12,7 +12,18 @@ from tools import ROOT, UserError
 FLAGS = ("ACCEPT", "ALL", "FIX", "HISTORY", "REPAIR", "SCAN", "WRITE")
 PORTS = ("ISSUER_PORT", "PORT", "SHOP_PORT")
 # Smallest value of each number.
-NUMBERS = {"BUYERS": 1, "CASE": 1, "CASES": 1, "FIRST": 0, "HOLD": 1, "LAPSE": 0, "RUNS": 1, "SEEDS": 1, "TICKETS": 1}
+NUMBERS = {
+    "BUYERS": 1,
+    "CASE": 1,
+    "CASES": 1,
+    "FIRST": 0,
+    "HOLD": 1,
+    "LAPSE": 0,
+    "RUNS": 1,
+    "SEED": 0,
+    "SEEDS": 1,
+    "TICKETS": 1,
+}
 LARGEST_NUMBER = 2**64 - 1
 LARGEST_PORT = 65535
 
@@ -38,6 +49,8 @@ def _fault(name, value):
         return f"a number from 0 to {LARGEST_PORT}"
     if name in NUMBERS and not _is_number(value, NUMBERS[name], LARGEST_NUMBER):
         return f"a whole number, {NUMBERS[name]} or more"
+    if name == "SETTINGS":
+        return _one_of(value, ("before", "after"))
     if name == "TARGET":
         return _one_of(value, sorted(path.stem for path in (ROOT / "tests/fuzz/targets").glob("*.rs")))
     if name == "SUITE":

@@ -21,6 +21,8 @@ class Settings(unittest.TestCase):
         for name, value, wanted in (
             ("BUYERS", "abc", "a whole number, 1 or more"),
             ("SEEDS", "0", "a whole number, 1 or more"),
+            ("SEED", "x", "a whole number, 0 or more"),
+            ("SETTINGS", "now", "one of before, after"),
             ("FIRST", "-1", "a whole number, 0 or more"),
             ("RUNS", "1e6", "a whole number, 1 or more"),
             ("TICKETS", "99999999999999999999", "a whole number, 1 or more"),

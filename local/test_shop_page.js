@@ -60,7 +60,7 @@ const ON_SALE_AGAIN = "The ticket is on sale again. You can order it now.";
 const CHANGED = "The ticket has changed. New price: 25.00. Order again to accept it.";
 const HOLDS = `Too many unpaid tickets. Pay for one, cancel one, or wait. Try again at ${clock(20)}.`;
 const reserved = (seconds) => `The ticket is reserved. Try again at ${clock(seconds)}.`;
-const retry = (title) => `${title}. Try again: an order that was placed is found.`;
+const retry = (title) => `${title}. Try again: if the order was placed, you get it.`;
 
 // Expected state and text of a refusal at once, for a ticket that is free by the events.
 const AT_ONCE = {

@@ -34,7 +34,7 @@ export function flashSale(world, candidates) {
     "form",
     { class: "panel", "aria-labelledby": "flash-title", submit: start },
     h("h2", { id: "flash-title" }, "Flash sale"),
-    h("p", { class: "hint" }, `${BUYERS} buyers order one ticket at the same moment. Exactly one order succeeds.`),
+    h("p", { class: "hint" }, `${BUYERS} buyers order one ticket at the same moment. At most one order succeeds.`),
     h("div", { class: "row" }, h("label", {}, "Ticket", ticket.select), button),
     chart,
   );

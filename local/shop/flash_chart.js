@@ -5,12 +5,14 @@ import { name } from "./format.js";
 
 export const BUYERS = 100;
 const BARS = 24;
+const REFUSALS = [409, 410];
+const isRefused = ({ status }) => REFUSALS.includes(status);
 const BOX = { left: 8, top: 12, width: 504, height: 150 };
 
 /** Sentences: the winner, the refusals with their reason, the other results, the response times. */
 export function summary(results) {
   const winners = results.filter(({ status }) => status === 201);
-  const refused = results.filter(({ status }) => status === 409);
+  const refused = results.filter(isRefused);
   const others = results.length - winners.length - refused.length;
   const times = results.map(({ ms }) => ms).sort((a, b) => a - b);
   const after = refused.find(({ retryAfter }) => retryAfter)?.retryAfter;
@@ -24,7 +26,12 @@ export function summary(results) {
 }
 
 const quantile = (sorted, part) => Math.round(sorted[Math.max(0, Math.ceil(sorted.length * part) - 1)]);
-const kindOf = (result) => (!result ? "waits" : { 201: "won", 409: "refused" }[result.status] ?? "other");
+
+function kindOf(result) {
+  if (!result) return "waits";
+  if (isRefused(result)) return "refused";
+  return result.status === 201 ? "won" : "other";
+}
 
 /** Draws the results of a flash sale so far, and the reason for which no further ones arrive. */
 export function drawChart(chart, results, problem) {
@@ -46,7 +53,7 @@ function crowd(results) {
     return s("circle", { class: kind, cx: x, cy: y, r: kind === "won" ? 8 : 5 });
   });
   const won = results.filter(({ status }) => status === 201).length;
-  const refused = results.filter(({ status }) => status === 409).length;
+  const refused = results.filter(isRefused).length;
   return h(
     "figure",
     {},

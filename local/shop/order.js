@@ -19,27 +19,37 @@ const ORDER_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const EXPLANATION = {
   paid: "The ticket is yours. A second payment is refunded.",
   cancelled: "You have given the ticket back. A later payment is refunded.",
-  expired: "The hold has expired; the ticket is no longer reserved. A late payment still buys the ticket " +
-    "if it is available and its price has not changed; otherwise the payment is refunded.",
+  expired: "The hold has expired; the ticket is no longer reserved for you. A payment within 10 minutes of the end " +
+    "still buys the ticket if it is available at the same price; any other payment is refunded.",
   refunded: "The payment was refunded; the ticket is no longer yours. A later payment is refunded too.",
 };
 
-/** Creates the screen. Returns the function that redraws it. */
+/** The state of the screen of an order. */
+const newScreen = (id) => ({
+  id,
+  order: null,
+  history: [],
+  // No such order.
+  missing: !ORDER_ID.test(id),
+  // Failure of the last load, and of the last action.
+  loadError: null,
+  error: null,
+  // Actions in progress.
+  payment: null,
+  cancellation: null,
+  loadedMs: 0,
+  announced: Infinity,
+});
+
+/** Creates the screen, with the actions that are in progress since an earlier visit. Returns the function that redraws
+ * it. */
 export function orderScreen(page, world, id) {
-  // `missing`: no such order. `loadError`, `error`: the failure of the last load, and of the last action.
-  // `payment`, `cancellation`: the action in progress.
-  const screen = {
-    id,
-    order: null,
-    history: [],
-    missing: !ORDER_ID.test(id),
-    loadError: null,
-    error: null,
-    payment: null,
-    cancellation: null,
-    loadedMs: 0,
-    announced: Infinity,
-  };
+  const screen = world.screens.get(id) ?? newScreen(id);
+  Object.assign(screen, { missing: !ORDER_ID.test(id), error: null });
+  world.screens.set(id, screen);
+  world.open = screen;
+  const isFound = world.found === id;
+  world.found = null;
   const part = (labelledby, kind = "") => h("section", { class: `panel ${kind}`, "aria-labelledby": labelledby });
   const card = part("order-title", "order");
   const again = h("section", { "aria-labelledby": "again-title", hidden: true });
@@ -48,7 +58,7 @@ export function orderScreen(page, world, id) {
   page.replaceChildren(
     h("p", {}, h("a", { id: "back", href: "#/" }, "← All tickets")),
     h("h1", { id: "order-title", tabindex: -1 }, "Your order"),
-    h("p", { id: "found", class: "lead", hidden: world.found !== id }, FOUND),
+    h("p", { id: "found", class: "lead", hidden: !isFound }, FOUND),
     card,
     again,
     receipt,
@@ -62,7 +72,7 @@ export function orderScreen(page, world, id) {
       if (isComplete || received.some(({ event }) => [event.detail?.id, event.detail?.orderId].includes(id))) load();
     });
   }
-  if (world.found === id) announce(FOUND);
+  if (isFound) announce(FOUND);
   return () => {
     const isDue = timeLeft(screen, world) === 0;
     // The server decides about the expiry.

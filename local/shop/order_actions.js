@@ -75,9 +75,11 @@ async function run(screen, world, button, send) {
     alarm(`${error}.`);
     world.draw();
   };
+  // Only an open screen learns of the payment.
+  const late = () => world.open === screen ? fail(LATE) : screen[slot] = null;
   if (!response.ok) return fail(errorMessage(response));
   const sent = screen[slot] = response.body?.id ? { ...action, id: response.body.id } : null;
-  if (sent) setTimeout(() => screen[slot] === sent && fail(LATE), LATE_SECONDS * 1000);
+  if (sent) setTimeout(() => screen[slot] === sent && late(), LATE_SECONDS * 1000);
   world.draw();
 }
 

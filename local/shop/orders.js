@@ -44,7 +44,16 @@ export function ordersScreen(page, world) {
     world.draw();
   };
   load();
+  world.onUpdate(({ received }) =>
+    received.filter(({ applied }) => applied).forEach(({ event }) => apply(event, screen))
+  );
   return () => show(section, screen, () => content(screen, load));
+}
+
+/** Changes the order of an event. */
+function apply({ source, detail }, screen) {
+  const isNewer = ({ id, version }) => source === "orders" && id === detail.id && version < detail.version;
+  screen.orders = screen.orders.map((order) => isNewer(order) ? { ...order, ...detail } : order);
 }
 
 function content({ orders, next, isLoading, error }, load) {

@@ -1,4 +1,4 @@
-// Requests with a time limit. A response without an answer has the status 0 and a message.
+// Requests with a time limit. A request without a response has the status 0 and a message.
 
 export const TIMEOUT_SECONDS = 10;
 

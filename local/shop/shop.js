@@ -38,6 +38,9 @@ const world = {
   refusals: new Map(),
   // Id of the order that the service found instead of placing a new one.
   found: null,
+  // States of the screens of orders, by order id; and the state of the open one.
+  screens: new Map(),
+  open: null,
   draw: () => {
     waiting.update();
     drawScreen();
@@ -108,6 +111,7 @@ function route() {
   const screen = isHome ? "tickets" : !path ? "unknown" : id ? "order" : "orders";
   const [title, create] = screens[screen];
   listeners.clear();
+  world.open = null;
   drawScreen = create();
   document.title = `${title} · ${name(world.buyer)} · Ticket shop`;
   drawBuyersNow();

@@ -88,7 +88,7 @@ function textOf({ state, until, price: amount }, refusal, isNewest, now) {
     case "unknown":
       return bad("The service does not know this ticket yet. Try again.");
     case "failed":
-      return bad(`${refusal.title}. Try again: an order that was placed is found.`);
+      return bad(`${refusal.title}. Try again: if the order was placed, you get it.`);
     default:
       return bad(`${refusal.title}.`);
   }

@@ -1,4 +1,4 @@
-//! The cases of a rush, each with what its figures must show under the settings "after".
+//! The cases of a rush, each with a check of its figures under the settings "after".
 
 mod account;
 mod neighbours;
@@ -39,7 +39,7 @@ pub(crate) struct Case {
     pub(crate) title: &'static str,
     /// Runs the case, once or more often.
     pub(crate) run: fn(Settings, u64, Scale) -> Vec<Report>,
-    /// What the figures must show. Panics if they do not.
+    /// Checks the figures. Panics if one is wrong.
     pub(crate) check: fn(&[Report], Scale),
 }
 

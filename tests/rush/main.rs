@@ -10,7 +10,7 @@
 //! | `ORDERS_RUSH_SEED` | seed |
 //! | `ORDERS_RUSH_SETTINGS` | `before` or `after`; both by default |
 //!
-//! What the simulation cannot know:
+//! Not simulated, or assumed:
 //! - the latencies of AWS, and how they change under load: an assumption each, without outliers above the
 //!   log-normal distribution;
 //! - burst and adaptive capacity of DynamoDB, which AWS does not guarantee: not counted; a table keeps the
@@ -50,16 +50,18 @@ const SEED: u64 = 1;
 #[test]
 #[ignore = "minutes of processor time: `make rush`"]
 fn full() {
-    let number = |name| env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let text = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    let number = |name| text(name).map(|value| value.parse::<u64>().expect("a whole number"));
     let seed = number("ORDERS_RUSH_SEED").unwrap_or(SEED);
     let only = number("ORDERS_RUSH_CASE");
-    let settings = env::var("ORDERS_RUSH_SETTINGS").unwrap_or_default();
-    let mut failures = Vec::new();
+    let settings = text("ORDERS_RUSH_SETTINGS");
+    let (mut runs, mut failures) = (0, Vec::new());
     for case in CASES.iter().filter(|case| only.is_none_or(|only| only == u64::from(case.number))) {
         for settings in [Settings::before(), Settings::after()]
             .into_iter()
-            .filter(|one| settings.is_empty() || settings == one.name)
+            .filter(|one| settings.as_ref().is_none_or(|name| name == one.name))
         {
+            runs += 1;
             let started = Instant::now();
             let must_hold = settings.name == "after";
             let reports = (case.run)(settings, seed, Scale::Full);
@@ -74,6 +76,11 @@ fn full() {
             }
         }
     }
+    assert!(
+        runs > 0,
+        "cases are {:?}, settings `before` and `after`",
+        CASES.map(|case| case.number)
+    );
     assert!(failures.is_empty(), "cases {failures:?} do not show what they must");
 }
 

@@ -47,7 +47,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// The values of main before `make rush`.
+    /// The values of the release of 2026-11-26.
     pub(crate) fn before() -> Self {
         Self {
             name: "before",

@@ -43,7 +43,7 @@ pub(crate) struct World {
     seen: Mutex<Seen>,
 }
 
-/// What is measured, in milliseconds.
+/// Measurements, in milliseconds.
 #[derive(Default)]
 pub(crate) struct Seen {
     /// Responses by status.

@@ -7,6 +7,7 @@ from expand import ROOT
 from template_case import Template
 
 TELEMETRY = (ROOT / "shared/lambda/src/telemetry.rs").read_text()
+QUEUE = (ROOT / "shared/lambda/src/queue.rs").read_text()
 
 
 class Alarms(Template):
@@ -62,6 +63,9 @@ class Alarms(Template):
             self.assertTrue(counted, f"{function} does not count {metric}")
             name = "".join(word.capitalize() for word in function.split("-"))
             yield namespace, metric, {dimension: {"Ref": f"{name}Function"}}
+        self.assertIn('"RetriedAge"', QUEUE)
+        for name in ("TicketEvents", "PaymentEvents", "ExpireOrders"):
+            yield namespace, "RetriedAge", {dimension: {"Ref": f"{name}Function"}}
         # The relay dead-letters a record that it cannot read; the other functions count such items.
         self.assertIn('"UnreadableItems"', (ROOT / "shared/dynamo/src/items.rs").read_text())
         for name, _ in self.functions():
@@ -86,6 +90,7 @@ class Alarms(Template):
             "ExpiryLateness": "p99",
             "IteratorAge": "Maximum",
             "ApproximateAgeOfOldestMessage": "Maximum",
+            "RetriedAge": "Maximum",
             "ApproximateNumberOfMessagesVisible": "Maximum",
         }
         for name, it in self.all("CloudWatch::Alarm"):
@@ -98,6 +103,14 @@ class Alarms(Template):
             # A count has the threshold 0, a measured value has a limit.
             counted = it["MetricName"] == "ApproximateNumberOfMessagesVisible" or statistic == "Sum"
             self.assertEqual(it["Threshold"] == 0, counted, name)
+
+    def test_a_retry_keeps_its_alarm_on_until_the_next(self):
+        (doublings,) = re.findall(r"MAX_DOUBLINGS: u32 = (\d+);", QUEUE)
+        longest_wait = 5 * 2 ** int(doublings)
+        for name, it in self.on_a_metric():
+            if it["MetricName"] == "RetriedAge":
+                self.assertEqual(it["DatapointsToAlarm"], 1, name)
+                self.assertGreater(it["EvaluationPeriods"] * it["Period"], longest_wait, name)
 
     def test_the_dashboard_shows_them_all(self):
         body = self.one("Dashboard")["DashboardBody"]["Fn::Sub"]

@@ -356,8 +356,9 @@ class Functions(Template):
             (version,) = [
                 it for _, it in self.all("Lambda::Version") if it["FunctionName"] == {"Ref": f"{name}Function"}
             ]
+            published = json.dumps([it[part] for part in ("Environment", "LoggingConfig", "TracingConfig")])
             for parameter in self.parameters:
-                if f'{{"Ref": "{parameter}"}}' in json.dumps(it["Environment"]):
+                if f'{{"Ref": "{parameter}"}}' in published:
                     self.assertIn("${" + parameter + "}", json.dumps(version.get("Description")), name)
 
     def test_each_can_trust_other_roots(self):

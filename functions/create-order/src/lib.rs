@@ -167,8 +167,8 @@ impl From<StoreError> for CreateError {
 /// Places the order, or returns the order of an earlier request with the same key, or the buyer's own live
 /// order for the ticket.
 ///
-/// A ticket that another buyer holds or owns is refused from the read alone: a refusal costs one read. The
-/// buyer's slots are read only if the ticket can be had.
+/// A ticket that another buyer holds or owns is refused from the read alone: a refusal costs one read, and a
+/// second one with an idempotency key. The buyer's slots are read only if the ticket can be had.
 ///
 /// # Errors
 /// [`CreateError`] if the buyer gets no order.

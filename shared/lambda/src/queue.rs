@@ -65,6 +65,10 @@ pub const MAX_DELAY: Duration = Duration::from_mins(15);
 /// Age from which a failed message goes to the dead-letter queue instead of being retried.
 pub const MAX_AGE: Duration = Duration::from_hours(12);
 
+/// Number of receives from which an old message goes to the dead-letter queue. A message that waited for half a
+/// day because its function was stopped has these attempts too.
+const MIN_RECEIVES: u32 = 4;
+
 /// Wait of a message after its first failed receive. It doubles with each receive.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 /// Number of times that the wait doubles: 320 s is the longest. After an outage every message is received
@@ -349,7 +353,7 @@ where
         error: BoxError,
         settled: Settled,
     ) -> Settled {
-        if message.age > MAX_AGE {
+        if message.age > MAX_AGE && message.receive_count >= MIN_RECEIVES {
             return self.dead_letter(raw, message, error).await;
         }
         tracing::warn!(error = error_chain(error.as_ref()), "Message failed; it will be retried");
@@ -380,6 +384,10 @@ where
 
     /// Sets the wait of a message if possible. Otherwise the queue's own visibility timeout applies.
     async fn wait(&self, raw: &SqsMessage, message: Message<'_>) {
+        // The metric of SQS for the age of messages leaves out those received three times or more (SQS developer
+        // guide, "Available CloudWatch metrics for Amazon SQS").
+        let age_s = message.age.as_secs();
+        metrics::histogram!("RetriedAge").record(u32::try_from(age_s).unwrap_or(u32::MAX));
         let receipt_handle = raw.receipt_handle.as_deref().unwrap_or_default();
         let time = wait_after(message.receive_count);
         let set = self.in_time(self.queue.set_visibility_timeout(receipt_handle, time)).await;

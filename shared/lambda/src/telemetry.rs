@@ -9,6 +9,7 @@
 //! | `RelayLag` | milliseconds from a write to its event; the stream has the write's time in seconds |
 //! | `ChangesReceived`, `EventsPublished` | changes that need an event, and events accepted by the bus |
 //! | `MessagesReceived`, `MessagesFailed` | receives of queue messages, and those that failed: retried or dead-lettered, but not early |
+//! | `RetriedAge` | seconds since a message was sent that stays in its queue after a receive |
 //! | `ExpiryLateness` | milliseconds from `expires_at` to the expiry |
 //! | `ReservedConflicts` | orders refused because the ticket was reserved |
 //! | `HoldLimitConflicts` | orders refused because the buyer holds too many unpaid tickets |
@@ -51,6 +52,7 @@ pub fn init() -> Result<(), crate::BoxError> {
     METRICS.set(collector).map_err(|_| "telemetry is initialised already")?;
     describe_histogram!("ExpiryLateness", Unit::Milliseconds, "");
     describe_histogram!("RelayLag", Unit::Milliseconds, "");
+    describe_histogram!("RetriedAge", Unit::Seconds, "");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-"""Runs each row of "What an operator asks, and what answers it" in docs/operations.md.
+"""Runs each row of "Questions and commands" in docs/operations.md.
 
 Each command runs as an IAM user with the rights of the same page and no others.
 """
@@ -109,7 +109,7 @@ class Questions(OperationsTest):
     def test_each_question_has_its_answer(self):
         permitted = rights()
         answered = set()
-        for question, cell in section("What an operator asks, and what answers it"):
+        for question, cell in section("Questions and commands"):
             command = cell.strip("`")
             name = max((name for name in ANSWERS if command.startswith(name)), key=len)
             answered.add(name)

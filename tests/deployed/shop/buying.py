@@ -1,5 +1,6 @@
 """Tests of orders in the demo shop: bought, paid, cancelled, expired, refunded; two buyers; keyboard; flash sale."""
 
+import time
 import uuid
 from datetime import datetime
 
@@ -12,6 +13,9 @@ from selenium.webdriver.support.select import Select
 HOLD_SECONDS = 30
 HOLDS_PER_BUYER = 10
 AN_HOUR_LATE = "const late = Date.now; Date.now = () => late() - 3_600_000;"
+# Waits of the page of a second and more are a tenth.
+SHORT_WAITS = "const wait = setTimeout; window.setTimeout = (act, ms) => wait(act, ms >= 1000 ? ms / 10 : ms);"
+LATE_SECONDS = 2
 # The page gets no new events after `window.frozen = true`.
 WITHOUT_UPDATES = """
 const send = window.fetch;
@@ -156,6 +160,10 @@ class Orders(ShopTest):
         self.assertEqual(window.order(), order)
         window.find("#found", "You have ordered this ticket already.")
         self.inspect(window, "found")
+        window.press("#back")
+        window.press(f"#order-{order}")
+        window.find(".order h2", "Ordered on another device")
+        self.assertFalse(window.find("#order-title + p").is_displayed())
 
     def test_hold_limit_names_the_time_to_try_again(self):
         # Holds of an earlier run on the same stack would count.
@@ -229,6 +237,33 @@ class Orders(ShopTest):
         window.driver.refresh()
         window.find("#flash-chart[data-results='100']")
         self.assertEqual(window.text("#flash-chart .summary"), summary)
+
+    def test_flash_sale_of_a_withdrawn_ticket_has_no_winner(self):
+        ticket = put_on_sale("The reunion that ends")
+        window = self.open("gil")
+        window.ticket(ticket, "free")
+        post("/withdrawals", {"ticketId": ticket})
+        window.ticket(ticket, "withdrawn")
+        eventually(lambda: "withdrawn" in item(ticket), "the withdrawal")
+        Select(window.find("#flash-ticket")).select_by_value(ticket)
+        window.press("#flash-start", "Send 100 orders")
+        window.find("#flash-chart .summary", "No order succeeded. 100 refused: the ticket has been withdrawn.")
+
+    def test_payment_is_confirmed_on_another_screen(self):
+        window = self.open("kit", before=SHORT_WAITS)
+        ticket, order = self.buy(window, "Paid while away")
+        window.press("#pay-slowly", "Pay slowly")
+        window.find("#pay-slowly", "In progress …")
+        window.press("#back")
+        window.press(f"#order-{order}")
+        # The payment is still in progress, or done.
+        self.assertNotIn("Pay slowly", window.find(".order .actions").text)
+        window.press("#back")
+        window.ticket(ticket, "sold")
+        time.sleep(LATE_SECONDS)
+        self.assertEqual(window.alarm(), "")
+        window.press(f"#order-{order}")
+        window.find(".order .status", "Paid")
 
     def test_ticket_is_bought_and_paid_by_keyboard_alone(self):
         ticket = put_on_sale("Organ by keyboard")

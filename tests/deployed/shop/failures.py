@@ -97,7 +97,7 @@ class Failures(ShopTest):
         window.buy(ticket)
         window.find(f"#buy-{ticket}[aria-disabled]", "Ordering …")
         window.screenshot("slow")
-        window.find(f"[data-ticket='{ticket}'] .refusal", f"{LATE}. Try again: an order that was placed is found.")
+        window.find(f"[data-ticket='{ticket}'] .refusal", f"{LATE}. Try again: if the order was placed, you get it.")
         eventually(lambda: LATE in window.alarm(), "the announcement")
         self.inspect(window, "late")
         window.set_network()

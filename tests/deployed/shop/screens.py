@@ -137,6 +137,13 @@ class Screens(ShopTest):
         self.assertEqual(window.order(), ids[0])
         window.find(".order h2", "A free seat")
 
+    def test_list_of_all_orders_follows_the_events(self):
+        id = order("wes", put_on_sale("Seen in the list"))
+        window = self.open("wes", path="#/orders")
+        window.find(".orders li", "Awaiting payment")
+        api("wes", f"/{id}", method="DELETE")
+        window.find(".orders li", "Cancelled")
+
     def test_any_name_can_buy(self):
         ticket = put_on_sale("A ticket for anyone")
         window = self.open("alice")

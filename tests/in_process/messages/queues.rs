@@ -133,21 +133,23 @@ async fn wait_of_a_message_doubles_up_to_320_seconds() {
     let waits =
         [(1, 5), (2, 10), (3, 20), (4, 40), (5, 80), (6, 160), (7, 320), (8, 320), (999, 320)];
     for (receive_count, seconds) in waits {
-        let mut event = batch(&["early", "failing"]);
+        let (mut event, now) = (batch(&["early", "failing"]), clock::now());
         for message in &mut event.records {
             let count = ("ApproximateReceiveCount".to_owned(), receive_count.to_string());
-            message.attributes.extend([count]);
+            let sent = ("SentTimestamp".to_owned(), (now.epoch_ms() - 7_000).to_string());
+            message.attributes.extend([count, sent]);
         }
         let handler = async |message: Message<'_>| match message.body {
             "early" => Ok(Outcome::Retry("its cause is missing")),
             _ => Err(Failure::Transient("throttled".into())),
         };
         let queue = RecordedQueue::default();
-        let response = process(&event, &context(), clock::now(), &queue, &handler).await.unwrap();
+        let response = process(&event, &context(), now, &queue, &handler).await.unwrap();
         assert_eq!(response.batch_item_failures.len(), 2);
         let wait = |handle: &str| (handle.to_owned(), Duration::from_secs(seconds));
         assert_eq!(queue.timeouts.into_inner().unwrap(), [wait("r0"), wait("r1")]);
-        assert_eq!(new_metrics(&recorder), ["MessagesFailed 1", "MessagesReceived 2"]);
+        let counted = ["MessagesFailed 1", "MessagesReceived 2", "RetriedAge 7", "RetriedAge 7"];
+        assert_eq!(new_metrics(&recorder), counted);
     }
 }
 
@@ -156,11 +158,15 @@ async fn wait_of_a_message_doubles_up_to_320_seconds() {
 async fn message_that_fails_for_half_a_day_is_dead_lettered() {
     const HALF_A_DAY_MS: u64 = 43_200_000;
     let now = clock::now();
-    for (age_ms, is_dead) in [(HALF_A_DAY_MS, false), (HALF_A_DAY_MS + 1, true)] {
+    // A message that waited for a stopped function has further attempts.
+    for (age_ms, receive_count, is_dead) in
+        [(HALF_A_DAY_MS, 99, false), (HALF_A_DAY_MS + 1, 3, false), (HALF_A_DAY_MS + 1, 4, true)]
+    {
         let mut event = batch(&["early", "failing", "done"]);
         for message in &mut event.records {
             let sent = (now.epoch_ms() - age_ms).to_string();
-            message.attributes.extend([("SentTimestamp".to_owned(), sent)]);
+            let count = ("ApproximateReceiveCount".to_owned(), receive_count.to_string());
+            message.attributes.extend([("SentTimestamp".to_owned(), sent), count]);
         }
         let handler = async |message: Message<'_>| match message.body {
             "early" => Ok(Outcome::Retry("its cause is missing")),

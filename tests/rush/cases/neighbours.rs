@@ -85,7 +85,7 @@ async fn list_tickets(world: Arc<World>, tickets: u32, seconds: f64) {
     }
 }
 
-/// Orders free tickets, each another one.
+/// Orders available tickets, a different one each time.
 async fn run_bot(world: Arc<World>, seconds: f64) {
     let (mut at_s, mut tasks) = (0.0, Vec::new());
     while at_s < seconds {
