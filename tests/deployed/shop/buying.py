@@ -257,7 +257,8 @@ class Orders(ShopTest):
         window.press("#back")
         window.press(f"#order-{order}")
         # The payment is still in progress, or done.
-        self.assertNotIn("Pay slowly", window.find(".order .actions").text)
+        actions = "return document.querySelector('.order .actions')?.textContent"
+        self.assertNotIn("Pay slowly", eventually(lambda: window.script(actions), "the buttons"))
         window.press("#back")
         window.ticket(ticket, "sold")
         time.sleep(LATE_SECONDS)
