@@ -16,7 +16,7 @@ from smoke_platform import cold_start, dead_letter, metrics, quota
 from smoke_site import Failed, NotHere, Site
 
 FIRST_VERSION = "7"
-RUNNING, STOPPED = ("InProgress", None), ("Stopped", "ALARM_ACTIVE")
+RUNNING, STOPPED, SUCCEEDED = ("InProgress", None), ("Stopped", "ALARM_ACTIVE"), ("Succeeded", None)
 STEPS = (quota, cold_start, bus, tokens, key_twice, race, expired, early, schedule, dead_letter, metrics)
 # Step, fault, message.
 FAULTS = [
@@ -120,10 +120,14 @@ class FakeDeployments:
         return {"Version": version}
 
     def delete_function(self, FunctionName, Qualifier):
+        assert Qualifier not in json.dumps(self.alias), "the alias uses this version"
         del self.versions[Qualifier]
 
     def get_alias(self, FunctionName, Name):
         return self.alias
+
+    def update_alias(self, FunctionName, Name, FunctionVersion, RoutingConfig):
+        self.alias = {"FunctionVersion": FunctionVersion, "RoutingConfig": RoutingConfig}
 
     def create_deployment(self, applicationName, deploymentGroupName, revision):
         (resource,) = json.loads(revision["appSpecContent"]["content"])["Resources"]
@@ -136,6 +140,8 @@ class FakeDeployments:
         self.outcomes[version] = self.broken_outcome if is_broken else RUNNING
         if is_broken and self.broken_outcome == STOPPED and self.returns:
             self.alias = {"FunctionVersion": FIRST_VERSION}
+        if is_broken and self.broken_outcome == SUCCEEDED:
+            self.alias = {"FunctionVersion": version}
         return {"deploymentId": version}
 
     def get_deployment(self, deploymentId):
@@ -153,36 +159,43 @@ class FakeDeployments:
 
 
 class Deployment(unittest.TestCase):
-    def run_step(self, **faults):
-        """Runs the step. Returns its result, and the fake, after the undo."""
+    def run_step(self, interrupted=False, **faults):
+        """Runs the step. Returns its result, after the undo."""
         site = FakeSite()
-        fake = FakeDeployments(**faults)
+        self.fake = fake = FakeDeployments(**faults)
+        if interrupted:
+            site.request = lambda *_: site.interrupt()
         site.stack._clients |= {"lambda": fake, "codedeploy": fake}
         site.stack.outputs["ShowOrderFunctionName"] = "ShowOrder"
         try:
-            return site.run(deployment), fake
+            return site.run(deployment)
         finally:
             with site.clock.installed():
                 self.left = site.close()
 
     def test_deployment_moves_traffic_and_takes_it_back(self):
-        text, fake = self.run_step()
-        self.assertIn("10 % moved", text)
-        self.assertEqual(self.left, [])
-        self.assertEqual((fake.environment, list(fake.versions)), (fake.first, [FIRST_VERSION]))
-        self.assertEqual(fake.alias, {"FunctionVersion": FIRST_VERSION})
+        self.assertIn("10 % moved", self.run_step())
+        self.check_that_nothing_remains()
 
     def test_each_fault_makes_the_step_fail(self):
         for faults, message in [
             ({"shifts": False}, "a canary with 10 % of the traffic"),
-            ({"outcome": ("Succeeded", None)}, "('Succeeded', None), not ('Stopped', 'ALARM_ACTIVE')"),
-            ({"outcome": RUNNING}, "still runs after 900 s"),
+            ({"outcome": SUCCEEDED}, "('Succeeded', None), not ('Stopped', 'ALARM_ACTIVE')"),
+            ({"outcome": RUNNING}, "not within 900 s: the end of the broken deployment"),
+            ({"outcome": RUNNING, "interrupted": True}, "interrupted"),
             ({"returns": False}, f"all traffic on version {FIRST_VERSION}"),
         ]:
             with self.subTest(**faults):
                 with self.assertRaises(Failed) as caught:
                     self.run_step(**faults)
                 self.assertIn(message, str(caught.exception))
+                self.check_that_nothing_remains()
+
+    def check_that_nothing_remains(self):
+        self.assertEqual(self.left, [])
+        self.assertEqual((self.fake.environment, list(self.fake.versions)), (self.fake.first, [FIRST_VERSION]))
+        self.assertEqual(self.fake.alias["FunctionVersion"], FIRST_VERSION)
+        self.assertFalse(self.fake.alias.get("RoutingConfig", {}).get("AdditionalVersionWeights"))
 
 
 class Command(unittest.TestCase):
