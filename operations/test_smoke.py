@@ -1,10 +1,14 @@
 """Tests of the smoke test: each step passes on a stack without faults, and each fault makes its step fail."""
 
+import contextlib
 import json
 import os
+import re
 import types
 import unittest
 import unittest.mock
+
+import botocore.session
 
 import smoke
 import smoke_buyers
@@ -14,6 +18,7 @@ from smoke_fakes import FakeEvents, FakeSite, jwt
 from smoke_orders import bus, early, expired, key_twice, race, schedule, tokens
 from smoke_platform import cold_start, dead_letter, metrics, quota
 from smoke_site import Failed, NotHere, Site
+from stack import ROOT
 
 FIRST_VERSION = "7"
 RUNNING, STOPPED, SUCCEEDED = ("InProgress", None), ("Stopped", "ALARM_ACTIVE"), ("Succeeded", None)
@@ -111,9 +116,6 @@ class FakeDeployments:
     def update_function_configuration(self, FunctionName, Environment):
         self.environment = Environment["Variables"]
 
-    def get_waiter(self, _):
-        return types.SimpleNamespace(wait=lambda FunctionName: None)
-
     def publish_version(self, FunctionName):
         version = str(max(map(int, self.versions)) + 1)
         self.versions[version] = self.environment
@@ -158,6 +160,26 @@ class FakeDeployments:
         return {"deployments": [id for id, (status, _) in self.outcomes.items() if status in includeOnlyStatuses]}
 
 
+class RecordedClient:
+    """A client that records the action of each call."""
+
+    def __init__(self, service, fake, actions):
+        self.service, self.fake, self.actions = service, fake, actions
+
+    def __getattr__(self, name):
+        self.actions.add(f"{self.service}:{camel_case(name)}")
+        return getattr(self.fake, name)
+
+    def get_waiter(self, name):
+        waiters = botocore.session.get_session().get_waiter_model(self.service)
+        self.actions.add(f"{self.service}:{waiters.get_waiter(camel_case(name)).operation}")
+        return types.SimpleNamespace(wait=lambda FunctionName: None)
+
+
+def camel_case(name):
+    return name.title().replace("_", "")
+
+
 class Deployment(unittest.TestCase):
     def run_step(self, interrupted=False, **faults):
         """Runs the step. Returns its result, after the undo."""
@@ -165,7 +187,9 @@ class Deployment(unittest.TestCase):
         self.fake = fake = FakeDeployments(**faults)
         if interrupted:
             site.request = lambda *_: site.interrupt()
-        site.stack._clients |= {"lambda": fake, "codedeploy": fake}
+        self.actions = set()
+        clients = {service: RecordedClient(service, fake, self.actions) for service in ("lambda", "codedeploy")}
+        site.stack._clients |= clients
         site.stack.outputs["ShowOrderFunctionName"] = "ShowOrder"
         try:
             return site.run(deployment)
@@ -190,6 +214,16 @@ class Deployment(unittest.TestCase):
                     self.run_step(**faults)
                 self.assertIn(message, str(caught.exception))
                 self.check_that_nothing_remains()
+
+    def test_every_call_is_a_documented_right(self):
+        row = re.search(
+            r"^\| `smoke`: alarms and deployments .*", (ROOT / "docs/operations.md").read_text(), re.MULTILINE
+        )
+        documented = set(re.findall(r"`([\w-]+:\w+)`", row[0]))
+        with contextlib.suppress(Failed):
+            self.run_step(outcome=SUCCEEDED)
+        self.assertIn("lambda:UpdateAlias", self.actions)
+        self.assertEqual(self.actions - documented, set())
 
     def check_that_nothing_remains(self):
         self.assertEqual(self.left, [])
