@@ -86,9 +86,14 @@ class FakeSite(Site):
             self.tickets.add(detail["id"])
         if kind == "PaymentStarted":
             order = self.orders[detail["orderId"]]
-            order["expires"] = fields["Time"] + self.settings.payment_seconds
-            if self.settings.has_schedules:
-                self.schedules[order["id"]] = order["expires"] - 60 + self.settings.schedule_late_seconds
+            end = fields["Time"] + self.settings.payment_seconds
+            if end > order["expires"] > self.clock.now:
+                order |= {"expires": end, "extended": True}
+                self.schedule(order)
+
+    def schedule(self, order):
+        if self.settings.has_schedules and order["expires"] - self.clock.now >= 70:
+            self.schedules[order["id"]] = order["expires"] - 60 + self.settings.schedule_late_seconds
 
     def event(self, id, kind, seconds):
         order = self.orders[id]
@@ -99,6 +104,8 @@ class FakeSite(Site):
                 raise Failed(f"no {kind} within {seconds} s")
             self.clock.now = max(self.clock.now, occurred)
             version = self.settings.expired_version
+        elif not order.get("extended"):
+            raise Failed(f"no {kind} within {seconds} s")
         else:
             occurred, version = self.clock.now, 1
         times = {"expiresAt": text(order["expires"]), "metadata": {"occurredAt": text(occurred)}}
@@ -142,6 +149,7 @@ class FakeSite(Site):
         order = {"id": str(uuid.uuid4()), "ticket": {"id": ticket}, "created": self.clock.now}
         order |= {"expires": self.clock.now + self.settings.hold_seconds, "status": "awaiting_payment"}
         self.orders[order["id"]] = self.by_key[key] = order
+        self.schedule(order)
         if self.settings.lost_replies:
             return Answer(self.settings.lost_replies.pop(), {})
         return Answer(201, self.shown(order))

@@ -59,6 +59,8 @@ LACKS = [
     (race, {"buyers": 1}, "tokens of several buyers"),
     (expired, {"hold_seconds": 900}, "a hold takes 900 s"),
     (early, {"hold_seconds": 900}, "a hold takes 900 s"),
+    (schedule, {"hold_seconds": 900}, "a hold takes 900 s"),
+    (schedule, {"hold_seconds": 9}, "a hold takes 9 s"),
     (schedule, {"payment_seconds": 60}, "a started payment has 60 s"),
     (cold_start, {"init_ms": None}, "no cold start"),
     (cold_start, {"emulated": True}, "the emulator has no duration"),
@@ -90,6 +92,12 @@ class Steps(unittest.TestCase):
     def test_metric_of_a_failure_needs_no_data(self):
         settings = {"metrics_without_data": ("TicketVersionGaps",)}
         self.assertIn("1 have data only after a failure", FakeSite(**settings).run(metrics))
+
+    def test_long_hold_has_a_schedule_without_a_payment(self):
+        for hold in (90, 120):
+            with self.subTest(hold=hold):
+                self.assertIn("one fired", FakeSite(hold_seconds=hold, payment_seconds=0).run(schedule))
+                self.assertIn("one fired", FakeSite(hold_seconds=hold).run(schedule))
 
     def test_late_count_of_early_messages_is_no_failure(self):
         self.assertIn("was not visible in time", FakeSite(keeps_early_messages=False).run(early))
