@@ -141,6 +141,8 @@ class FakeSite(Site):
     def post(self, ticket, key):
         if self.settings.refusals:
             return Answer(self.settings.refusals.pop(), {})
+        if key in self.by_key and self.settings.refused_repeats:
+            return Answer(self.settings.refused_repeats.pop(), {})
         if key in self.by_key and self.settings.knows_keys:
             return Answer(200, self.shown(self.by_key[key]))
         if self.sold >= self.settings.sells and (not self.settings.sells or ticket in self.taken()):
@@ -194,6 +196,7 @@ DEFAULTS = {
     "metrics_without_data": (),
     "payment_seconds": 300,
     "refusals": (),
+    "refused_repeats": (),
     "refuses": (),
     "schedule_late_seconds": 3,
     "sells": 1,

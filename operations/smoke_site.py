@@ -50,7 +50,7 @@ class Site:
 
     def __init__(self, stack, buyers, events):
         self.stack, self.buyers, self.events = stack, buyers, events
-        self._undo, self._lock, self._turn = [], threading.Lock(), 0
+        self._undo, self._lock, self._turn, self._orders = [], threading.Lock(), 0, set()
         self.interrupted = False
 
     def buyer(self):
@@ -119,10 +119,11 @@ class Site:
                 raise Failed(f"POST /api/orders gets {answer.status} for {REPEAT_SECONDS} s")
             repeated = True
             time.sleep(1)
-        if repeated and answer.status == 200:
-            # The reply of the first request was lost.
+        if repeated and answer.status == 200 and answer.body["id"] not in self._orders:
+            # A new order: the reply of the first request was lost.
             answer = Answer(201, answer.body)
         if answer.status == 201:
+            self._orders.add(answer.body["id"])
             self.undo(f"order {answer.body['id']}", self._forget, buyer, answer.body["id"])
         return answer
 

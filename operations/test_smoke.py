@@ -107,6 +107,10 @@ class Steps(unittest.TestCase):
 
     def test_order_with_a_lost_reply_counts_as_new(self):
         self.assertIn("one 201, 49 409", FakeSite(lost_replies=[503]).run(race))
+        self.assertIn("201, then 200", FakeSite(lost_replies=[503]).run(key_twice))
+
+    def test_repeated_key_gets_200_also_after_a_refusal(self):
+        self.assertIn("201, then 200", FakeSite(refused_repeats=[429, 503]).run(key_twice))
 
 
 class FakeDeployments:
