@@ -12,6 +12,7 @@ import unittest.mock
 import uuid
 
 import smoke_buyers
+from smoke_platform import FUNCTIONS, wake_queues
 from smoke_site import Answer, Buyer, Failed, Site
 from stack import Stack
 
@@ -67,18 +68,26 @@ class FakeSite(Site):
         self.settings = types.SimpleNamespace(**{**DEFAULTS, **settings})
         outputs = {f"{name}QueueUrl": name for name in ("Expiry", "ExpiryDeadLetter", "TicketEventsDeadLetter")}
         outputs |= {f"{name}TableName": name for name in ("Orders", "Tickets")}
-        outputs |= {f"{name}FunctionName": name for name in ("PaymentEvents", "Reconcile", "ShowOrder")}
+        outputs |= {f"{name}FunctionName": name for name in ("Reconcile", *FUNCTIONS.values())}
         description = {"endpointUrl": "http://emulator"} if emulated else {}
-        stack = Stack({**outputs, "ScheduleGroupName": "group"}, lambda name: FakeAws(self), "orders", description)
+        stack = Stack(
+            {**outputs, "ScheduleGroupName": "group", "ApiId": "api-id"},
+            lambda name: FakeAws(self),
+            "orders",
+            description,
+        )
         tokens = {kind: jwt(kind) for kind in ("id", "access")}
         super().__init__(stack, [Buyer(tokens) for _ in range(buyers)], FakeEvents())
         self.events.site = self
         self.tickets, self.orders, self.by_key, self.schedules, self.early_messages = set(), {}, {}, {}, 0
         self.clock, self.sold, self.writes = Clock(), 0, threading.Lock()
+        # First call of each queue.
+        self.called_at = {}
 
     def run(self, step):
         """Runs a step with its own clock."""
         with self.clock.installed():
+            wake_queues(self)
             return step(self)
 
     def receive(self, kind, detail, fields):
@@ -119,7 +128,7 @@ class FakeSite(Site):
             return self.early_messages
         return self.settings.dead_letters if self.early_messages else 0
 
-    def request(self, method, path, token=None, body=None, **headers):
+    def _send(self, method, path, token, body, headers):
         if token not in (jwt("id"), jwt("access")) and token not in self.accepted():
             return Answer(401, {})
         if token in self.settings.refuses:
@@ -240,6 +249,9 @@ class FakeAws:
             self.site.early_messages += len(Entries)
         return {}
 
+    def get_queue_attributes(self, QueueUrl, AttributeNames):
+        self.site.called_at.setdefault(QueueUrl, self.site.clock.now)
+
     def receive_message(self, **_):
         detail = {**self.site.events.put_events[-1][2]}
         if self.settings.changes_dead_letters:
@@ -249,27 +261,38 @@ class FakeAws:
     # CloudFormation and CloudWatch
 
     def get_paginator(self, _):
-        alarms = [("TicketEventsDeadLetters", "alarm"), ("ShowOrderErrors", "errors"), ("Gaps", "gaps")]
-        resources = [{"ResourceType": "AWS::CloudWatch::Alarm", **_resource(*alarm)} for alarm in alarms]
+        resources = [{"ResourceType": "AWS::CloudWatch::Alarm", **_resource(name, name)} for name in ALARMS]
         names = ("ServerlessDeploymentApplication", "ShowOrderFunctionDeploymentGroup")
         resources += [{"ResourceType": "other", **_resource(name, name)} for name in names]
         page = {"StackResourceSummaries": resources}
         return types.SimpleNamespace(paginate=lambda StackName: [page])
 
     def describe_alarms(self, AlarmNames, MaxRecords=None):
-        function = [{"Name": "FunctionName", "Value": "Reconcile"}]
-        queue = [{"Name": "QueueName", "Value": "dead"}]
-        metrics = {
-            "alarm": ("AWS/SQS", "ApproximateNumberOfMessagesVisible", queue),
-            "errors": ("AWS/Lambda", "Errors", function),
-            "gaps": ("Orders", "TicketVersionGaps", function),
-        }
-        names = ("Namespace", "MetricName", "Dimensions")
-        alarms = [dict(zip(names, metrics[name], strict=True)) for name in AlarmNames]
-        return {"MetricAlarms": [{**alarm, "StateValue": self.settings.alarm} for alarm in alarms]}
+        return {"MetricAlarms": [{**_alarm(*ALARMS[name]), "StateValue": self.settings.alarm} for name in AlarmNames]}
 
-    def get_metric_statistics(self, MetricName, **_):
-        return {"Datapoints": [] if MetricName in self.settings.metrics_without_data else [{}]}
+    def get_metric_statistics(self, Namespace, MetricName, Dimensions, **_):
+        without_data = self.settings.metrics_without_data
+        is_there = MetricName not in without_data and Dimensions[0]["Value"] not in without_data
+        if Namespace == "AWS/SQS":
+            # After the first call of a queue in hours; no queue has a message.
+            first_call = self.site.called_at[Dimensions[0]["Value"]]
+            is_there &= self.site.clock.now >= first_call + 15 * 60 and MetricName != "ApproximateAgeOfOldestMessage"
+        return {"Datapoints": [{}] if is_there else []}
+
+
+# Namespace, metric and dimension of each alarm.
+ALARMS = {
+    "TicketEventsDeadLetters": ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", "TicketEventsDeadLetter"),
+    "ExpiryQueueAge": ("AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", "Expiry"),
+    "TicketVersionGaps": ("Orders", "TicketVersionGaps", "Function", "TicketEvents"),
+    "ApiErrors": ("AWS/ApiGateway", "5xx", "ApiId", "api-id"),
+    **{f"{name}Errors": ("AWS/Lambda", "Errors", "FunctionName", name) for name in ("Reconcile", *FUNCTIONS.values())},
+    **{route: ("Orders/orders", "Requests", "Route", route) for route in FUNCTIONS if " " in route},
+}
+
+
+def _alarm(namespace, metric, dimension, value):
+    return {"Namespace": namespace, "MetricName": metric, "Dimensions": [{"Name": dimension, "Value": value}]}
 
 
 def _resource(logical, physical):

@@ -78,7 +78,7 @@ def race(site):
 def expired(site):
     """The hold of an order ends on time."""
     order = site.hold()
-    event = site.events.wait(order["id"], "OrderExpired", _wait_seconds(order))
+    event = site.expiry(order, _wait_seconds(order))
     return f"OrderExpired {lateness(event):.1f} s after the end of the hold"
 
 
@@ -100,7 +100,7 @@ def early(site):
         if site.emulated:
             raise
         seen = f"the number of {EARLY_MESSAGES} early messages was not visible in time"
-    event = site.events.wait(order["id"], "OrderExpired", seconds)
+    event = site.expiry(order, seconds)
     expect("version of the expired order", event["detail"]["version"], 1)
     late = lateness(event)
     expect("dead letters of the expiry queue", site.waiting("ExpiryDeadLetter", ""), dead)
@@ -131,7 +131,7 @@ def schedule(site):
     if site.emulated:
         # The rest of the way is that of the step "early message".
         return seen
-    event = site.events.wait(kept["id"], "OrderExpired", SCHEDULE_LEAD_SECONDS + LATE_SECONDS)
+    event = site.expiry(kept, SCHEDULE_LEAD_SECONDS + LATE_SECONDS)
     return f"{seen}; OrderExpired {lateness(event):.1f} s after the end of the hold"
 
 

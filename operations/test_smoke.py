@@ -51,9 +51,26 @@ FAULTS = [
     (schedule, {"expires_before_its_time": True}, "expired, not awaiting_payment"),
     (schedule, {"expires_late_seconds": None}, "no OrderExpired"),
     (dead_letter, {"changes_dead_letters": True}, "dead letter: "),
-    (dead_letter, {"alarm": "OK"}, "not within 900 s: alarm alarm"),
+    (dead_letter, {"alarm": "OK"}, "not within 1080 s: alarm TicketEventsDeadLetters"),
     (metrics, {"function_error": True}, "reconcile fails"),
     (metrics, {"metrics_without_data": ("Errors",)}, "data of AWS/Lambda Errors"),
+    (metrics, {"metrics_without_data": ("TicketEventsDeadLetter",)}, "data of AWS/SQS"),
+]
+# Step, dimension of a metric that has data after it.
+USES = [
+    (tokens, "api-id"),
+    (tokens, "GET /api/orders"),
+    (tokens, "ListOrders"),
+    (key_twice, "POST /api/orders"),
+    (key_twice, "CreateOrder"),
+    (key_twice, "OrderRelay"),
+    (key_twice, "GET /api/orders/{id}"),
+    (key_twice, "ShowOrder"),
+    (schedule, "DELETE /api/orders/{id}"),
+    (schedule, "CancelOrder"),
+    (schedule, "PaymentEvents"),
+    (bus, "TicketEvents"),
+    (expired, "ExpireOrders"),
 ]
 LACKS = [
     (race, {"buyers": 1}, "tokens of several buyers"),
@@ -90,8 +107,18 @@ class Steps(unittest.TestCase):
                 self.assertIn(message, str(caught.exception))
 
     def test_metric_of_a_failure_needs_no_data(self):
-        settings = {"metrics_without_data": ("TicketVersionGaps",)}
-        self.assertIn("1 have data only after a failure", FakeSite(**settings).run(metrics))
+        site = FakeSite(metrics_without_data=("TicketVersionGaps",))
+        site.run(bus)
+        self.assertIn("3 metrics of alarms have data", site.run(metrics))
+
+    def test_metric_needs_data_only_if_the_run_has_used_its_function_or_route(self):
+        for step, name in USES:
+            with self.subTest(name):
+                site = FakeSite(metrics_without_data=(name,))
+                site.run(metrics)
+                site.run(step)
+                with self.assertRaisesRegex(Failed, "data of"):
+                    site.run(metrics)
 
     def test_long_hold_has_a_schedule_without_a_payment(self):
         for hold in (90, 120):
@@ -249,7 +276,8 @@ class Command(unittest.TestCase):
 
     def run_main(self, *steps, words=(), left=None):
         """Runs the command with these steps. Returns the exit code and the output."""
-        site, events = FakeSite(emulated=True), FakeEvents()
+        self.site, events = FakeSite(emulated=True), FakeEvents()
+        site = self.site
         events.start = lambda site: site.undo("rule", left or (lambda: None))
         named = [smoke.Step(step.__name__, step, "page.html") for step in steps]
         with (
@@ -287,6 +315,10 @@ class Command(unittest.TestCase):
             self.assertIn(line, printed.splitlines())
         self.assertEqual(self.run_main(passes, fails, words=("--without", "fails"))[0], 0)
         self.assertEqual(self.run_main(passes, fails, words=("--only", "fails"))[0], 1)
+
+    def test_run_calls_each_queue(self):
+        self.run_main()
+        self.assertEqual(set(self.site.called_at), {"Expiry", "ExpiryDeadLetter", "TicketEventsDeadLetter"})
 
     def test_what_remains_is_a_failure(self):
         def remains():
