@@ -199,6 +199,7 @@ DEFAULTS = {
     "init_ms": 150.0,
     "keeps_early_messages": True,
     "knows_keys": True,
+    "logs_reports": True,
     "loser": 409,
     "loses_tickets": False,
     "lost_replies": (),
@@ -230,9 +231,10 @@ class FakeAws:
 
     def invoke(self, FunctionName, Payload, LogType=""):
         init = f"Init Duration: {self.settings.init_ms} ms" if self.settings.init_ms else ""
+        report = f"REPORT RequestId: 1 Duration: 2.5 ms {init}" if self.settings.logs_reports else ""
         error = {"FunctionError": "Unhandled"} if self.settings.function_error else {}
         body = json.dumps({"statusCode": self.settings.show_status})
-        log = base64.b64encode(init.encode()).decode()
+        log = base64.b64encode(f"START RequestId: 1\n{report}".encode()).decode()
         return {"Payload": io.BytesIO(body.encode()), "LogResult": log, **error}
 
     # Scheduler

@@ -14,6 +14,7 @@ LEAST_EXECUTIONS, USUAL_EXECUTIONS = 10, 1000
 COLD_STARTS = 5
 MAX_INIT_MS = 1000
 INIT = re.compile(r'(?:Init Duration: |"initDurationMs"\s*:\s*)([\d.]+)')
+REPORT = re.compile(r'^REPORT |"platform\.report"', re.MULTILINE)
 # Metrics with a value after ordinary traffic. The others have values only after a failure; the age of the oldest
 # message of a queue only while it has one.
 REGULAR_NAMESPACES = ("AWS/ApiGateway", "AWS/Lambda")
@@ -66,6 +67,8 @@ def cold_start(site):
     with ThreadPoolExecutor(COLD_STARTS) as pool:
         logs = list(pool.map(lambda _: _invoke_unpublished(site), range(COLD_STARTS)))
     site.needs("duration of an initialization")
+    if not any(map(REPORT.search, logs)):
+        raise NotHere("no log has a report line; the step needs PlatformLogLevel INFO")
     durations = [float(found[1]) for log in logs if (found := INIT.search(log))]
     if not durations:
         raise NotHere("no cold start: all environments were warm; repeat the step in 15 minutes")

@@ -80,6 +80,7 @@ LACKS = [
     (schedule, {"hold_seconds": 9}, "a hold takes 9 s"),
     (schedule, {"payment_seconds": 60}, "a started payment has 60 s"),
     (cold_start, {"init_ms": None}, "no cold start"),
+    (cold_start, {"logs_reports": False}, "needs PlatformLogLevel INFO"),
     (cold_start, {"emulated": True}, "the emulator has no duration"),
     (deployment, {"emulated": True}, "the emulator has no CodeDeploy"),
 ]
