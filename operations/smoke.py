@@ -20,7 +20,7 @@ import stack as stacks
 from smoke_deployments import deployment
 from smoke_events import Events
 from smoke_orders import bus, early, expired, key_twice, race, schedule, tokens
-from smoke_platform import cold_start, dead_letter, metrics, quota
+from smoke_platform import cold_start, dead_letter, metrics, quota, wake_queues
 from smoke_site import Failed, NotHere, Site
 from stack import FOUND, Stack, UserError
 
@@ -70,6 +70,7 @@ def main(words):
     site = Site(stack, [], events)
     counts = {"ok": 0, "not here": 0, "FAILED": 0}
     try:
+        wake_queues(site)
         site.buyers = buyers(stack, events.prefix, site.undo)
         events.start(site)
         for steps in (STEPS, LAST_STEPS):

@@ -6,7 +6,7 @@ import time
 
 import smoke_platform
 import stack as stacks
-from smoke_site import Failed, expect
+from smoke_site import expect
 
 FUNCTION = "ShowOrder"
 CANARY = 0.1
@@ -25,6 +25,7 @@ def deployment(site):
     shifted = function.deploy(sound)
     site.until("a canary with 10 % of the traffic", lambda: function.weights() == {sound: CANARY}, SHIFT_SECONDS)
     function.stop(shifted)
+    function.wait_for_first_version()
     # Without the names of its tables the function does not start.
     broken = function.publish(SMOKE="broken", ORDERS_TABLE="", TICKETS_TABLE="")
     failing = function.deploy(broken)
@@ -65,34 +66,30 @@ class Function:
         specification = {"version": 0.0, "Resources": [{FUNCTION: _resource(properties)}]}
         content = {"revisionType": "AppSpecContent", "appSpecContent": {"content": json.dumps(specification)}}
         id = self._deploy.create_deployment(**self._group, revision=content)["deploymentId"]
-        self._site.undo(f"deployment {id}", self.stop, id)
+        self._site.undo(f"deployment {id}", self._take_back, id)
         return id
 
     def stop(self, deployment):
-        """Stops a deployment that still runs, and waits until the traffic is back."""
+        """Stops a deployment that still runs."""
         if self.outcome(deployment)[0] not in ENDED:
             self._deploy.stop_deployment(deploymentId=deployment, autoRollbackEnabled=True)
-        self.wait_for_first_version()
 
     def wait_for_first_version(self):
-        first = (self._first, {})
-        self._site.until(
-            f"all traffic on version {self._first}",
-            lambda: (self._alias()["FunctionVersion"], self.weights()) == first and not self._is_deploying(),
-            ROLLBACK_SECONDS,
-            POLL_SECONDS,
+        self._wait(
+            f"all traffic on version {self._first}", lambda: self._has_first_version() and not self._is_deploying()
         )
 
     def request_until_ended(self, deployment):
         """Sends requests until a deployment ends."""
-        token, deadline = self._site.buyer().token, time.monotonic() + ROLLBACK_SECONDS
-        path = smoke_platform.unknown_order()["rawPath"]
-        while self.outcome(deployment)[0] not in ENDED:
-            if time.monotonic() > deadline:
-                raise Failed(f"the broken deployment still runs after {ROLLBACK_SECONDS} s")
+        token, path = self._site.buyer().token, smoke_platform.unknown_order()["rawPath"]
+
+        def has_ended():
             for _ in range(REQUESTS_PER_SECOND * POLL_SECONDS):
                 self._site.request("GET", path, token)
                 time.sleep(1 / REQUESTS_PER_SECOND)
+            return self.outcome(deployment)[0] in ENDED
+
+        self._site.until("the end of the broken deployment", has_ended, ROLLBACK_SECONDS)
 
     def weights(self):
         """The shares of the traffic by version, without the version of the alias."""
@@ -102,6 +99,21 @@ class Function:
         """Returns the status of a deployment, and the code of its error."""
         info = self._deploy.get_deployment(deploymentId=deployment)["deploymentInfo"]
         return info["status"], info.get("errorInformation", {}).get("code")
+
+    def _take_back(self, deployment):
+        """Stops a deployment, and returns the traffic to the first version, also after a success."""
+        self.stop(deployment)
+        self._wait("the end of all deployments", lambda: not self._is_deploying())
+        if not self._has_first_version():
+            routing = {"AdditionalVersionWeights": {}}
+            alias = {"FunctionName": self._name, "Name": stacks.ALIAS}
+            self._lambda.update_alias(**alias, FunctionVersion=self._first, RoutingConfig=routing)
+
+    def _wait(self, what, happens):
+        self._site.until(what, happens, ROLLBACK_SECONDS, POLL_SECONDS)
+
+    def _has_first_version(self):
+        return self._alias()["FunctionVersion"] == self._first and not self.weights()
 
     def _is_deploying(self):
         running = ["Created", "Queued", "InProgress", "Baking", "Ready"]

@@ -12,6 +12,7 @@ import unittest.mock
 import uuid
 
 import smoke_buyers
+from smoke_platform import FUNCTIONS, wake_queues
 from smoke_site import Answer, Buyer, Failed, Site
 from stack import Stack
 
@@ -67,18 +68,26 @@ class FakeSite(Site):
         self.settings = types.SimpleNamespace(**{**DEFAULTS, **settings})
         outputs = {f"{name}QueueUrl": name for name in ("Expiry", "ExpiryDeadLetter", "TicketEventsDeadLetter")}
         outputs |= {f"{name}TableName": name for name in ("Orders", "Tickets")}
-        outputs |= {f"{name}FunctionName": name for name in ("PaymentEvents", "Reconcile", "ShowOrder")}
+        outputs |= {f"{name}FunctionName": name for name in ("Reconcile", *FUNCTIONS.values())}
         description = {"endpointUrl": "http://emulator"} if emulated else {}
-        stack = Stack({**outputs, "ScheduleGroupName": "group"}, lambda name: FakeAws(self), "orders", description)
+        stack = Stack(
+            {**outputs, "ScheduleGroupName": "group", "ApiId": "api-id"},
+            lambda name: FakeAws(self),
+            "orders",
+            description,
+        )
         tokens = {kind: jwt(kind) for kind in ("id", "access")}
         super().__init__(stack, [Buyer(tokens) for _ in range(buyers)], FakeEvents())
         self.events.site = self
         self.tickets, self.orders, self.by_key, self.schedules, self.early_messages = set(), {}, {}, {}, 0
         self.clock, self.sold, self.writes = Clock(), 0, threading.Lock()
+        # First call of each queue.
+        self.called_at = {}
 
     def run(self, step):
         """Runs a step with its own clock."""
         with self.clock.installed():
+            wake_queues(self)
             return step(self)
 
     def receive(self, kind, detail, fields):
@@ -86,9 +95,14 @@ class FakeSite(Site):
             self.tickets.add(detail["id"])
         if kind == "PaymentStarted":
             order = self.orders[detail["orderId"]]
-            order["expires"] = fields["Time"] + self.settings.payment_seconds
-            if self.settings.has_schedules:
-                self.schedules[order["id"]] = order["expires"] - 60 + self.settings.schedule_late_seconds
+            end = fields["Time"] + self.settings.payment_seconds
+            if end > order["expires"] > self.clock.now:
+                order |= {"expires": end, "extended": True}
+                self.schedule(order)
+
+    def schedule(self, order):
+        if self.settings.has_schedules and order["expires"] - self.clock.now >= 70:
+            self.schedules[order["id"]] = order["expires"] - 60 + self.settings.schedule_late_seconds
 
     def event(self, id, kind, seconds):
         order = self.orders[id]
@@ -99,6 +113,8 @@ class FakeSite(Site):
                 raise Failed(f"no {kind} within {seconds} s")
             self.clock.now = max(self.clock.now, occurred)
             version = self.settings.expired_version
+        elif not order.get("extended"):
+            raise Failed(f"no {kind} within {seconds} s")
         else:
             occurred, version = self.clock.now, 1
         times = {"expiresAt": text(order["expires"]), "metadata": {"occurredAt": text(occurred)}}
@@ -112,7 +128,7 @@ class FakeSite(Site):
             return self.early_messages
         return self.settings.dead_letters if self.early_messages else 0
 
-    def request(self, method, path, token=None, body=None, **headers):
+    def _send(self, method, path, token, body, headers):
         if token not in (jwt("id"), jwt("access")) and token not in self.accepted():
             return Answer(401, {})
         if token in self.settings.refuses:
@@ -134,6 +150,8 @@ class FakeSite(Site):
     def post(self, ticket, key):
         if self.settings.refusals:
             return Answer(self.settings.refusals.pop(), {})
+        if key in self.by_key and self.settings.refused_repeats:
+            return Answer(self.settings.refused_repeats.pop(), {})
         if key in self.by_key and self.settings.knows_keys:
             return Answer(200, self.shown(self.by_key[key]))
         if self.sold >= self.settings.sells and (not self.settings.sells or ticket in self.taken()):
@@ -142,6 +160,7 @@ class FakeSite(Site):
         order = {"id": str(uuid.uuid4()), "ticket": {"id": ticket}, "created": self.clock.now}
         order |= {"expires": self.clock.now + self.settings.hold_seconds, "status": "awaiting_payment"}
         self.orders[order["id"]] = self.by_key[key] = order
+        self.schedule(order)
         if self.settings.lost_replies:
             return Answer(self.settings.lost_replies.pop(), {})
         return Answer(201, self.shown(order))
@@ -180,12 +199,14 @@ DEFAULTS = {
     "init_ms": 150.0,
     "keeps_early_messages": True,
     "knows_keys": True,
+    "logs_reports": True,
     "loser": 409,
     "loses_tickets": False,
     "lost_replies": (),
     "metrics_without_data": (),
     "payment_seconds": 300,
     "refusals": (),
+    "refused_repeats": (),
     "refuses": (),
     "schedule_late_seconds": 3,
     "sells": 1,
@@ -210,9 +231,10 @@ class FakeAws:
 
     def invoke(self, FunctionName, Payload, LogType=""):
         init = f"Init Duration: {self.settings.init_ms} ms" if self.settings.init_ms else ""
+        report = f"REPORT RequestId: 1 Duration: 2.5 ms {init}" if self.settings.logs_reports else ""
         error = {"FunctionError": "Unhandled"} if self.settings.function_error else {}
         body = json.dumps({"statusCode": self.settings.show_status})
-        log = base64.b64encode(init.encode()).decode()
+        log = base64.b64encode(f"START RequestId: 1\n{report}".encode()).decode()
         return {"Payload": io.BytesIO(body.encode()), "LogResult": log, **error}
 
     # Scheduler
@@ -229,6 +251,9 @@ class FakeAws:
             self.site.early_messages += len(Entries)
         return {}
 
+    def get_queue_attributes(self, QueueUrl, AttributeNames):
+        self.site.called_at.setdefault(QueueUrl, self.site.clock.now)
+
     def receive_message(self, **_):
         detail = {**self.site.events.put_events[-1][2]}
         if self.settings.changes_dead_letters:
@@ -238,27 +263,38 @@ class FakeAws:
     # CloudFormation and CloudWatch
 
     def get_paginator(self, _):
-        alarms = [("TicketEventsDeadLetters", "alarm"), ("ShowOrderErrors", "errors"), ("Gaps", "gaps")]
-        resources = [{"ResourceType": "AWS::CloudWatch::Alarm", **_resource(*alarm)} for alarm in alarms]
+        resources = [{"ResourceType": "AWS::CloudWatch::Alarm", **_resource(name, name)} for name in ALARMS]
         names = ("ServerlessDeploymentApplication", "ShowOrderFunctionDeploymentGroup")
         resources += [{"ResourceType": "other", **_resource(name, name)} for name in names]
         page = {"StackResourceSummaries": resources}
         return types.SimpleNamespace(paginate=lambda StackName: [page])
 
     def describe_alarms(self, AlarmNames, MaxRecords=None):
-        function = [{"Name": "FunctionName", "Value": "Reconcile"}]
-        queue = [{"Name": "QueueName", "Value": "dead"}]
-        metrics = {
-            "alarm": ("AWS/SQS", "ApproximateNumberOfMessagesVisible", queue),
-            "errors": ("AWS/Lambda", "Errors", function),
-            "gaps": ("Orders", "TicketVersionGaps", function),
-        }
-        names = ("Namespace", "MetricName", "Dimensions")
-        alarms = [dict(zip(names, metrics[name], strict=True)) for name in AlarmNames]
-        return {"MetricAlarms": [{**alarm, "StateValue": self.settings.alarm} for alarm in alarms]}
+        return {"MetricAlarms": [{**_alarm(*ALARMS[name]), "StateValue": self.settings.alarm} for name in AlarmNames]}
 
-    def get_metric_statistics(self, MetricName, **_):
-        return {"Datapoints": [] if MetricName in self.settings.metrics_without_data else [{}]}
+    def get_metric_statistics(self, Namespace, MetricName, Dimensions, **_):
+        without_data = self.settings.metrics_without_data
+        is_there = MetricName not in without_data and Dimensions[0]["Value"] not in without_data
+        if Namespace == "AWS/SQS":
+            # After the first call of a queue in hours; no queue has a message.
+            first_call = self.site.called_at[Dimensions[0]["Value"]]
+            is_there &= self.site.clock.now >= first_call + 15 * 60 and MetricName != "ApproximateAgeOfOldestMessage"
+        return {"Datapoints": [{}] if is_there else []}
+
+
+# Namespace, metric and dimension of each alarm.
+ALARMS = {
+    "TicketEventsDeadLetters": ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", "TicketEventsDeadLetter"),
+    "ExpiryQueueAge": ("AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", "Expiry"),
+    "TicketVersionGaps": ("Orders", "TicketVersionGaps", "Function", "TicketEvents"),
+    "ApiErrors": ("AWS/ApiGateway", "5xx", "ApiId", "api-id"),
+    **{f"{name}Errors": ("AWS/Lambda", "Errors", "FunctionName", name) for name in ("Reconcile", *FUNCTIONS.values())},
+    **{route: ("Orders/orders", "Requests", "Route", route) for route in FUNCTIONS if " " in route},
+}
+
+
+def _alarm(namespace, metric, dimension, value):
+    return {"Namespace": namespace, "MetricName": metric, "Dimensions": [{"Name": dimension, "Value": value}]}
 
 
 def _resource(logical, physical):

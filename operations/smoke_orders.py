@@ -16,6 +16,8 @@ MAX_HOLD_SECONDS = 120
 LATE_SECONDS = 10
 EARLY_MESSAGES = 20
 SCHEDULED_HOLD_SECONDS = 90
+# A shorter hold can end before the event that extends it arrives.
+MIN_EXTENDED_SECONDS = 10
 # A schedule fires within a minute after its time.
 SCHEDULER_SECONDS = 60
 SCHEDULE_LEAD_SECONDS = 60
@@ -76,7 +78,7 @@ def race(site):
 def expired(site):
     """The hold of an order ends on time."""
     order = site.hold()
-    event = site.events.wait(order["id"], "OrderExpired", _wait_seconds(order))
+    event = site.expiry(order, _wait_seconds(order))
     return f"OrderExpired {lateness(event):.1f} s after the end of the hold"
 
 
@@ -98,7 +100,7 @@ def early(site):
         if site.emulated:
             raise
         seen = f"the number of {EARLY_MESSAGES} early messages was not visible in time"
-    event = site.events.wait(order["id"], "OrderExpired", seconds)
+    event = site.expiry(order, seconds)
     expect("version of the expired order", event["detail"]["version"], 1)
     late = lateness(event)
     expect("dead letters of the expiry queue", site.waiting("ExpiryDeadLetter", ""), dead)
@@ -106,9 +108,9 @@ def early(site):
 
 
 def schedule(site):
-    """A hold of 90 s has a schedule. It is deleted with a cancelled order; the other fires, a minute early."""
+    """A hold of at least 90 s has a schedule. It is deleted with a cancelled order; the other fires, a minute early."""
     buyers = [site.buyer() for _ in range(2)]
-    cancelled, kept = (_extended(site, buyer) for buyer in buyers)
+    cancelled, kept = (_scheduled(site, site.hold(buyer)) for buyer in buyers)
     for order in (cancelled, kept):
         site.until(f"schedule of {order['id']}", lambda id=order["id"]: _has_schedule(site, id), 20)
     expect("DELETE of an order", site.cancel(buyers[0], cancelled["id"]), 204)
@@ -129,7 +131,7 @@ def schedule(site):
     if site.emulated:
         # The rest of the way is that of the step "early message".
         return seen
-    event = site.events.wait(kept["id"], "OrderExpired", SCHEDULE_LEAD_SECONDS + LATE_SECONDS)
+    event = site.expiry(kept, SCHEDULE_LEAD_SECONDS + LATE_SECONDS)
     return f"{seen}; OrderExpired {lateness(event):.1f} s after the end of the hold"
 
 
@@ -144,10 +146,14 @@ def lateness(event):
 
 def _wait_seconds(order):
     """Returns how long to wait for the end of a hold."""
-    hold = moment(order["expiresAt"]) - moment(order["createdAt"])
+    return _hold_seconds(order) + LATE_SECONDS
+
+
+def _hold_seconds(order):
+    hold = round(moment(order["expiresAt"]) - moment(order["createdAt"]))
     if hold > MAX_HOLD_SECONDS:
-        raise NotHere(f"a hold takes {hold:.0f} s (HoldSeconds); the step waits for at most {MAX_HOLD_SECONDS} s")
-    return hold + LATE_SECONDS
+        raise NotHere(f"a hold takes {hold} s (HoldSeconds); the step waits for at most {MAX_HOLD_SECONDS} s")
+    return hold
 
 
 def _send_expiries(site, order):
@@ -158,14 +164,23 @@ def _send_expiries(site, order):
         expect("refused messages", result.get("Failed", []), [])
 
 
-def _extended(site, buyer):
-    """Returns an order whose hold ends in 90 s: its payment started long ago."""
+def _scheduled(site, order):
+    """Returns an order after the extension of a hold that is too short for a schedule."""
+    hold = _hold_seconds(order)
+    if hold >= SCHEDULED_HOLD_SECONDS:
+        return order
+    if hold < MIN_EXTENDED_SECONDS:
+        raise NotHere(f"a hold takes {hold} s (HoldSeconds); its extension needs {MIN_EXTENDED_SECONDS} s")
+    return _extended(site, order)
+
+
+def _extended(site, order):
+    """Extends a hold: its end is in 90 s, as if its payment had started long ago. Returns the order."""
     function = f"{site.stack.output('PaymentEventsFunctionName')}:{stacks.ALIAS}"
     settings = site.client("lambda").get_function_configuration(FunctionName=function)["Environment"]["Variables"]
     to_pay = int(settings["PAYMENT_SECONDS"])
     if to_pay < SCHEDULED_HOLD_SECONDS:
         raise NotHere(f"a started payment has {to_pay} s (PaymentSeconds); the step needs {SCHEDULED_HOLD_SECONDS} s")
-    order = site.hold(buyer)
     started = time.time() + SCHEDULED_HOLD_SECONDS - to_pay
     site.publish("payments", "PaymentStarted", {"orderId": order["id"]}, Time=started)
     return site.events.wait(order["id"], "OrderExtended", 60)["detail"]

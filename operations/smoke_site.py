@@ -50,8 +50,10 @@ class Site:
 
     def __init__(self, stack, buyers, events):
         self.stack, self.buyers, self.events = stack, buyers, events
-        self._undo, self._lock, self._turn = [], threading.Lock(), 0
+        self._undo, self._lock, self._turn, self._orders = [], threading.Lock(), 0, set()
         self.interrupted = False
+        # What the steps have used: "api", routes, sources of events, "order", "expiry".
+        self.used = set()
 
     def buyer(self):
         """Returns the next buyer: the hold limit counts the orders of all steps."""
@@ -96,7 +98,14 @@ class Site:
         return left
 
     def request(self, method, path, token=None, body=None, **headers):
-        """Sends a request to the API."""
+        """Sends a request to the API. Records its route, if its function has answered."""
+        answer = self._send(method, path, token, body, headers)
+        self.used.add("api")
+        if answer.status not in (401, *REFUSED_FOR_NOW):
+            self.used.add(f"{method} /api/orders{'/{id}' if path.startswith('/api/orders/') else ''}")
+        return answer
+
+    def _send(self, method, path, token, body, headers):
         headers |= {"Authorization": f"Bearer {token}"} if token is not None else {}
         headers |= {"Content-Type": "application/json"} if body is not None else {}
         data = None if body is None else json.dumps(body).encode()
@@ -119,10 +128,12 @@ class Site:
                 raise Failed(f"POST /api/orders gets {answer.status} for {REPEAT_SECONDS} s")
             repeated = True
             time.sleep(1)
-        if repeated and answer.status == 200:
-            # The reply of the first request was lost.
+        if repeated and answer.status == 200 and answer.body["id"] not in self._orders:
+            # A new order: the reply of the first request was lost.
             answer = Answer(201, answer.body)
         if answer.status == 201:
+            self._orders.add(answer.body["id"])
+            self.used.add("order")
             self.undo(f"order {answer.body['id']}", self._forget, buyer, answer.body["id"])
         return answer
 
@@ -131,6 +142,12 @@ class Site:
         answer = self.order(buyer or self.buyer(), self.ticket())
         expect("POST /api/orders", answer.status, 201)
         return answer.body
+
+    def expiry(self, order, seconds):
+        """Waits for the expiry of an order. Returns its event."""
+        event = self.events.wait(order["id"], "OrderExpired", seconds)
+        self.used.add("expiry")
+        return event
 
     def cancel(self, buyer, order):
         return self.request("DELETE", f"/api/orders/{order}", buyer.token).status
@@ -145,6 +162,7 @@ class Site:
 
     def publish(self, source, kind, detail, **fields):
         """Publishes an event on the bus."""
+        self.used.add(source)
         self.events.put(source, kind, detail, **fields)
 
     def item(self, table, key):

@@ -1,10 +1,14 @@
 """Tests of the smoke test: each step passes on a stack without faults, and each fault makes its step fail."""
 
+import contextlib
 import json
 import os
+import re
 import types
 import unittest
 import unittest.mock
+
+import botocore.session
 
 import smoke
 import smoke_buyers
@@ -14,9 +18,10 @@ from smoke_fakes import FakeEvents, FakeSite, jwt
 from smoke_orders import bus, early, expired, key_twice, race, schedule, tokens
 from smoke_platform import cold_start, dead_letter, metrics, quota
 from smoke_site import Failed, NotHere, Site
+from stack import ROOT
 
 FIRST_VERSION = "7"
-RUNNING, STOPPED = ("InProgress", None), ("Stopped", "ALARM_ACTIVE")
+RUNNING, STOPPED, SUCCEEDED = ("InProgress", None), ("Stopped", "ALARM_ACTIVE"), ("Succeeded", None)
 STEPS = (quota, cold_start, bus, tokens, key_twice, race, expired, early, schedule, dead_letter, metrics)
 # Step, fault, message.
 FAULTS = [
@@ -46,16 +51,36 @@ FAULTS = [
     (schedule, {"expires_before_its_time": True}, "expired, not awaiting_payment"),
     (schedule, {"expires_late_seconds": None}, "no OrderExpired"),
     (dead_letter, {"changes_dead_letters": True}, "dead letter: "),
-    (dead_letter, {"alarm": "OK"}, "not within 900 s: alarm alarm"),
+    (dead_letter, {"alarm": "OK"}, "not within 1080 s: alarm TicketEventsDeadLetters"),
     (metrics, {"function_error": True}, "reconcile fails"),
     (metrics, {"metrics_without_data": ("Errors",)}, "data of AWS/Lambda Errors"),
+    (metrics, {"metrics_without_data": ("TicketEventsDeadLetter",)}, "data of AWS/SQS"),
+]
+# Step, dimension of a metric that has data after it.
+USES = [
+    (tokens, "api-id"),
+    (tokens, "GET /api/orders"),
+    (tokens, "ListOrders"),
+    (key_twice, "POST /api/orders"),
+    (key_twice, "CreateOrder"),
+    (key_twice, "OrderRelay"),
+    (key_twice, "GET /api/orders/{id}"),
+    (key_twice, "ShowOrder"),
+    (schedule, "DELETE /api/orders/{id}"),
+    (schedule, "CancelOrder"),
+    (schedule, "PaymentEvents"),
+    (bus, "TicketEvents"),
+    (expired, "ExpireOrders"),
 ]
 LACKS = [
     (race, {"buyers": 1}, "tokens of several buyers"),
     (expired, {"hold_seconds": 900}, "a hold takes 900 s"),
     (early, {"hold_seconds": 900}, "a hold takes 900 s"),
+    (schedule, {"hold_seconds": 900}, "a hold takes 900 s"),
+    (schedule, {"hold_seconds": 9}, "a hold takes 9 s"),
     (schedule, {"payment_seconds": 60}, "a started payment has 60 s"),
     (cold_start, {"init_ms": None}, "no cold start"),
+    (cold_start, {"logs_reports": False}, "needs PlatformLogLevel INFO"),
     (cold_start, {"emulated": True}, "the emulator has no duration"),
     (deployment, {"emulated": True}, "the emulator has no CodeDeploy"),
 ]
@@ -83,8 +108,24 @@ class Steps(unittest.TestCase):
                 self.assertIn(message, str(caught.exception))
 
     def test_metric_of_a_failure_needs_no_data(self):
-        settings = {"metrics_without_data": ("TicketVersionGaps",)}
-        self.assertIn("1 have data only after a failure", FakeSite(**settings).run(metrics))
+        site = FakeSite(metrics_without_data=("TicketVersionGaps",))
+        site.run(bus)
+        self.assertIn("3 metrics of alarms have data", site.run(metrics))
+
+    def test_metric_needs_data_only_if_the_run_has_used_its_function_or_route(self):
+        for step, name in USES:
+            with self.subTest(name):
+                site = FakeSite(metrics_without_data=(name,))
+                site.run(metrics)
+                site.run(step)
+                with self.assertRaisesRegex(Failed, "data of"):
+                    site.run(metrics)
+
+    def test_long_hold_has_a_schedule_without_a_payment(self):
+        for hold in (90, 120):
+            with self.subTest(hold=hold):
+                self.assertIn("one fired", FakeSite(hold_seconds=hold, payment_seconds=0).run(schedule))
+                self.assertIn("one fired", FakeSite(hold_seconds=hold).run(schedule))
 
     def test_late_count_of_early_messages_is_no_failure(self):
         self.assertIn("was not visible in time", FakeSite(keeps_early_messages=False).run(early))
@@ -94,6 +135,10 @@ class Steps(unittest.TestCase):
 
     def test_order_with_a_lost_reply_counts_as_new(self):
         self.assertIn("one 201, 49 409", FakeSite(lost_replies=[503]).run(race))
+        self.assertIn("201, then 200", FakeSite(lost_replies=[503]).run(key_twice))
+
+    def test_repeated_key_gets_200_also_after_a_refusal(self):
+        self.assertIn("201, then 200", FakeSite(refused_repeats=[429, 503]).run(key_twice))
 
 
 class FakeDeployments:
@@ -111,19 +156,20 @@ class FakeDeployments:
     def update_function_configuration(self, FunctionName, Environment):
         self.environment = Environment["Variables"]
 
-    def get_waiter(self, _):
-        return types.SimpleNamespace(wait=lambda FunctionName: None)
-
     def publish_version(self, FunctionName):
         version = str(max(map(int, self.versions)) + 1)
         self.versions[version] = self.environment
         return {"Version": version}
 
     def delete_function(self, FunctionName, Qualifier):
+        assert Qualifier not in json.dumps(self.alias), "the alias uses this version"
         del self.versions[Qualifier]
 
     def get_alias(self, FunctionName, Name):
         return self.alias
+
+    def update_alias(self, FunctionName, Name, FunctionVersion, RoutingConfig):
+        self.alias = {"FunctionVersion": FunctionVersion, "RoutingConfig": RoutingConfig}
 
     def create_deployment(self, applicationName, deploymentGroupName, revision):
         (resource,) = json.loads(revision["appSpecContent"]["content"])["Resources"]
@@ -136,6 +182,8 @@ class FakeDeployments:
         self.outcomes[version] = self.broken_outcome if is_broken else RUNNING
         if is_broken and self.broken_outcome == STOPPED and self.returns:
             self.alias = {"FunctionVersion": FIRST_VERSION}
+        if is_broken and self.broken_outcome == SUCCEEDED:
+            self.alias = {"FunctionVersion": version}
         return {"deploymentId": version}
 
     def get_deployment(self, deploymentId):
@@ -152,37 +200,76 @@ class FakeDeployments:
         return {"deployments": [id for id, (status, _) in self.outcomes.items() if status in includeOnlyStatuses]}
 
 
+class RecordedClient:
+    """A client that records the action of each call."""
+
+    def __init__(self, service, fake, actions):
+        self.service, self.fake, self.actions = service, fake, actions
+
+    def __getattr__(self, name):
+        self.actions.add(f"{self.service}:{camel_case(name)}")
+        return getattr(self.fake, name)
+
+    def get_waiter(self, name):
+        waiters = botocore.session.get_session().get_waiter_model(self.service)
+        self.actions.add(f"{self.service}:{waiters.get_waiter(camel_case(name)).operation}")
+        return types.SimpleNamespace(wait=lambda FunctionName: None)
+
+
+def camel_case(name):
+    return name.title().replace("_", "")
+
+
 class Deployment(unittest.TestCase):
-    def run_step(self, **faults):
-        """Runs the step. Returns its result, and the fake, after the undo."""
+    def run_step(self, interrupted=False, **faults):
+        """Runs the step. Returns its result, after the undo."""
         site = FakeSite()
-        fake = FakeDeployments(**faults)
-        site.stack._clients |= {"lambda": fake, "codedeploy": fake}
+        self.fake = fake = FakeDeployments(**faults)
+        if interrupted:
+            site.request = lambda *_: site.interrupt()
+        self.actions = set()
+        clients = {service: RecordedClient(service, fake, self.actions) for service in ("lambda", "codedeploy")}
+        site.stack._clients |= clients
         site.stack.outputs["ShowOrderFunctionName"] = "ShowOrder"
         try:
-            return site.run(deployment), fake
+            return site.run(deployment)
         finally:
             with site.clock.installed():
                 self.left = site.close()
 
     def test_deployment_moves_traffic_and_takes_it_back(self):
-        text, fake = self.run_step()
-        self.assertIn("10 % moved", text)
-        self.assertEqual(self.left, [])
-        self.assertEqual((fake.environment, list(fake.versions)), (fake.first, [FIRST_VERSION]))
-        self.assertEqual(fake.alias, {"FunctionVersion": FIRST_VERSION})
+        self.assertIn("10 % moved", self.run_step())
+        self.check_that_nothing_remains()
 
     def test_each_fault_makes_the_step_fail(self):
         for faults, message in [
             ({"shifts": False}, "a canary with 10 % of the traffic"),
-            ({"outcome": ("Succeeded", None)}, "('Succeeded', None), not ('Stopped', 'ALARM_ACTIVE')"),
-            ({"outcome": RUNNING}, "still runs after 900 s"),
+            ({"outcome": SUCCEEDED}, "('Succeeded', None), not ('Stopped', 'ALARM_ACTIVE')"),
+            ({"outcome": RUNNING}, "not within 900 s: the end of the broken deployment"),
+            ({"outcome": RUNNING, "interrupted": True}, "interrupted"),
             ({"returns": False}, f"all traffic on version {FIRST_VERSION}"),
         ]:
             with self.subTest(**faults):
                 with self.assertRaises(Failed) as caught:
                     self.run_step(**faults)
                 self.assertIn(message, str(caught.exception))
+                self.check_that_nothing_remains()
+
+    def test_every_call_is_a_documented_right(self):
+        row = re.search(
+            r"^\| `smoke`: alarms and deployments .*", (ROOT / "docs/operations.md").read_text(), re.MULTILINE
+        )
+        documented = set(re.findall(r"`([\w-]+:\w+)`", row[0]))
+        with contextlib.suppress(Failed):
+            self.run_step(outcome=SUCCEEDED)
+        self.assertIn("lambda:UpdateAlias", self.actions)
+        self.assertEqual(self.actions - documented, set())
+
+    def check_that_nothing_remains(self):
+        self.assertEqual(self.left, [])
+        self.assertEqual((self.fake.environment, list(self.fake.versions)), (self.fake.first, [FIRST_VERSION]))
+        self.assertEqual(self.fake.alias["FunctionVersion"], FIRST_VERSION)
+        self.assertFalse(self.fake.alias.get("RoutingConfig", {}).get("AdditionalVersionWeights"))
 
 
 class Command(unittest.TestCase):
@@ -190,7 +277,8 @@ class Command(unittest.TestCase):
 
     def run_main(self, *steps, words=(), left=None):
         """Runs the command with these steps. Returns the exit code and the output."""
-        site, events = FakeSite(emulated=True), FakeEvents()
+        self.site, events = FakeSite(emulated=True), FakeEvents()
+        site = self.site
         events.start = lambda site: site.undo("rule", left or (lambda: None))
         named = [smoke.Step(step.__name__, step, "page.html") for step in steps]
         with (
@@ -228,6 +316,10 @@ class Command(unittest.TestCase):
             self.assertIn(line, printed.splitlines())
         self.assertEqual(self.run_main(passes, fails, words=("--without", "fails"))[0], 0)
         self.assertEqual(self.run_main(passes, fails, words=("--only", "fails"))[0], 1)
+
+    def test_run_calls_each_queue(self):
+        self.run_main()
+        self.assertEqual(set(self.site.called_at), {"Expiry", "ExpiryDeadLetter", "TicketEventsDeadLetter"})
 
     def test_what_remains_is_a_failure(self):
         def remains():
