@@ -78,8 +78,7 @@ in-process-tests: ## Run the Rust tests that need no stack, with few seeds of th
 
 test: format lint docs language licences bugs ## Run everything that CI runs: about 30 minutes
 	$(MAKE) --jobs=2 --output-sync template least-privilege
-	$(MAKE) --jobs=2 --output-sync tool-tests emulator-tests canary
-	$(MAKE) rust-tests
+	$(MAKE) --jobs=2 --output-sync rust-tests tool-tests emulator-tests canary
 	$(MAKE) shop-tests
 	$(MAKE) --jobs=2 --output-sync instructions openapi operations-tests
 

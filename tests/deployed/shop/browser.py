@@ -25,6 +25,13 @@ WIDE, PHONE = (1280, 860), (320, 640)
 SIZES = {"wide": WIDE, "phone": PHONE}
 HERE = Path(__file__).resolve().parent
 CONTRAST = (HERE / "contrast.js").read_text()
+# Whether an element keeps its place for two frames.
+STANDS_STILL = """
+const [element, done] = arguments;
+const place = () => JSON.stringify(element.getBoundingClientRect());
+const before = place();
+setTimeout(() => done(element.isConnected && place() === before), 34);
+"""
 SEARCH = """
 const field = document.getElementById("search");
 if (field && field.value !== arguments[0]) {
@@ -145,10 +152,13 @@ class Window:
 
     def press(self, selector, containing=""):
         def click():
-            self.find(selector, containing).click()
+            element = self.find(selector, containing)
+            if not self.driver.execute_async_script(STANDS_STILL, element):
+                return False
+            element.click()
             return True
 
-        # The page may redraw the element before the click.
+        # The page may redraw or move the element before the click, for example after a change of the screen's size.
         eventually(click, f"a press of {selector}")
 
     def script(self, text, *arguments):
