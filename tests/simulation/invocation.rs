@@ -169,21 +169,21 @@ impl SimulatedStore {
     ) -> Result<T, StoreError> {
         let (invocation, world) = (&self.0, &self.0.world);
         invocation.pause().await;
-        if world.fault(Fault::Conflict) {
+        if self.fails(Fault::Conflict) {
             world.sleep_ms(0..=LONGEST_CONFLICT_MS).await;
-            return self.unavailable(Fault::Conflict);
+            return unavailable(Fault::Conflict);
         }
         for fault in [Fault::Throttle, Fault::ServerError] {
-            if world.fault(fault) {
+            if self.fails(fault) {
                 invocation.pause().await;
-                return self.unavailable(fault);
+                return unavailable(fault);
             }
         }
-        if world.fault(Fault::Hang) {
+        if self.fails(Fault::Hang) {
             invocation.time_out().await;
-            return self.unavailable(Fault::Hang);
+            return unavailable(Fault::Hang);
         }
-        if world.fault(Fault::LateEffect) {
+        if self.fails(Fault::LateEffect) {
             let late = Arc::clone(invocation);
             world.state().calls += 1;
             tokio::task::spawn_local(async move {
@@ -193,25 +193,32 @@ impl SimulatedStore {
                 late.world.state().calls -= 1;
             });
             invocation.time_out().await;
-            return self.unavailable(Fault::LateEffect);
+            return unavailable(Fault::LateEffect);
         }
         if world.fault(Fault::SentAgain) {
             drop(effect(invocation));
             invocation.pause().await;
         }
         let outcome = effect(invocation);
-        if world.fault(Fault::ReplyLost) {
+        if self.fails(Fault::ReplyLost) {
             invocation.pause().await;
-            return self.unavailable(Fault::ReplyLost);
+            return unavailable(Fault::ReplyLost);
         }
         invocation.pause().await;
         outcome
     }
 
-    fn unavailable<T>(&self, fault: Fault) -> Result<T, StoreError> {
-        self.0.call_failed.store(true, Relaxed);
-        Err(StoreError::Unavailable(fault.name().into()))
+    /// Whether this fault makes the call fail. Records it at once: the function's deadline can come before the
+    /// end of the call.
+    fn fails(&self, fault: Fault) -> bool {
+        let fails = self.0.world.fault(fault);
+        self.0.call_failed.fetch_or(fails, Relaxed);
+        fails
     }
+}
+
+fn unavailable<T>(fault: Fault) -> Result<T, StoreError> {
+    Err(StoreError::Unavailable(fault.name().into()))
 }
 
 impl OrderStore for SimulatedStore {

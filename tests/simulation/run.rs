@@ -146,10 +146,10 @@ impl World {
         let (name, promises) = (queue.name, &state.promises);
         let is_hopeless =
             |body: &str| promises.is_invalid(name, body) && !promises.is_rejected(name, body);
-        let messages = std::mem::take(&mut queue.messages).into_iter();
-        let (hopeless, rest): (Vec<_>, Vec<_>) =
-            messages.partition(|message| is_hopeless(&message.body));
-        queue.messages = rest;
-        queue.dead.extend(hopeless.into_iter().map(|message| message.body));
+        // A payment that is still on its way can be the one that a refund waits for.
+        if queue.messages.iter().all(|message| is_hopeless(&message.body)) {
+            let hopeless = std::mem::take(&mut queue.messages);
+            queue.dead.extend(hopeless.into_iter().map(|message| message.body));
+        }
     }
 }
