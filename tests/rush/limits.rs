@@ -9,7 +9,8 @@ pub(crate) const PARTITION_WRITES: f64 = 1_000.0;
 /// Read request units a second of one partition (same page).
 pub(crate) const PARTITION_READS: f64 = 3_000.0;
 /// Write request units a second of a new on-demand table, and of a new index (DynamoDB developer guide,
-/// "DynamoDB on-demand capacity mode", initial throughput). The table also carries three times as many read units: 12,000.
+/// "DynamoDB on-demand capacity mode", initial throughput). The table also carries three times as many read
+/// units: 12,000.
 pub(crate) const NEW_TABLE_WRITES: f64 = 4_000.0;
 /// Write request units a second of one table in an account without an increase (DynamoDB developer guide,
 /// "Quotas", default throughput quotas).
