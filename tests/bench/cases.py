@@ -41,12 +41,11 @@ class Case:
     """One event for one function.
 
     `replies` are the AWS responses by operation, each a value or a function of the request body; `status`
-    and `calls` are the expected HTTP status (`None` for a batch) and AWS operations. `at_once` is the number of
-    calls at the same time: the messages of a batch are handled at once, each with a connection of its own.
+    and `calls` are the expected HTTP status (`None` for a batch) and AWS operations.
     """
 
-    def __init__(self, name, function, event, replies, status=None, calls=(), at_once=1):
-        self.name, self.function, self.status, self.calls, self.at_once = name, function, status, calls, at_once
+    def __init__(self, name, function, event, replies, status=None, calls=()):
+        self.name, self.function, self.status, self.calls = name, function, status, calls
         self.event, self.settings = json.dumps(event), SETTINGS
         self._replies = replies
 
@@ -210,7 +209,6 @@ CASES = [
         {},
         None,
         ["UpdateItem"] * 10,
-        at_once=10,
     ),
     Case(
         "10 payments",
@@ -219,7 +217,6 @@ CASES = [
         {"GetItem": _found()},
         None,
         ["GetItem", "TransactWriteItems"] * 10,
-        at_once=10,
     ),
     Case(
         "10 expiries",
@@ -228,7 +225,6 @@ CASES = [
         {"GetItem": _found(expires_at=NOW_MS - 1_000)},
         None,
         ["GetItem", "TransactWriteItems"] * 10,
-        at_once=10,
     ),
     Case(
         "relay of 10",

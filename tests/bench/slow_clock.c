@@ -1,10 +1,13 @@
-// Slows the monotonic clock of a process 200 times. Loaded by LD_PRELOAD.
+// Slows the monotonic clock of a process 200 times, and its waits for a time. Loaded by LD_PRELOAD.
 //
 // Callgrind makes a function about fifty times slower, a busy machine slower still. The 2 s timeout
 // of an AWS call then expired during the first TLS handshake, and the SDK repeated the call on a
 // second connection. On the slow clock, 2 s last longer than the harness waits for a function. The
 // wall clock stays right, because requests are signed with it.
 
+#include <limits.h>
+#include <stddef.h>
+#include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,4 +22,9 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
         time->tv_nsec = nanoseconds % 1000000000;
     }
     return result;
+}
+
+int epoll_wait(int epoll, struct epoll_event *events, int most, int milliseconds) {
+    int wait = milliseconds > INT_MAX / SLOWDOWN ? INT_MAX : milliseconds * SLOWDOWN;
+    return syscall(SYS_epoll_pwait, epoll, events, most, wait, NULL, 0);
 }

@@ -243,11 +243,12 @@ const CROWD: Duration = Duration::from_millis(500);
 /// `Retry-After` sends every refused buyer back at the end of the hold. Without the wait, each of them finds
 /// the lapsed lock and sends a transaction to the same ticket, which carries 500 a second (DynamoDB developer
 /// guide, "Best practices for designing and using partition keys effectively"). With it, most of them read
-/// that the ticket has been taken.
+/// that the ticket has been taken. The longer of two random waits: few buyers come first, so that one
+/// transaction commits before many others read.
 fn crowd_wait(lapsed: Lock, now: Timestamp) -> Option<Duration> {
     let Lock::Held { until, .. } = lapsed else { return None };
     let left = now.until(until.plus(CROWD));
-    (!left.is_zero()).then(|| left.mul_f64(fastrand::f64()))
+    (!left.is_zero()).then(|| left.mul_f64(fastrand::f64().max(fastrand::f64())))
 }
 
 /// The ticket on sale, at the version that the buyer has seen.

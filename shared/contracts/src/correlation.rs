@@ -1,7 +1,8 @@
 //! Correlation id of any event.
 
 use orders_domain::CorrelationId;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// The correlation id of a message with an event, also of an invalid event: `metadata.correlationId` of
 /// the detail, else the `id` that `EventBridge` gives to each event (`EventBridge` user guide, "Events").
@@ -19,9 +20,37 @@ use serde_json::Value;
 /// ```
 #[must_use]
 pub fn correlation_id(message: &str) -> Option<CorrelationId> {
-    let event: Value = serde_json::from_str(message).ok()?;
-    let ids = [&event["detail"]["metadata"]["correlationId"], &event["id"]];
-    ids.into_iter().find_map(|id| id.as_str()?.parse().ok())
+    let Event { id, detail } = serde_json::from_str(message).ok()?;
+    let metadata = detail.and_then(|detail| read::<Detail<'_>>(detail)?.metadata);
+    let given = metadata.and_then(|metadata| read::<Metadata<'_>>(metadata)?.correlation_id);
+    [given, id].into_iter().flatten().find_map(|id| read::<String>(id)?.parse().ok())
+}
+
+// The fields are raw texts: one of another type counts as absent.
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    detail: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Detail<'a> {
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    #[serde(borrow)]
+    correlation_id: Option<&'a RawValue>,
+}
+
+fn read<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
+    serde_json::from_str(raw.get()).ok()
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Batches of a queue, and ticket events.
 
-use std::time::Duration;
+use std::{cell::RefCell, time::Duration};
 
+use lambda_http::Context;
 use metrics_util::debugging::DebuggingRecorder;
-use orders_domain::{OrderStore, Status, TicketId};
+use orders_domain::{OrderStore, Status, TicketId, Timestamp};
 use orders_lambda::{
     clock,
     queue::{Failure, Message, Outcome, process},
@@ -203,9 +204,16 @@ async fn panic_of_a_message_dead_letters_this_message_alone() {
     assert_eq!(*queue.dead_letters.lock().unwrap(), ["text", "str"]);
 }
 
-/// A message that hangs delays no other message, and leaves time to set the waits.
+/// The context of an invocation that ends in ten seconds.
+fn ten_seconds(now: Timestamp) -> Context {
+    let mut context = context();
+    context.deadline = now.plus(Duration::from_secs(10)).epoch_ms();
+    context
+}
+
+/// A message that hangs delays the others by 4 ms, and leaves time to set the waits.
 #[tokio::test(start_paused = true)]
-async fn messages_of_a_batch_are_handled_at_once() {
+async fn message_that_hangs_delays_no_other() {
     let started = Instant::now();
     let queue = RecordedQueue::default();
     let handler = async |message: Message<'_>| {
@@ -216,13 +224,30 @@ async fn messages_of_a_batch_are_handled_at_once() {
         Ok(Outcome::Done)
     };
     let bodies = ["hangs", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
-    let mut context = context();
     let now = clock::now();
-    context.deadline = now.plus(Duration::from_secs(10)).epoch_ms();
-    let response = process(&batch(&bodies), &context, now, &queue, &handler).await.unwrap();
+    let response =
+        process(&batch(&bodies), &ten_seconds(now), now, &queue, &handler).await.unwrap();
     assert_eq!(response.batch_item_failures.len(), 1);
     assert_eq!(*queue.timeouts.lock().unwrap(), [("r0".to_owned(), Duration::from_secs(5))]);
     assert_eq!(started.elapsed(), Duration::from_millis(8_500));
+}
+
+/// Quick messages share one connection; the start of a message waits for no slow one.
+#[tokio::test(start_paused = true)]
+async fn messages_start_one_after_the_other_at_most_4_ms_apart() {
+    for (takes_ms, apart_ms) in [(2, 2), (3, 3), (100, 4), (20_000, 4)] {
+        let (started, starts) = (Instant::now(), RefCell::new(Vec::new()));
+        let handler = async |_: Message<'_>| {
+            starts.borrow_mut().push(started.elapsed().as_millis());
+            sleep(Duration::from_millis(takes_ms)).await;
+            Ok(Outcome::Done)
+        };
+        let now = clock::now();
+        let queue = RecordedQueue::default();
+        process(&batch(&["any"; 10]), &ten_seconds(now), now, &queue, &handler).await.unwrap();
+        let expected: Vec<_> = (0..10).map(|number| number * apart_ms).collect();
+        assert_eq!(starts.into_inner(), expected, "{takes_ms} ms");
+    }
 }
 
 /// Without a value of 0, an alarm could not compare the failures with the messages.
