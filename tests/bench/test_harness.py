@@ -154,6 +154,16 @@ class SlowClock(unittest.TestCase):
             output = subprocess.check_output([sys.executable, "-c", measure], env=slow_clock(folder))
         self.assertGreater(2 * float(output), TIMEOUT_SECONDS)
 
+    def test_a_wait_for_a_call_is_as_slow_as_the_clock(self):
+        wait = "import select; print('waits', flush=True); select.epoll().poll(0.004)"
+        with TemporaryDirectory() as folder:
+            command, environment = [sys.executable, "-c", wait], slow_clock(folder)
+            with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+                process.stdout.readline()
+                with self.assertRaises(subprocess.TimeoutExpired):
+                    process.wait(0.2)
+                process.kill()
+
 
 class Kept(unittest.TestCase):
     OLD = {"show": {"warm": 1_000_000, "first poll": 10}}
