@@ -155,14 +155,15 @@ class SlowClock(unittest.TestCase):
         self.assertGreater(2 * float(output), TIMEOUT_SECONDS)
 
     def test_a_wait_for_a_call_is_as_slow_as_the_clock(self):
-        wait = "import select; print('waits', flush=True); select.epoll().poll(0.004)"
+        wait = "import select; print('waits', flush=True); select.epoll().poll(0.004); print('waited', flush=True)"
         with TemporaryDirectory() as folder:
             command, environment = [sys.executable, "-c", wait], slow_clock(folder)
             with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
                 process.stdout.readline()
                 with self.assertRaises(subprocess.TimeoutExpired):
-                    process.wait(0.2)
+                    process.wait(0.5)
                 process.kill()
+                self.assertEqual(process.stdout.read(), b"")
 
 
 class Kept(unittest.TestCase):

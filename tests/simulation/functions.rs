@@ -139,24 +139,24 @@ async fn handle(world: &Arc<World>, queue: QueueName, event: &SqsEvent) -> Optio
     let response = invoke(world, function, async |invocation| {
         let (context, now) = (invocation.context(), invocation.now());
         let access = SimulatedQueue(Arc::clone(&invocation), queue);
-        let store = invocation.store();
         let response = match queue {
             QueueName::Tickets => {
                 process(event, &context, now, &access, &async |message| {
-                    ticket_events::handle(&store, message).await
+                    ticket_events::handle(&invocation.begin_command(), message).await
                 })
                 .await
             }
             QueueName::Payments => {
                 process(event, &context, now, &access, &async |message| {
-                    let now = invocation.begin_command();
-                    payment_events::handle(&store, world.plan.payment_limits(), now, message).await
+                    let (store, limits) = (invocation.begin_command(), world.plan.payment_limits());
+                    payment_events::handle(&store, limits, store.began(), message).await
                 })
                 .await
             }
             QueueName::Expiries => {
                 process(event, &context, now, &access, &async |message| {
-                    expire_orders::handle(&store, invocation.begin_command(), message).await
+                    let store = invocation.begin_command();
+                    expire_orders::handle(&store, store.began(), message).await
                 })
                 .await
             }

@@ -5,7 +5,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::Poll,
     time::Duration,
@@ -50,8 +50,6 @@ pub(crate) struct Invocation {
     slow: bool,
     crashed: AtomicBool,
     placed: OnceLock<OrderId>,
-    /// True time at which the current command began.
-    command_ms: AtomicU64,
     /// Whether a call has failed.
     call_failed: AtomicBool,
     /// Number of writes before the invocation.
@@ -75,7 +73,6 @@ pub(crate) async fn invoke<T>(
         slow: world.fault(Fault::Slow),
         crashed: AtomicBool::new(false),
         placed: OnceLock::new(),
-        command_ms: AtomicU64::new(world.now_ms()),
         call_failed: AtomicBool::new(false),
         writes_before: world.state().promises.writes,
     });
@@ -97,17 +94,6 @@ impl Invocation {
         timestamp(self.world.now_ms().saturating_add_signed(self.skew_ms))
     }
 
-    /// Begins the command of a message. Returns its time.
-    pub(crate) fn begin_command(&self) -> Timestamp {
-        self.command_ms.store(self.world.now_ms(), Relaxed);
-        self.now()
-    }
-
-    fn command_time(&self) -> CommandTime {
-        let since_ms = self.command_ms.load(Relaxed);
-        CommandTime { since_ms, now: timestamp(since_ms.saturating_add_signed(self.skew_ms)) }
-    }
-
     /// Lambda context of the invocation.
     pub(crate) fn context(&self) -> Context {
         let mut context = Context::default();
@@ -121,8 +107,10 @@ impl Invocation {
         self.started + TIMEOUT - Duration::from_millis(500)
     }
 
-    pub(crate) fn store(self: &Arc<Self>) -> SimulatedStore {
-        SimulatedStore(Arc::clone(self))
+    /// Begins a command: a request, or a message of a batch.
+    pub(crate) fn begin_command(self: &Arc<Self>) -> SimulatedStore {
+        let command = CommandTime { since_ms: self.world.now_ms(), now: self.now() };
+        SimulatedStore { invocation: Arc::clone(self), command }
     }
 
     /// Returns the order that the invocation has placed, with or without a reply.
@@ -159,15 +147,23 @@ impl Invocation {
     }
 }
 
-/// Store access of a function.
-pub(crate) struct SimulatedStore(Arc<Invocation>);
+/// Store access of a function for one command.
+pub(crate) struct SimulatedStore {
+    invocation: Arc<Invocation>,
+    command: CommandTime,
+}
 
 impl SimulatedStore {
+    /// Time of the function's clock at which the command began.
+    pub(crate) fn began(&self) -> Timestamp {
+        self.command.now
+    }
+
     async fn call<T: Send + 'static>(
         &self,
         effect: impl Fn(&Invocation) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (invocation, world) = (&self.0, &self.0.world);
+        let (invocation, world) = (&self.invocation, &self.invocation.world);
         invocation.pause().await;
         if self.fails(Fault::Conflict) {
             world.sleep_ms(0..=LONGEST_CONFLICT_MS).await;
@@ -211,8 +207,8 @@ impl SimulatedStore {
     /// Whether this fault makes the call fail. Records it at once: the function's deadline can come before the
     /// end of the call.
     fn fails(&self, fault: Fault) -> bool {
-        let fails = self.0.world.fault(fault);
-        self.0.call_failed.fetch_or(fails, Relaxed);
+        let fails = self.invocation.world.fault(fault);
+        self.invocation.call_failed.fetch_or(fails, Relaxed);
         fails
     }
 }
@@ -266,7 +262,7 @@ impl OrderStore for SimulatedStore {
 
     async fn commit(&self, transition: &Transition) -> Result<CommitOutcome, StoreError> {
         let transition = transition.clone();
-        let command = self.0.command_time();
+        let command = self.command;
         self.call(move |invocation| {
             let at = invocation.now();
             invocation.world.commit(&transition, invocation.function, command, at)

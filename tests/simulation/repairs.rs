@@ -42,11 +42,11 @@ async fn run_schedule(world: Arc<World>) {
 pub(crate) async fn run_reconcile(world: &Arc<World>) -> Option<Report> {
     let without_faults = world.state().faults_stopped;
     let report = invoke(world, "reconcile", async |invocation| {
-        let now = invocation.begin_command();
+        let store = invocation.begin_command();
         reconcile::reconcile(
-            &invocation.store(),
+            &store,
             reconcile::Request::default(),
-            now,
+            store.began(),
             invocation.deadline(),
         )
         .await

@@ -54,7 +54,7 @@ impl FunctionCall {
 
     async fn invoke(&self, invocation: Arc<Invocation>) -> FunctionResponse {
         let (context, now) = (invocation.context(), invocation.now());
-        let (store, limits) = (invocation.store(), invocation.world.plan.order_limits());
+        let (store, limits) = (invocation.begin_command(), invocation.world.plan.order_limits());
         let new_id = |now| {
             let random = invocation.world.state().rng.u128(..).to_be_bytes();
             Ok(OrderId::new(now, random.first_chunk().ok_or("too short")?))

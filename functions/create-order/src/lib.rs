@@ -243,8 +243,8 @@ const CROWD: Duration = Duration::from_millis(500);
 /// `Retry-After` sends every refused buyer back at the end of the hold. Without the wait, each of them finds
 /// the lapsed lock and sends a transaction to the same ticket, which carries 500 a second (DynamoDB developer
 /// guide, "Best practices for designing and using partition keys effectively"). With it, most of them read
-/// that the ticket has been taken. The longer of two random waits: few buyers come first, so that one
-/// transaction commits before many others read.
+/// that the ticket has been taken. The wait is the longer of two random ones: few buyers come first, so
+/// that one transaction commits before many others read.
 fn crowd_wait(lapsed: Lock, now: Timestamp) -> Option<Duration> {
     let Lock::Held { until, .. } = lapsed else { return None };
     let left = now.until(until.plus(CROWD));

@@ -1,7 +1,8 @@
 //! Correlation id of any event.
 
+use std::collections::BTreeMap;
+
 use orders_domain::CorrelationId;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// The correlation id of a message with an event, also of an invalid event: `metadata.correlationId` of
@@ -20,37 +21,23 @@ use serde_json::value::RawValue;
 /// ```
 #[must_use]
 pub fn correlation_id(message: &str) -> Option<CorrelationId> {
-    let Event { id, detail } = serde_json::from_str(message).ok()?;
-    let metadata = detail.and_then(|detail| read::<Detail<'_>>(detail)?.metadata);
-    let given = metadata.and_then(|metadata| read::<Metadata<'_>>(metadata)?.correlation_id);
-    [given, id].into_iter().flatten().find_map(|id| read::<String>(id)?.parse().ok())
+    let event = fields(message)?;
+    let given = event.get("detail").and_then(|detail| {
+        let detail = fields(detail.get())?;
+        let metadata = fields(detail.get("metadata")?.get())?;
+        metadata.get("correlationId").copied()
+    });
+    let ids = [given, event.get("id").copied()];
+    ids.into_iter().flatten().find_map(|id| text(id)?.parse().ok())
 }
 
-// The fields are raw texts: one of another type counts as absent.
-
-#[derive(Deserialize)]
-struct Event<'a> {
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    detail: Option<&'a RawValue>,
+/// The fields of a JSON object; their values are not parsed.
+fn fields(json: &str) -> Option<BTreeMap<String, &RawValue>> {
+    serde_json::from_str(json).ok()
 }
 
-#[derive(Deserialize)]
-struct Detail<'a> {
-    #[serde(borrow)]
-    metadata: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata<'a> {
-    #[serde(borrow)]
-    correlation_id: Option<&'a RawValue>,
-}
-
-fn read<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
-    serde_json::from_str(raw.get()).ok()
+fn text(value: &RawValue) -> Option<String> {
+    serde_json::from_str(value.get()).ok()
 }
 
 #[cfg(test)]
@@ -76,8 +63,20 @@ mod tests {
 
     #[test]
     fn message_without_an_envelope_has_no_correlation_id() {
-        for message in ["", "null", "[]", "{}", r#"{"orderId": "x"}"#, r#"{"detail": []}"#] {
+        let arrays = [r#"["x", {}]"#, r#"{"detail": [{"correlationId": "x"}]}"#];
+        let objects = ["{}", r#"{"orderId": "x"}"#, r#"{"detail": {"metadata": ["x"]}}"#];
+        for message in ["", "null", "[]"].into_iter().chain(arrays).chain(objects) {
             assert_eq!(correlation_id(message), None, "{message}");
         }
+    }
+
+    #[test]
+    fn last_of_two_equal_fields_counts() {
+        let metadata = r#"{"correlationId": "first", "correlationId": "last"}"#;
+        let detail = format!(r#"{{"metadata": 1, "metadata": {metadata}}}"#);
+        let event =
+            format!(r#"{{"detail": [], "id": "first", "id": "event", "detail": {detail}}}"#);
+        assert_eq!(correlation_id(&event).unwrap().as_str(), "last");
+        assert_eq!(correlation_id(r#"{"id": "first", "id": "last"}"#).unwrap().as_str(), "last");
     }
 }

@@ -1,8 +1,9 @@
-//! Batches of SQS messages. Each message has its own outcome: an invalid or slow message delays no other.
+//! Batches of SQS messages. Each message has its own outcome: an invalid or slow message holds up no other.
 //!
-//! The messages of a batch are handled concurrently, and start a few milliseconds apart. A failed message waits in its queue, longer after each
-//! receive. The function itself sends an invalid message, and a message that has failed for half a day, to
-//! the dead-letter queue: the receive count of SQS also grows while a function is slow or throttled.
+//! The messages of a batch are handled concurrently, and start a few milliseconds apart. A failed message
+//! waits in its queue, longer after each receive. The function itself sends an invalid message, and a message
+//! that has failed for half a day, to the dead-letter queue: the receive count of SQS also grows while a
+//! function is slow or throttled.
 
 use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 
@@ -78,9 +79,11 @@ const MAX_DOUBLINGS: u32 = 6;
 /// Time reserved at the end of an invocation for waits and dead letters.
 const TIME_TO_SETTLE: Duration = Duration::from_secs(1);
 
-/// Longest time between the starts of two messages of a batch: about the latency of one read. A connection
-/// carries one call at a time, and opening one takes the processor time of four messages, so messages share
-/// connections as long as calls are answered. The last of ten messages starts within 36 ms, also if all hang.
+/// Longest time between the starts of two messages of a batch: about the latency of one read. Tokio rounds it
+/// up, so that the last of ten messages starts within 45 ms, also if all hang.
+///
+/// A connection carries one call at a time, and opening one takes the processor time of two payments or four
+/// ticket events. Messages that are handled within this time share one connection.
 const START_INTERVAL: Duration = Duration::from_millis(4);
 
 /// Failure of a message.
@@ -107,7 +110,7 @@ impl From<StoreError> for Failure {
 /// Puts ids on the log lines of the message that is being handled.
 pub fn log_ids(order: Option<OrderId>, payment: Option<&PaymentId>, ticket: Option<&TicketId>) {
     let span = Span::current();
-    // At once: each record formats all fields of the span again.
+    // One call: each formats all fields of the span again.
     record_all!(
         span,
         order_id = order.map(field::display),

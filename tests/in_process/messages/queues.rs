@@ -211,9 +211,9 @@ fn ten_seconds(now: Timestamp) -> Context {
     context
 }
 
-/// A message that hangs delays the others by 4 ms, and leaves time to set the waits.
+/// A message that hangs delays the others by milliseconds only, and leaves time to set the waits.
 #[tokio::test(start_paused = true)]
-async fn message_that_hangs_delays_no_other() {
+async fn message_that_hangs_holds_up_no_other() {
     let started = Instant::now();
     let queue = RecordedQueue::default();
     let handler = async |message: Message<'_>| {
@@ -234,7 +234,7 @@ async fn message_that_hangs_delays_no_other() {
 
 /// Quick messages share one connection; the start of a message waits for no slow one.
 #[tokio::test(start_paused = true)]
-async fn messages_start_one_after_the_other_at_most_4_ms_apart() {
+async fn message_starts_when_an_earlier_one_is_done_or_after_4_ms() {
     for (takes_ms, apart_ms) in [(2, 2), (3, 3), (100, 4), (20_000, 4)] {
         let (started, starts) = (Instant::now(), RefCell::new(Vec::new()));
         let handler = async |_: Message<'_>| {
