@@ -1,8 +1,7 @@
 //! Correlation id of any event.
 
-use std::collections::BTreeMap;
-
 use orders_domain::CorrelationId;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// The correlation id of a message with an event, also of an invalid event: `metadata.correlationId` of
@@ -21,19 +20,41 @@ use serde_json::value::RawValue;
 /// ```
 #[must_use]
 pub fn correlation_id(message: &str) -> Option<CorrelationId> {
-    let event = fields(message)?;
-    let given = event.get("detail").and_then(|detail| {
-        let detail = fields(detail.get())?;
-        let metadata = fields(detail.get("metadata")?.get())?;
-        metadata.get("correlationId").copied()
+    let Event { id, detail } = object(message)?;
+    let given = detail.and_then(|detail| {
+        let Detail { metadata } = object(detail.get())?;
+        let Metadata { correlation_id } = object(metadata?.get())?;
+        correlation_id
     });
-    let ids = [given, event.get("id").copied()];
-    ids.into_iter().flatten().find_map(|id| text(id)?.parse().ok())
+    [given, id].into_iter().flatten().find_map(|id| text(id)?.parse().ok())
 }
 
-/// The fields of a JSON object; their values are not parsed.
-fn fields(json: &str) -> Option<BTreeMap<String, &RawValue>> {
-    serde_json::from_str(json).ok()
+// Values are not parsed: one of another type counts as absent, like an object with a field that occurs twice.
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    detail: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Detail<'a> {
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    #[serde(borrow)]
+    correlation_id: Option<&'a RawValue>,
+}
+
+/// A JSON object. Serde would read an array too.
+fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
+    json.trim_start().starts_with('{').then(|| serde_json::from_str(json).ok()).flatten()
 }
 
 fn text(value: &RawValue) -> Option<String> {
@@ -71,12 +92,12 @@ mod tests {
     }
 
     #[test]
-    fn last_of_two_equal_fields_counts() {
-        let metadata = r#"{"correlationId": "first", "correlationId": "last"}"#;
-        let detail = format!(r#"{{"metadata": 1, "metadata": {metadata}}}"#);
-        let event =
-            format!(r#"{{"detail": [], "id": "first", "id": "event", "detail": {detail}}}"#);
-        assert_eq!(correlation_id(&event).unwrap().as_str(), "last");
-        assert_eq!(correlation_id(r#"{"id": "first", "id": "last"}"#).unwrap().as_str(), "last");
+    fn object_with_a_field_that_occurs_twice_counts_as_absent() {
+        assert_eq!(correlation_id(r#"{"id": "first", "id": "last"}"#), None);
+        for metadata in [r#"{"correlationId": "1", "correlationId": "2"}"#, r#"{}, "metadata": {}"#]
+        {
+            let event = format!(r#"{{"id": "event-1", "detail": {{"metadata": {metadata}}}}}"#);
+            assert_eq!(correlation_id(&event).unwrap().as_str(), "event-1", "{event}");
+        }
     }
 }
