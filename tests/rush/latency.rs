@@ -47,7 +47,7 @@ pub(crate) const FAILED_RECORDS: Duration = Duration::from_millis(500);
 /// Part of a transaction in which its items are in use: other transactions conflict.
 pub(crate) const ITEMS_IN_USE: f64 = 0.5;
 
-/// Processor time on a full core, in microseconds: `make bench`, docs/performance.md.
+/// Processor time on a full core, in microseconds: `make bench` on a quiet machine.
 pub(crate) mod cpu_us {
     pub(crate) const CREATE: f64 = 573.0;
     pub(crate) const SHOW: f64 = 281.0;
