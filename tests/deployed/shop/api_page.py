@@ -29,7 +29,7 @@ class ApiPage(unittest.TestCase):
         return eventually(lambda: next(iter(self.driver.find_elements(By.CSS_SELECTOR, selector)), None), selector)
 
     def text(self, selector):
-        return self.find(selector).text
+        return eventually(lambda: [self.find(selector).text], selector)[0]
 
     def press(self, selector):
         # Not `click`: the header of the page can cover the element.

@@ -13,6 +13,7 @@ from pathlib import Path
 from selenium import webdriver
 from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.select import Select
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 sys.path.insert(0, str(ROOT / "local"))
@@ -147,8 +148,22 @@ class Window:
 
         return eventually(search, f"{selector} with '{containing}'")
 
+    def use(self, selector, action):
+        """Returns the result of an action on an element. The page may redraw the element before the action."""
+        return eventually(lambda: [action(self.find(selector))], selector)[0]
+
     def text(self, selector):
-        return self.find(selector).text
+        return self.use(selector, lambda element: element.text)
+
+    def attribute(self, selector, name):
+        return self.use(selector, lambda element: element.get_attribute(name))
+
+    def is_shown(self, selector):
+        return self.use(selector, lambda element: element.is_displayed())
+
+    def choose(self, selector, value):
+        """Chooses an option of a list."""
+        self.use(selector, lambda element: Select(element).select_by_value(value))
 
     def press(self, selector, containing=""):
         def click():
@@ -176,6 +191,9 @@ class Window:
 
         return eventually(search, f"the ticket {id}, {state}")
 
+    def ticket_text(self, id, state=""):
+        return eventually(lambda: [self.ticket(id, state).text], f"the text of {id}")[0]
+
     def search(self, text):
         """Shows the tickets that match; all tickets if the text is empty."""
         self.script(SEARCH, text)
@@ -186,11 +204,17 @@ class Window:
         self.press(f"#buy-{ticket}")
 
     def seconds_left(self):
-        return int(self.find(".order .ring b").text or -1)
+        return int(self.text(".order .ring b") or -1)
 
     def focused(self):
         """Returns the focused element."""
         return self.driver.switch_to.active_element
+
+    def focused_tag(self):
+        return self.script("return document.activeElement.localName")
+
+    def focused_id(self):
+        return self.script("return document.activeElement.id")
 
     def alarm(self):
         """Returns the last error announced to screen readers."""

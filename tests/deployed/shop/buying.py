@@ -8,7 +8,6 @@ from browser import PHONE, eventually
 from case import ShopTest
 from marketplace import STACK, api, events, extend, item, order, post, put_on_sale
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.select import Select
 
 HOLD_SECONDS = 30
 HOLDS_PER_BUYER = 10
@@ -47,7 +46,7 @@ class Orders(ShopTest):
         self.assertLessEqual(start, HOLD_SECONDS)
         eventually(lambda: self.first.seconds_left() < start, "a second less")
         other = self.open("bob")
-        self.assertIn("Held by Alice", other.ticket(self.first_ticket, "held").text)
+        self.assertIn("Held by Alice", other.ticket_text(self.first_ticket, "held"))
 
     def test_paid_order_sells_the_ticket_and_a_second_payment_is_refunded(self):
         window = self.open("bob")
@@ -56,15 +55,15 @@ class Orders(ShopTest):
         window.find(".order .status", "Paid")
         receipt = eventually(lambda: "Paid" in window.text(".receipt") and window.text(".receipt"), "the receipt")
         self.assertRegex(receipt, rf"(?s)A night of jazz.*Bob.*20\.00.*payment-.*{order}")
-        picture = window.find(".states svg").get_attribute("aria-label")
+        picture = window.attribute(".states svg", "aria-label")
         self.assertRegex(picture, r"^States over time: awaiting payment for \d+ seconds?, then paid$")
         self.inspect(window, "paid")
         window.press("#pay", "Pay twice")
         window.find(".history", "Bob is due a refund: the order was already paid")
         self.has_events(order, ["OrderCreated", "OrderPaid", "OrderRefundDue"])
         window.press("#back")
-        self.assertIn("Sold to you", window.ticket(ticket, "sold").text)
-        window.find(".orders li", "A night of jazz").find_element("css selector", ".paid")
+        self.assertIn("Sold to you", window.ticket_text(ticket, "sold"))
+        window.find(".orders li:has(.paid)", "A night of jazz")
 
     def test_cancelled_order_frees_the_ticket_and_a_late_payment_is_refunded(self):
         window = self.open("alice")
@@ -81,7 +80,7 @@ class Orders(ShopTest):
     def test_free_ticket_is_owned_with_one_click_and_can_be_given_back(self):
         ticket = put_on_sale("A reading for all", price=0)
         window = self.open("bob")
-        self.assertIn("Free", window.ticket(ticket, "free").text)
+        self.assertIn("Free", window.ticket_text(ticket, "free"))
         window.buy(ticket)
         order = window.order()
         window.find(".order .status", "Paid")
@@ -123,11 +122,10 @@ class Orders(ShopTest):
     def test_withdrawn_ticket_is_not_for_sale_until_its_next_update(self):
         ticket = put_on_sale("A tour that may end")
         window, late = self.open("alice"), self.open_without_updates("bob", ticket)
-        Select(window.find("#changed-ticket")).select_by_value(ticket)
+        window.choose("#changed-ticket", ticket)
         window.press("#withdraw")
-        card = window.ticket(ticket, "withdrawn")
-        self.assertIn("Withdrawn", card.text)
-        self.assertEqual(card.find_elements("css selector", "button"), [])
+        self.assertIn("Withdrawn", window.ticket_text(ticket, "withdrawn"))
+        self.assertEqual(window.driver.find_elements("css selector", f"[data-ticket='{ticket}'] button"), [])
         self.inspect(window, "withdrawn")
         eventually(lambda: "withdrawn" in item(ticket), "the withdrawal")
         late.buy(ticket)
@@ -163,7 +161,7 @@ class Orders(ShopTest):
         window.press("#back")
         window.press(f"#order-{order}")
         window.find(".order h2", "Ordered on another device")
-        self.assertFalse(window.find("#order-title + p").is_displayed())
+        self.assertFalse(window.is_shown("#order-title + p"))
 
     def test_hold_limit_names_the_time_to_try_again(self):
         # Holds of an earlier run on the same stack would count.
@@ -174,7 +172,7 @@ class Orders(ShopTest):
         extend(buyer, *orders)
         window = self.open(buyer)
         window.buy(ticket)
-        refusal = window.find(f"[data-ticket='{ticket}'] .refusal").text
+        refusal = window.text(f"[data-ticket='{ticket}'] .refusal")
         text = r"^Too many unpaid tickets\. Pay for one, cancel one, or wait\. Try again at \d\d:\d\d:\d\d\.$"
         self.assertRegex(refusal, text)
         self.assertEqual(window.alarm(), refusal)
@@ -198,7 +196,7 @@ class Orders(ShopTest):
             "a winner",
         )
         [loser] = [window for buyer, window in windows.items() if buyer != winner]
-        refusal = loser.find(f"[data-ticket='{ticket}'] .refusal").text
+        refusal = loser.text(f"[data-ticket='{ticket}'] .refusal")
         self.assertRegex(refusal, r"^The ticket is reserved\. Try again at \d\d:\d\d:\d\d\.$")
         expires_at = api(winner, f"/{windows[winner].order()}")["expiresAt"]
         again_at = datetime.strptime(refusal[-9:-1], "%H:%M:%S").time()
@@ -215,7 +213,7 @@ class Orders(ShopTest):
         ticket = put_on_sale("The reunion")
         window = self.open("gil", size=PHONE)
         window.ticket(ticket, "free")
-        Select(window.find("#flash-ticket")).select_by_value(ticket)
+        window.choose("#flash-ticket", ticket)
         window.press("#flash-start", "Send 100 orders")
         in_view = "const box = document.querySelector('#flash-chart svg').getBoundingClientRect();"
         eventually(
@@ -232,7 +230,7 @@ class Orders(ShopTest):
         )
         dots = "return document.querySelectorAll('.crowd ' + arguments[0]).length"
         self.assertEqual([window.script(dots, kind) for kind in (".won", ".refused", "circle")], [1, 99, 100])
-        self.assertIn("Held by Fan", window.ticket(ticket, "held").text)
+        self.assertIn("Held by Fan", window.ticket_text(ticket, "held"))
         self.inspect(window, "flash-sale")
         window.driver.refresh()
         window.find("#flash-chart[data-results='100']")
@@ -245,7 +243,7 @@ class Orders(ShopTest):
         post("/withdrawals", {"ticketId": ticket})
         window.ticket(ticket, "withdrawn")
         eventually(lambda: "withdrawn" in item(ticket), "the withdrawal")
-        Select(window.find("#flash-ticket")).select_by_value(ticket)
+        window.choose("#flash-ticket", ticket)
         window.press("#flash-start", "Send 100 orders")
         window.find("#flash-chart .summary", "No order succeeded. 100 refused: the ticket has been withdrawn.")
 
@@ -274,23 +272,23 @@ class Orders(ShopTest):
         self.tab_to(window, f"buy-{ticket}")
         # A new ticket redraws the list; the focus stays.
         window.find(f"#buy-{put_on_sale('Drums by keyboard')}")
-        self.assertEqual(window.focused().get_attribute("id"), f"buy-{ticket}")
+        self.assertEqual(window.focused_id(), f"buy-{ticket}")
         window.focused().send_keys(Keys.ENTER)
         window.order()
-        eventually(lambda: window.focused().tag_name == "h1", "the focus on the new heading")
+        eventually(lambda: window.focused_tag() == "h1", "the focus on the new heading")
         window.find("#pay")
         self.tab_to(window, "pay")
         outline = window.script("return getComputedStyle(document.activeElement).outlineStyle")
         self.assertEqual(outline, "solid")
         window.focused().send_keys(Keys.ENTER)
         window.find(".order .status", "Paid")
-        self.assertEqual(window.focused().get_attribute("id"), "pay")
+        self.assertEqual(window.focused_id(), "pay")
         eventually(lambda: "Hal has bought Organ by keyboard." in window.announcement(), "a screen reader announcement")
 
     def tab_to(self, window, id):
         for _ in range(60):
             window.focused().send_keys(Keys.TAB)
-            if window.focused().get_attribute("id") == id:
+            if window.focused_id() == id:
                 return
         self.fail(f"{id} is not reachable by keyboard")
 

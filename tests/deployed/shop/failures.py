@@ -3,7 +3,6 @@
 from browser import eventually
 from case import EXPECTED_ERRORS, NETWORK_ERRORS, ShopTest
 from marketplace import STACK, order, post, put_on_sale
-from selenium.webdriver.support.select import Select
 
 LATENCY_MS = 3_000
 # Time limits of requests are a tenth.
@@ -33,14 +32,14 @@ class Failures(ShopTest):
         window.script("document.querySelector(arguments[0]).click()", button)
         window.find(place, message)
         eventually(lambda: message in window.alarm(), f"the announcement of {message}")
-        eventually(lambda: not window.find(button).get_attribute("aria-disabled"), f"{button} after the failure")
+        eventually(lambda: not window.attribute(button, "aria-disabled"), f"{button} after the failure")
 
     def test_every_button_of_the_tickets_screen_works_again_after_a_time_offline(self):
         ticket = put_on_sale("Songs without a network")
         window = self.open("lea")
         window.ticket(ticket, "free")
         for field in ("changed-ticket", "flash-ticket"):
-            Select(window.find(f"#{field}")).select_by_value(ticket)
+            window.choose(f"#{field}", ticket)
         window.find("[name=title]").send_keys("Put on sale later")
         window.set_network(offline=True)
         window.find("#trouble", OFFLINE)
@@ -55,7 +54,7 @@ class Failures(ShopTest):
         window.press(f"{new} button")
         window.find(f"{new} .result", "Put on sale later is on sale.")
         window.find("h2", "Put on sale later")
-        eventually(lambda: not window.find("#trouble").is_displayed(), "no trouble")
+        eventually(lambda: not window.is_shown("#trouble"), "no trouble")
         window.press("#flash-start")
         window.find("#flash-chart[data-results='100']")
         window.press("#withdraw")

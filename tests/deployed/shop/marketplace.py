@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
@@ -75,8 +76,12 @@ def token(buyer):
 def send(method, url, body=None, **headers):
     headers = {**headers, "Content-Type": "application/json"}
     request = urllib.request.Request(url, body and json.dumps(body).encode(), headers, method=method)
-    with urllib.request.urlopen(request, timeout=20) as response:
-        return json.loads(response.read() or "null")
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return json.loads(response.read() or "null")
+    except urllib.error.HTTPError as error:
+        error.add_note(error.read().decode())
+        raise
 
 
 def publish(source, kind, detail):

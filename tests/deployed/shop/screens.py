@@ -33,7 +33,7 @@ class Screens(ShopTest):
         second = order("rex", ticket)
         window.ticket(ticket, "held")
         post("/payments", {"orderId": second})
-        self.assertIn("Sold to Rex", window.ticket(ticket, "sold").text)
+        self.assertIn("Sold to Rex", window.ticket_text(ticket, "sold"))
         self.assertEqual(window.driver.find_elements("css selector", f"{card} .refusal"), [])
         eventually(lambda: "Wanted by two is sold to Rex." in window.announcement(), "the announcement")
         self.inspect(window, "sold")
@@ -46,7 +46,7 @@ class Screens(ShopTest):
         window.focused().send_keys(Keys.ENTER)
         self.assertEqual(window.order(), order)
         self.assertGreater(window.seconds_left(), 0)
-        self.assertEqual(window.focused().tag_name, "h1")
+        self.assertEqual(window.focused_tag(), "h1")
 
     def test_focus_stays_in_the_page_when_its_element_is_removed(self):
         window = self.open("sam")
@@ -59,21 +59,21 @@ class Screens(ShopTest):
             window.script("document.querySelector(arguments[0]).focus()", button)
             change()
             window.find(".order .status", status)
-            eventually(lambda: window.focused().tag_name != "body", "a focused element")
+            eventually(lambda: window.focused_tag() != "body", "a focused element")
             if button == "#pay-slowly":
                 window.find("#print")
         # The log keeps 100 rows: new events remove the oldest.
         window.script("const last = document.querySelector('#log > li:last-child summary'); last.focus()")
         show(*({**ticket_event("log-1", "A row of the log", version=it), "id": f"log-{it}"} for it in range(101)))
         window.find("#log", "A row of the log")
-        eventually(lambda: window.focused().tag_name != "body", "a focused element")
+        eventually(lambda: window.focused_tag() != "body", "a focused element")
         # The last page removes the button.
         window.press("#back")
         window.find("#more")
         window.script("document.getElementById('more').focus()")
         while window.driver.find_elements("id", "more"):
             window.script("document.getElementById('more')?.click()")
-        self.assertIn(window.focused().tag_name, ("a", "button", "h1", "input"))
+        self.assertIn(window.focused_tag(), ("a", "button", "h1", "input"))
 
     def payment(self, order):
         return api("sam", f"/{order}")["paidBy"]
@@ -91,7 +91,7 @@ class Screens(ShopTest):
         eventually(lambda: window.order() != first, "the new order")
         window.find(".order .status", "Awaiting payment")
         self.assertEqual(window.text(".order .price"), "31.00")
-        self.assertFalse(window.find("[aria-labelledby=again-title]").is_displayed())
+        self.assertFalse(window.is_shown("[aria-labelledby=again-title]"))
 
     def test_bad_link_shows_a_message_with_a_way_back(self):
         window = self.open("uma")
@@ -162,5 +162,5 @@ class Screens(ShopTest):
     def test_own_hold_of_another_window_is_shown(self):
         show(event := order_event("elsewhere-1", "wim"), ticket_event("elsewhere-1", "Held elsewhere"))
         window = self.open("wim")
-        self.assertIn("Held by you", window.ticket("elsewhere-1", "held").text)
-        self.assertTrue(window.find("#see-elsewhere-1").get_attribute("href").endswith(event["detail"]["id"]))
+        self.assertIn("Held by you", window.ticket_text("elsewhere-1", "held"))
+        self.assertTrue(window.attribute("#see-elsewhere-1", "href").endswith(event["detail"]["id"]))

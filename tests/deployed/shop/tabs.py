@@ -50,7 +50,7 @@ class Tabs(ShopTest):
         last.buy(newest)
         extend("pat", last.order())
         for tab in tabs[:-1]:
-            self.assertIn("Held by you", tab.ticket(newest, "held").text)
+            self.assertIn("Held by you", tab.ticket_text(newest, "held"))
         last.script("location.hash = arguments[0]", f"#/orders/{first}")
         last.find(".history", "Pat holds Ordered long ago")
 
