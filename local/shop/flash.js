@@ -24,10 +24,14 @@ export function flashSale(world, candidates) {
     showResults(chart, []);
     announce(`${BUYERS} orders are sent.`);
     const response = await command("/flash-sales", { ticketId: ticket.select.value });
-    if (response.ok) await follow(response.body, chart);
-    else fail(chart, response);
+    if (response.ok) {
+      await follow(response.body, chart);
+      ticket.unlock();
+    } else {
+      // The ticket stays selected for another try.
+      fail(chart, response);
+    }
     button.ariaDisabled = null;
-    ticket.unlock();
   };
   restore(chart);
   return h(

@@ -162,8 +162,14 @@ class Window:
         return self.use(selector, lambda element: element.is_displayed())
 
     def choose(self, selector, value):
-        """Chooses an option of a list."""
-        self.use(selector, lambda element: Select(element).select_by_value(value))
+        """Chooses an option of a list, also the one that the page has selected itself."""
+
+        def change(element):
+            Select(element).select_by_value(value)
+            # The browser reports no change if the option was selected already.
+            self.script("arguments[0].dispatchEvent(new Event('change'))", element)
+
+        self.use(selector, change)
 
     def press(self, selector, containing=""):
         def click():

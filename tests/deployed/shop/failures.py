@@ -55,6 +55,7 @@ class Failures(ShopTest):
         window.find(f"{new} .result", "Put on sale later is on sale.")
         window.find("h2", "Put on sale later")
         eventually(lambda: not window.is_shown("#trouble"), "no trouble")
+        self.assertEqual(window.attribute("#flash-ticket", "value"), ticket)
         window.press("#flash-start")
         window.find("#flash-chart[data-results='100']")
         window.press("#withdraw")
