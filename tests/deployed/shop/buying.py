@@ -229,7 +229,7 @@ class Orders(ShopTest):
             ),
         )
         # The event of the order must arrive before the hold ends, also on a slow machine.
-        post("/payment-starts", {"orderId": item(ticket)["locked_by"]["S"]})
+        extend(*(item(ticket)[name]["S"] for name in ("locked_for", "locked_by")))
         dots = "return document.querySelectorAll('.crowd ' + arguments[0]).length"
         self.assertEqual([window.script(dots, kind) for kind in (".won", ".refused", "circle")], [1, 99, 100])
         self.assertIn("Held by Fan", window.ticket_text(ticket, "held"))
